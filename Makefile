@@ -1,0 +1,66 @@
+# Imagewright from the command line. `make help` lists the targets.
+
+PYTHON ?= python3
+DATA   ?=
+PRESET ?=
+FORCE  ?=
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+NEEDED_GB := 10
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data run repro report test lint check tensorboard lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  make run DATA=path/to/images PRESET=classic    one's own folder, zip or tar; presets: quick, classic, full"
+
+setup: ## build .venv from requirements.lock, if it is not there or the lock changed
+	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory build-venv
+
+.PHONY: build-venv
+build-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Imagewright needs Python 3.11 or later and %s is %s; name a newer one: make setup PYTHON=python3.11" % (sys.executable, sys.version.split()[0]))'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < $(NEEDED_GB) and "error: Imagewright needs $(NEEDED_GB) GB of free disk here (6.5 of them for PyTorch and its CUDA libraries) and %.1f are free; make room and run this again" % free)'
+	@echo "setting up .venv from requirements.lock (6.5 GB, a few minutes where it has to be downloaded)"
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on; on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
+	@{ .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.lock \
+	   && .venv/bin/uv pip install -q --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock; } \
+	 || { echo "uv could not do it; trying pip"; .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; }
+	@cp requirements.lock .venv/requirements.lock
+
+data: setup ## fill data/raw: what data/raw.dvc pins, or DATA=fashion-mnist | digits | path
+	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
+
+run: setup ## run the pipeline as a Prefect flow (DATA=..., PRESET=..., FORCE=1 are optional)
+	@$(if $(PRESET),python -m tasks.preset $(PRESET) $(if $(FORCE),--force))
+	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
+	@python -m flows.pipeline
+
+repro: setup ## run the pipeline with DVC alone
+	@dvc --wait-for-lock repro
+
+report: setup ## draw report/index.html again
+	@python -m tasks.report
+
+test: setup ## run all tests; what lacks a Debian package of packages.txt is skipped and named
+	@python -m pytest -rs --numprocesses auto --dist loadfile
+
+lint: setup ## ruff and mypy
+	@ruff check && ruff format --check && mypy
+
+check: lint test ## the linters, then all tests
+
+tensorboard: setup ## watch the losses of running and past trainings
+	@tensorboard --logdir .work/tensorboard
+
+lock: ## write requirements.lock anew from pyproject.toml
+	@$(PYTHON) -m venv .work/lock && .work/lock/bin/python -m pip install -q --disable-pip-version-check uv
+	@.work/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	   --no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements.lock
+	@rm -rf .work/lock
+
+clean: ## remove .venv and .work (checkpoints, logs, Prefect's database); data/ stays
+	@rm -rf .venv .work report

@@ -1,0 +1,95 @@
+"""A real checkout of the project for tests: its files in a git and DVC repository of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = [
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "data/.gitignore",
+    "dvc.yaml",
+    "flows",
+    "models",
+    "params.yaml",
+    "presets",
+    "pyproject.toml",
+    "requirements.lock",
+    "tasks",
+]
+
+
+class Checkout:
+    """A folder that holds the project; commands run in it with this interpreter first on PATH."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def run(
+        self, *command: str, env: Mapping[str, str] | None = None, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; output is captured as text, the exit code is not checked."""
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            command, cwd=self.path, env=self.environment(env), capture_output=True, text=True, check=False, **options
+        )
+
+    def python(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs `python ARGUMENTS` to its end."""
+        return self.run(sys.executable, *arguments, env=env)
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment that `make` gives: the interpreter's folder first on PATH."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | dict(more or {})
+
+    def set_params(self, **changes: object) -> None:
+        """Writes values into params.yaml by dotted key, `__` standing for the dot."""
+        yaml = YAML()
+        values = yaml.load(self / "params.yaml")
+        for name, value in changes.items():
+            *sections, key = name.split("__")
+            section = values
+            for part in sections:
+                section = section[part]
+            section[key] = value
+        yaml.dump(values, self / "params.yaml")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """The project as a newcomer clones it: committed, without data."""
+    return make_checkout(tmp_path / "project")
+
+
+def make_checkout(path: Path) -> Checkout:
+    """Copies the project to `path` and commits it in a git repository of its own."""
+    for name in SHIPPED:
+        source, target = ROOT / name, path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Start"]):
+        subprocess.run([*git, *command], cwd=path, check=True)
+    return Checkout(path)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With NO_SKIPS set, as in CI, a skipped test fails the run: there every package is installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NO_SKIPS") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
