@@ -1,0 +1,1 @@
+"""Learners: each owns its networks and optimisers and knows how to take one step."""

@@ -1,0 +1,45 @@
+"""Optimisers of torch.optim from their settings, and the one schedule they share."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from models.settings import OptimiserSettings
+
+FLOOR = 0.01  # where the decay ends, as a share of the full rate
+
+
+def make_optimiser(parameters: Iterable[nn.Parameter], settings: OptimiserSettings) -> torch.optim.Optimizer:
+    """The optimiser that `settings` describe; raises ValueError for a key its method does not have."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.name == "sgd":
+        if settings.beta2:
+            raise ValueError("sgd has no beta2; set it to 0")
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.beta1, weight_decay=decay)
+    if settings.name == "rmsprop":
+        return torch.optim.RMSprop(
+            parameters, lr=rate, momentum=settings.beta1, alpha=settings.beta2, weight_decay=decay
+        )
+    method = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    betas = (settings.beta1, settings.beta2)
+    return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
+
+
+def learning_rate(settings: OptimiserSettings, progress: float) -> float:
+    """The rate when `progress` (0 to 1) of the run is done: full, then linear to 1 % of it."""
+    if progress <= settings.constant_for:
+        return settings.learning_rate
+    left = (1 - min(progress, 1.0)) / (1 - settings.constant_for)
+    return settings.learning_rate * max(left, FLOOR)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Applies `rate` from the next step on."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def largest_weight(progress: float, warmup: float) -> float:
+    """Share of a term that rises linearly from 0 to 1 over the first `warmup` of the run."""
+    return 1.0 if progress >= warmup else progress / warmup

@@ -1,0 +1,104 @@
+"""The law of a VAE's codes: a small normalising flow, fitted once the auto-encoder is trained.
+
+The codes of real images do not follow N(0, I), so decoding N(0, I) visits places the decoder never saw. A flow from
+N(0, I) to the codes closes that gap (Dai & Wipf 2019 do it with a second VAE, Ghosh 2020 with a mixture); being
+continuous and made of matrix products, it goes into the exported graph as it is.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.losses.bound import flow_nll
+from models.streams import generator
+
+FIT_BATCH = 1024
+LARGEST_LOG_SCALE = 2.0
+
+
+class Coupling(nn.Module):
+    """Affine coupling (Dinh 2017, eq. 4-8): the first half of the dimensions scales and shifts the second."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.kept = length // 2
+        moved = length - self.kept
+        last = nn.Linear(width, 2 * moved)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(self.kept, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Towards codes: float [N, L] to float [N, L]; the order of the dimensions is turned round."""
+        kept, moved = noise[:, : self.kept], noise[:, self.kept :]
+        log_scale, shift = self._scale_shift(kept)
+        return torch.cat([kept, moved * log_scale.exp() + shift], dim=1).flip(1)
+
+    def inverse(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Towards noise: float [N, L] to float [N, L] and log |det| of that step, float [N]."""
+        codes = codes.flip(1)
+        kept, moved = codes[:, : self.kept], codes[:, self.kept :]
+        log_scale, shift = self._scale_shift(kept)
+        return torch.cat([kept, (moved - shift) * (-log_scale).exp()], dim=1), -log_scale.sum(1)
+
+    def _scale_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.layers(kept).chunk(2, dim=1)
+        return LARGEST_LOG_SCALE * torch.tanh(log_scale / LARGEST_LOG_SCALE), shift
+
+
+class FlowPrior(nn.Module):
+    """Standard normal noise float [N, L] to codes float [N, L]: couplings, then the codes' own mean and spread."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, length: int, layers: int, width: int) -> None:
+        super().__init__()
+        if length < 2:
+            raise ValueError("a flow needs codes of length 2 or more")
+        self.couplings = nn.ModuleList(Coupling(length, width) for _ in range(layers))
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("spread", torch.ones(length))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """float [N, L] to float [N, L]."""
+        for coupling in self.couplings:
+            noise = coupling(noise)
+        return noise * self.spread + self.mean
+
+    def nll(self, codes: Tensor) -> Tensor:
+        """Negative log-likelihood of codes float [N, L], mean over the batch, in nats."""
+        codes = (codes - self.mean) / self.spread
+        log_determinant = -self.spread.log().sum().expand(len(codes))
+        for coupling in reversed(self.couplings):
+            assert isinstance(coupling, Coupling)
+            codes, change = coupling.inverse(codes)
+            log_determinant = log_determinant + change
+        return flow_nll(codes, log_determinant)
+
+
+def fit_prior(
+    prior: FlowPrior, mean: Tensor, log_variance: Tensor, steps: int, seed: int, seen: Callable[[int, float], None]
+) -> None:
+    """Fits the flow by maximum likelihood to codes drawn from q(z|x) of the training images.
+
+    `mean` and `log_variance` are float [N, L] on the flow's device; Adam at 2e-3 with a cosine to 0; `seen` hears of
+    the codes each step took and their negative log-likelihood.
+    """
+    device = mean.device
+    prior.mean.copy_(mean.mean(0))
+    prior.spread.copy_((mean.var(0) + log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
+    optimiser = torch.optim.Adam(prior.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        random = generator(seed, "prior", step)
+        rows = torch.randint(len(mean), (FIT_BATCH,), generator=random).to(device)
+        noise = torch.randn(FIT_BATCH, mean.shape[1], generator=random).to(device)
+        loss = prior.nll(mean[rows] + (log_variance[rows] / 2).exp() * noise)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        seen(FIT_BATCH, float(loss.detach()))

@@ -1,0 +1,59 @@
+"""Randomness as a function of (seed, purpose, n_images), so that a resumed run equals an unbroken one."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def mix(seed: int, purpose: str, n_images: int) -> int:
+    """A 63-bit seed: the first eight bytes of SHA-256 over `seed/purpose/n_images`, sign bit cleared."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{n_images}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, purpose: str, n_images: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """The random stream that belongs to one purpose at one moment of the clock."""
+    return torch.Generator(device).manual_seed(mix(seed, purpose, n_images))
+
+
+@contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Within it, torch's global CPU stream, which layers read to initialise themselves, starts at a known place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed, purpose, 0))
+        yield
+
+
+def noise(count: int, length: int, seed: int, purpose: str) -> Tensor:
+    """Standard normal noise, float32 [count, length], equal on every machine for a seed and purpose."""
+    return torch.randn(count, length, generator=generator(seed, purpose))
+
+
+class Sampler:
+    """Order of the images: epoch e is a permutation that follows from (seed, e) alone."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def batch(self, n_images: int, count: int) -> np.ndarray:
+        """Indices of images number `n_images` to `n_images + count - 1` of the endless sequence, int64 [count]."""
+        parts = list(self._parts(n_images, count))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _parts(self, n_images: int, count: int) -> Iterator[np.ndarray]:
+        while count > 0:
+            epoch, start = divmod(n_images, self._size)
+            part = self._permutation(epoch)[start : start + count]
+            yield part
+            n_images, count = n_images + len(part), count - len(part)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = torch.randperm(self._size, generator=generator(self._seed, "order", epoch)).numpy()
+        return self._order
