@@ -1,0 +1,137 @@
+"""What a stage says: progress, one sentence when something is wrong, and a receipt of what ran where."""
+
+import errno
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from tasks.errors import Stopped, UserError
+from tasks.files import write_json
+from tasks.inputs import stage_inputs
+from tasks.params import load_params
+from tasks.workplace import work_folder
+
+T = TypeVar("T")
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def run_stage(stage: str, main: Callable[[], Mapping[str, object]]) -> None:
+    """Runs a stage's `main` and keeps its receipt: the facts it returns, the seconds, the machine and peak memory.
+
+    A UserError or a full disk ends the process with one sentence and exit code 2.
+    """
+
+    def measured() -> None:
+        load_params()  # says what is wrong there before anything else is looked at
+        key = stage_inputs(stage).key
+        began, start = datetime.now(UTC), time.perf_counter()
+        facts = dict(main())
+        seconds = time.perf_counter() - start
+        receipt = {"stage": stage, "key": key, "began": began.isoformat(), "seconds": round(seconds, 1)}
+        receipt |= {"peak_mib": _peak_mib(), "machine": _machine(), "facts": facts}
+        write_json(work_folder() / "receipts" / stage / f"{key}.json", receipt)
+        print(f"{stage}: done in {seconds:.1f} s, peak memory {_peak_mib():,} MiB", flush=True)
+
+    run(measured)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(_complain(str(error)))
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = f" at {error.filename}" if error.filename else f" under {Path.cwd()}"
+        sys.exit(_complain(f"the disk is full{where} ({error.strerror}); nothing was changed, free space and rerun"))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        sys.exit(stopped.code)
+    except KeyboardInterrupt:
+        print("stopped by the keyboard", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def _complain(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return 2
+
+
+def progress(items: Iterable[T], total: int, what: str, unit: str = "images") -> Iterator[T]:
+    """Passes `items` through and shows how far it is."""
+    with Progress(total, what, unit) as shown:
+        for item in items:
+            yield item
+            shown.advance(1)
+
+
+class Progress:
+    """How far long work is: a bar on a terminal; elsewhere, where a bar would smear, a line now and then."""
+
+    def __init__(self, total: int, what: str, unit: str = "images", done: int = 0) -> None:
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
+        self._total, self._what, self._unit = total, what, unit
+        self._first = self._done = done
+        self._start = self._said = time.perf_counter()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, count: int, **figures: float) -> None:
+        """Counts `count` more; `figures` (losses, say) are shown beside."""
+        self._done += count
+        self._bar.update(count)
+        if not self._bar.disable:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+        elif time.perf_counter() - self._said >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._said = time.perf_counter()
+            print(self._line(figures), flush=True)
+
+    def _line(self, figures: Mapping[str, float]) -> str:
+        rate = (self._done - self._first) / max(time.perf_counter() - self._start, 1e-9)
+        left = max(self._total - self._done, 0) / max(rate, 1e-9)
+        shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
+        return (
+            f"{self._what}: {self._done:,} of {self._total:,} {self._unit} "
+            f"({self._done / max(self._total, 1):.0%}), {rate:,.0f}/s, {left:.0f} s left{shown}"
+        )
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _peak_mib() -> int:
+    """Largest resident memory of this process or of one of its children, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return int(max(usage) // unit)

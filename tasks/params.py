@@ -1,0 +1,103 @@
+"""params.yaml as one typed model: every knob, its type, its bounds and what it means. Torch is not imported."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from models.settings import (
+    ClassifierSettings,
+    Count,
+    Fraction,
+    GanSettings,
+    Settings,
+    VaeSettings,
+)
+from tasks.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class PreprocessSettings(Settings):
+    """From any image to a square of one size and mode."""
+
+    size: Literal[28, 32, 64, 128, 256] = Field(description="Side of the images in pixels.")
+    color: Literal["grey", "rgb"] = Field(description="What every image is turned into.")
+    min_side: Count = Field(description="Images with a shorter side, in pixels, are rejected.")
+    max_pixels: Count = Field(description="Images with more pixels are rejected as decompression bombs.")
+    max_rejected: Fraction = Field(description="Share of rejected images above which the run stops.")
+    min_images: Count = Field(description="Usable training images below which the run stops.")
+    validation: float = Field(gt=0, lt=0.5, description="Share of the images held out while training.")
+    test: float = Field(gt=0, lt=0.5, description="Share of the images kept for the judge.")
+    shard_mib: Count = Field(le=4096, description="Largest size of a shard in MiB.")
+
+
+class ExportSettings(Settings):
+    """How a model becomes a file."""
+
+    opset: int = Field(ge=18, le=23, description="ONNX operator set.")
+    tolerance: float = Field(gt=0, le=1e-4, description="Largest difference from PyTorch in float64 that may ship.")
+
+
+class EvaluateSettings(Settings):
+    """How the exported file is judged."""
+
+    n_images: Count = Field(ge=16, description="Generated images that are scored.")
+    neighbours: Count = Field(description="k of precision, recall, density and coverage.")
+    subsets: int = Field(ge=2, description="Subsets of the kernel distance.")
+    subset_size: int = Field(ge=2, description="Images in each subset.")
+    grid: Count = Field(le=32, description="Side of the sample grids, in images.")
+    seed: int = Field(ge=0, lt=2**31, description="Seed of the noise.")
+
+
+class BundleSettings(Settings):
+    """What travels beside the model."""
+
+    golden: int = Field(ge=1, le=256, description="Noise vectors that travel with their images.")
+    seed: int = Field(ge=0, lt=2**31, description="Seed of that noise.")
+
+
+class Params(Settings):
+    """The whole of params.yaml: a section per stage, and what all stages share."""
+
+    threads: Count = Field(le=1024, description="CPU threads of a stage; they change the bits of a CPU run.")
+    preprocess: PreprocessSettings
+    reference: ClassifierSettings
+    train_gan: GanSettings
+    train_vae: VaeSettings
+    export: ExportSettings
+    evaluate: EvaluateSettings
+    bundle: BundleSettings
+
+
+@cache
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Reads and checks params.yaml; raises UserError with every fault in it."""
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run this from the project's folder") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return check_params(values, str(path))
+
+
+def check_params(values: object, where: str) -> Params:
+    """Validates plain values; raises UserError that names each key at fault, with what was expected."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_sentence(fault["loc"], fault["msg"], fault["input"]) for fault in error.errors())
+        raise UserError(f"{where}: {faults}; correct it there") from None
+
+
+def _sentence(place: tuple[int | str, ...], message: str, value: object) -> str:
+    key = ".".join(str(part) for part in place)
+    if message == "Extra inputs are not permitted":
+        return f"unknown parameter `{key}`"
+    if message == "Field required":
+        return f"parameter `{key}` is missing"
+    return f"`{key}` is {value!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,68 @@
+"""What a computing stage settles before its first tensor: threads, device, turns on it, and how it is stopped."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import threadpoolctl
+import torch
+from filelock import FileLock, Timeout
+
+from models.device import Mode, choose_mode
+from tasks.errors import Stopped
+from tasks.workplace import work_folder
+
+
+def prepare(threads: int) -> Mode:
+    """Sets the number of threads of torch and of NumPy's BLAS, and chooses and prints the mode."""
+    torch.set_num_threads(threads)
+    threadpoolctl.threadpool_limits(threads)  # type: ignore[no-untyped-call]
+    mode = choose_mode()
+    print(f"mode: {mode.name}, {threads} threads ({mode.reason})", flush=True)
+    return mode
+
+
+@contextmanager
+def turn_on(device: torch.device) -> Iterator[None]:
+    """Holds the device for this process: trainings take turns. The lock dies with the process."""
+    folder = work_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / f"{device.type}{device.index or 0}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"waiting for another training to leave {device}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class StopSignals:
+    """SIGINT and SIGTERM, remembered until the work is at a place where it can be saved."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        self._number = number
+
+    @property
+    def came(self) -> bool:
+        """Whether one came."""
+        return self._number != 0
+
+    def check(self) -> None:
+        """Raises Stopped if one came."""
+        if self._number:
+            raise Stopped(self._number)
