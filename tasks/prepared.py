@@ -1,0 +1,143 @@
+"""Reading data/prepared: memory-mapped uint8 images by split, and the manifest that describes them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.errors import UserError
+from tasks.files import sha256_file
+
+PREPARED = Path("data/prepared")
+MANIFEST = "manifest.json"
+SplitName = Literal["train", "validation", "test"]
+Images = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+class Record(BaseModel):
+    """Base of the manifest's parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardRecord(Record):
+    """A file of images, its path relative to data/prepared."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+class LabelsRecord(Record):
+    """The file of a split's labels."""
+
+    file: str
+    sha256: str
+
+
+class SplitRecord(Record):
+    """What a split holds; `per_label` counts images in the order of the manifest's labels."""
+
+    count: int
+    per_label: list[int]
+    shards: list[ShardRecord]
+    labels: LabelsRecord | None
+
+
+class Manifest(Record):
+    """data/prepared/manifest.json. `mean` and `std` are those of the training split, per channel, in [0, 1]."""
+
+    source: str
+    size: int
+    channels: int
+    color: Literal["grey", "rgb"]
+    labels: list[str]
+    official_splits: bool
+    splits: dict[SplitName, SplitRecord]
+    mean: list[float]
+    std: list[float]
+    rejected: dict[str, int]
+    quarantine: str
+
+
+class Split:
+    """The images of one split, in a fixed order, read from disk as they are asked for."""
+
+    def __init__(self, folder: Path, record: SplitRecord, shape: tuple[int, int, int]) -> None:
+        self._folder, self._record = folder, record
+        self._shards = [_mapped(folder / shard.file, (shard.count, *shape)) for shard in record.shards]
+        self._starts = np.cumsum([0, *(shard.count for shard in record.shards)])
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return self._record.count
+
+    @cached_property
+    def labels(self) -> Indices | None:
+        """Label ids, int64 [n], or None for images without labels."""
+        if self._record.labels is None:
+            return None
+        return np.array(_mapped(self._folder / self._record.labels.file, (len(self),)))
+
+    def gather(self, indices: npt.ArrayLike) -> Images:
+        """The images at `indices`, in that order, uint8 [n, C, H, W]; raises IndexError outside of 0..len-1."""
+        wanted = np.asarray(indices, np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"image {wanted.min()} or {wanted.max()} of {len(self)}")
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        images = np.empty((len(wanted), *self.shape), np.uint8)
+        for shard in np.unique(shards):
+            here = shards == shard
+            images[here] = self._shards[shard][wanted[here] - self._starts[shard]]
+        return images
+
+    def blocks(self, size: int) -> Iterator[Images]:
+        """All images in order, uint8 [<=size, C, H, W] at a time."""
+        for start in range(0, len(self), size):
+            yield self.gather(np.arange(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """data/prepared: the manifest, its hash, which names all of the content, and the splits."""
+
+    folder: Path
+    manifest: Manifest
+    hash: str
+
+    def split(self, name: SplitName) -> Split:
+        """One split's images and labels; raises UserError when a file of it is missing or cut short."""
+        shape = (self.manifest.channels, self.manifest.size, self.manifest.size)
+        return Split(self.folder, self.manifest.splits[name], shape)
+
+
+def open_prepared(folder: Path = PREPARED) -> Prepared:
+    """Opens data/prepared; raises UserError when it is missing or its manifest is damaged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{path} is missing; `dvc repro preprocess` makes it")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path} is damaged; {_again(folder)}") from None
+    return Prepared(folder, manifest, sha256_file(path))
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    try:
+        values: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise UserError(f"{path} is missing or cut short; {_again(path.parent)}") from None
+    if values.shape != shape:
+        raise UserError(f"{path} holds {values.shape}, its manifest says {shape}; {_again(path.parent)}")
+    return values
+
+
+def _again(folder: Path) -> str:
+    return f"delete {folder} and run `dvc repro preprocess`"

@@ -1,0 +1,143 @@
+"""Decoding on all cores, in the order of the listing, with a bounded number of images in memory."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from tasks.errors import UserError
+from tasks.images import CHANNELS, Bytes, ImageError, as_array, centre_square, decode_image, flatten
+from tasks.ingest.idx import idx_blocks, read_idx
+from tasks.ingest.raw import RawManifest
+from tasks.params import PreprocessSettings
+from tasks.prepared import SplitName
+from tasks.preprocess.listing import IdxFile, ImageFile, Listing
+
+FILES_AT_ONCE = 64  # per task of a worker
+IDX_AT_ONCE = 4096
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decoded images, uint8 [n, C, size, size], with a declared split and label each; and what was refused, and why."""
+
+    images: Bytes
+    official: list[SplitName | None]
+    labels: list[str | None]
+    rejected: list[tuple[str, str]]
+
+    @property
+    def seen(self) -> int:
+        """Images looked at."""
+        return len(self.images) + len(self.rejected)
+
+
+def decoded(
+    folder: Path, listing: Listing, manifest: RawManifest, settings: PreprocessSettings, workers: int | None = None
+) -> Iterator[Block]:
+    """All images of the listing, in its order; `workers` processes share the work, by default one per core."""
+    workers = workers or _cores()
+    for file in listing.idx:
+        yield from _idx_images(folder, file, manifest, settings, workers)
+    chunks = [listing.images[start : start + FILES_AT_ONCE] for start in range(0, len(listing.images), FILES_AT_ONCE)]
+    yield from in_order(partial(_decode_files, folder, settings), chunks, min(workers, len(chunks)))
+
+
+def _cores() -> int:
+    """Cores this process may use; macOS only tells how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _idx_images(
+    folder: Path, file: IdxFile, manifest: RawManifest, settings: PreprocessSettings, workers: int
+) -> Iterator[Block]:
+    labels = _idx_labels(folder, file, manifest.labels)
+    blocks = idx_blocks(folder / file.name, axes=3, block=IDX_AT_ONCE)
+    as_they_are = file.shape[1:] == (settings.size, settings.size)  # nothing worth another process
+    done = 0
+    for images in in_order(partial(_fit, settings), blocks, 1 if as_they_are else workers):
+        yield Block(images, [file.official] * len(images), labels[done : done + len(images)], [])
+        done += len(images)
+
+
+def _idx_labels(folder: Path, file: IdxFile, names: list[str] | None) -> list[str | None]:
+    if file.labels is None:
+        return [None] * file.shape[0]
+    ids = read_idx(folder / file.labels, axes=1).tolist()
+    if names is not None and ids and max(ids) >= len(names):
+        raise UserError(f"{folder / file.labels} has label {max(ids)}, but only {len(names)} labels have a name")
+    return [str(id_) if names is None else names[id_] for id_ in ids]
+
+
+def _fit(settings: PreprocessSettings, images: Bytes) -> Bytes:
+    """Grey images, uint8 [n, H, W], as uint8 [n, C, size, size]; where only channels are missing, they are copies."""
+    if images.shape[1:] == (settings.size, settings.size):
+        return np.repeat(images[:, None], CHANNELS[settings.color], axis=1)
+    squares = (centre_square(Image.fromarray(image), settings.size) for image in images)
+    return np.stack([as_array(flatten(square, settings.color)) for square in squares])
+
+
+def _decode_files(folder: Path, settings: PreprocessSettings, files: list[ImageFile]) -> Block:
+    images: list[Bytes] = []
+    kept: list[ImageFile] = []
+    rejected: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            images.append(decode_image(folder / file.name, settings))
+            kept.append(file)
+        except ImageError as reason:
+            rejected.append((file.name, str(reason)))
+    shape = (len(images), CHANNELS[settings.color], settings.size, settings.size)
+    packed = np.stack(images) if images else np.empty(shape, np.uint8)
+    return Block(packed, [file.official for file in kept], [file.label for file in kept], rejected)
+
+
+def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """`map`, on several processes, with two jobs per worker under way; raises UserError when a process is killed."""
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
+    pool = ProcessPoolExecutor(workers, spawn, initializer=_die_with_parent)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes images was killed, most likely for want of memory; "
+            "lower preprocess.max_pixels in params.yaml or give the machine more"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A pool's worker waits for ever when its parent was killed; and an interrupt is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

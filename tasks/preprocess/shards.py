@@ -1,0 +1,84 @@
+"""Packing a split: .npy files of at most a given size, written as images come, and the figures of what went in."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.files import sha256_file
+from tasks.images import Bytes
+from tasks.prepared import LabelsRecord, ShardRecord, SplitName, SplitRecord
+
+HEADER_ROOM = 256  # bytes; numpy's header of a shard takes 128
+
+
+class SplitWriter:
+    """Writes one split to `folder`/`name`, in the order of appending; one shard at most waits in memory."""
+
+    def __init__(self, folder: Path, name: SplitName, shape: tuple[int, int, int], shard_bytes: int) -> None:
+        self._root, self._folder = folder, folder / name
+        self._folder.mkdir()
+        room = max(1, (shard_bytes - HEADER_ROOM) // int(np.prod(shape)))
+        self._shard, self._filled = np.empty((room, *shape), np.uint8), 0
+        self._records: list[ShardRecord] = []
+        self._histograms = np.zeros((shape[0], 256), np.int64)
+        self.labels: list[str | None] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def append(self, images: Bytes, labels: list[str | None]) -> None:
+        """Adds images, uint8 [n, C, H, W], and a label for each."""
+        self.labels += labels
+        for channel, histogram in enumerate(self._histograms):
+            histogram += np.bincount(images[:, channel].ravel(), minlength=256)
+        while len(images):
+            now = images[: len(self._shard) - self._filled]
+            self._shard[self._filled : self._filled + len(now)] = now
+            self._filled += len(now)
+            if self._filled == len(self._shard):
+                self._write_shard()
+            images = images[len(now) :]
+
+    def finish(self, names: list[str]) -> SplitRecord:
+        """Writes what waits, and the labels as ids into `names` if there are names; describes the split."""
+        if self._filled:
+            self._write_shard()
+        if not names:
+            return SplitRecord(count=len(self), per_label=[], shards=self._records, labels=None)
+        id_of = {name: id_ for id_, name in enumerate(names)}
+        ids = np.array([id_of[label] for label in self.labels if label is not None], np.int64)
+        path = self._folder / "labels.npy"
+        save_npy(path, ids)
+        labels = LabelsRecord(file=self._relative(path), sha256=sha256_file(path))
+        counts = np.bincount(ids, minlength=len(names)).tolist()
+        return SplitRecord(count=len(self), per_label=counts, shards=self._records, labels=labels)
+
+    def moments(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel's values in [0, 1]; integer sums, so alike on every machine."""
+        means, spreads = [], []
+        for histogram in self._histograms.tolist():
+            count = sum(histogram)
+            first = sum(value * times for value, times in enumerate(histogram))
+            second = sum(value**2 * times for value, times in enumerate(histogram))
+            means.append(first / (255 * count))
+            spreads.append(math.sqrt(count * second - first**2) / (255 * count))
+        return means, spreads
+
+    def _write_shard(self) -> None:
+        path = self._folder / f"images-{len(self._records):05d}.npy"
+        save_npy(path, self._shard[: self._filled])
+        record = ShardRecord(file=self._relative(path), count=self._filled, sha256=sha256_file(path))
+        self._records.append(record)
+        self._filled = 0
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+
+def save_npy(path: Path, values: npt.NDArray[np.generic]) -> None:
+    """Writes an array as .npy; unlike numpy's own, a full disk stays recognisable by its error number."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(values.tobytes())
