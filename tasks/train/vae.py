@@ -1,0 +1,44 @@
+"""The stage train_vae: `python -m tasks.train.vae` makes data/weights/vae and data/curves/vae.csv."""
+
+from torch import nn
+
+from models.learners.vae import VaeLearner
+from models.prior import FIT_BATCH, FlowPrior
+from models.state import network_tensors
+from tasks.console import Progress, run_stage
+from tasks.inputs import stage_inputs
+from tasks.params import load_params
+from tasks.prepared import Prepared, open_prepared
+from tasks.runtime import StopSignals, prepare
+from tasks.training import trained, write_result
+
+
+def main() -> dict[str, object]:
+    """Trains on data/prepared, fits the prior, keeps the averaged networks; returns what the receipt keeps."""
+    params, prepared, inputs = load_params(), open_prepared(), stage_inputs("train_vae")
+    mode, manifest = prepare(params.threads), prepared.manifest
+    learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode)
+    with trained("train_vae", learner, prepared, inputs) as training:
+        networks: dict[str, nn.Module] = {
+            "encoder": learner.average_encoder.network,
+            "decoder": learner.average_decoder.network,
+        }
+        prior = _fit_prior(learner, prepared, training.stop)
+        if prior is not None:
+            networks["prior"] = prior
+        write_result("vae", network_tensors(networks), learner.shape, inputs, prepared, training.clock)
+    return training.facts() | {"mode": mode.name, "threads": params.threads}
+
+
+def _fit_prior(learner: VaeLearner, prepared: Prepared, stop: StopSignals) -> FlowPrior | None:
+    with Progress(learner.settings.prior_steps * FIT_BATCH, "fitting the prior", "codes") as shown:
+
+        def seen(codes: int, nll: float) -> None:
+            shown.advance(codes, nll=nll)
+            stop.check()
+
+        return learner.fitted_prior(prepared.split("train"), seen)
+
+
+if __name__ == "__main__":
+    run_stage("train_vae", main)
