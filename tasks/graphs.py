@@ -1,0 +1,81 @@
+"""The functions that ship: each maps float32 inputs to float32 outputs as the contract says, images in [0, 1]."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.gan import GanShape, Generator
+from models.pixels import from_unit, to_unit
+from models.prior import FlowPrior
+from models.vae import Decoder, Encoder, VaeShape, sample
+from tasks.weights import below
+
+
+class GanGraph(nn.Module):
+    """noise [N, L], standard normal, to image [N, C, H, W]."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """float [N, L] to float [N, C, H, W] in [0, 1]."""
+        return to_unit(self.generator(noise))
+
+
+class VaeGraph(nn.Module):
+    """noise [N, L], standard normal, through the fitted prior and the decoder to image [N, C, H, W]."""
+
+    def __init__(self, decoder: Decoder, prior: FlowPrior | None) -> None:
+        super().__init__()
+        self.decoder, self.prior = decoder, prior
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """float [N, L] to float [N, C, H, W] in [0, 1]."""
+        return to_unit(sample(self.decoder, self.prior, noise))
+
+
+class DecoderGraph(nn.Module):
+    """latent [N, L], a code as the encoder gives it, to image [N, C, H, W]."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """float [N, L] to float [N, C, H, W] in [0, 1]."""
+        return to_unit(self.decoder.to_image(self.decoder(latent)))
+
+
+class EncoderGraph(nn.Module):
+    """image [N, C, H, W] to mean and log_variance [N, L] of its code."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """float [N, C, H, W] in [0, 1] to two float [N, L]."""
+        mean, log_variance = self.encoder(from_unit(image))
+        return mean, log_variance
+
+
+def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The graphs of one model by file name, in eval mode, from its weights and their header.
+
+    Raises RuntimeError where the weights do not fit the shape in the header.
+    """
+    if about["model"] == "gan":
+        generator = Generator(GanShape.model_validate(about["shape"]))
+        generator.load_state_dict(below(tensors, "generator"))
+        return {"gan.onnx": GanGraph(generator).eval()}
+    shape = VaeShape.model_validate(about["shape"])
+    encoder, decoder, prior = Encoder(shape), Decoder(shape), None
+    encoder.load_state_dict(below(tensors, "encoder"))
+    decoder.load_state_dict(below(tensors, "decoder"))
+    if shape.prior_layers:
+        prior = FlowPrior(shape.latent, shape.prior_layers, shape.prior_width)
+        prior.load_state_dict(below(tensors, "prior"))
+    graphs = {"vae.onnx": VaeGraph(decoder, prior), "encoder.onnx": EncoderGraph(encoder)}
+    return {name: graph.eval() for name, graph in (graphs | {"decoder.onnx": DecoderGraph(decoder)}).items()}

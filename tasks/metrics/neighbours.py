@@ -1,0 +1,73 @@
+"""Precision, recall, density and coverage: who lies within whose nearest neighbours."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tasks.metrics.features import Features, as_pair
+
+BLOCK = 256  # rows of a distance matrix that are held at once
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Fidelity (precision, density) and diversity (recall, coverage); shares in [0, 1], density about 1 at best."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Neighbours:
+    """Scores of generated [N, D] against real [M, D] by balls that reach an image's k-th nearest of its own kind.
+
+    Precision: share of generated images in any real ball. Recall: share of real images in any generated ball
+    (Kynkäänniemi et al. 2019, arXiv 1904.06991, equation 1). Density: real balls that a generated image lies in,
+    over k. Coverage: share of real balls that hold a generated image (Naeem et al. 2020, arXiv 2002.09797,
+    section 3). Memory is `block` rows of distances. All depend on N and M: compare at equal numbers alone.
+    Raises ValueError unless 1 <= k < min(N, M).
+    """
+    first, second = as_pair(generated, real)
+    if not 1 <= k < min(len(first), len(second)):
+        raise ValueError(f"{k} neighbours among {min(len(first), len(second))} images; k must be below their number")
+    centre = second.mean(axis=0)  # small norms keep the products below accurate
+    first, second = first - centre, second - centre
+    reach_first, reach_second = _squared_reach(first, k, block), _squared_reach(second, k, block)
+    precise, balls = 0, 0
+    recalled, covered = np.zeros(len(second), bool), np.zeros(len(second), bool)
+    for rows, distances in _squared_distances(first, second, block):
+        inside = distances <= reach_second
+        precise += int(inside.any(axis=1).sum())
+        balls += int(inside.sum())
+        covered |= inside.any(axis=0)
+        recalled |= (distances <= reach_first[rows, None]).any(axis=0)
+    return Neighbours(
+        precision=precise / len(first),
+        recall=float(recalled.mean()),
+        density=balls / (k * len(first)),
+        coverage=float(covered.mean()),
+    )
+
+
+def _squared_reach(points: Features, k: int, block: int) -> Features:
+    """Squared distance of each point to its k-th nearest other point, [N]."""
+    reach = np.empty(len(points))
+    for rows, distances in _squared_distances(points, points, block):
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
+        reach[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
+    return reach
+
+
+def _squared_distances(a: Features, b: Features, block: int) -> Iterator[tuple[slice, Features]]:
+    """Squared Euclidean distances of `block` rows of `a` to all of `b`, with the slice of those rows."""
+    norms_a, norms_b = np.sum(a * a, axis=1), np.sum(b * b, axis=1)
+    for start in range(0, len(a), block):
+        rows = slice(start, min(start + block, len(a)))
+        distances = a[rows] @ b.T
+        distances *= -2
+        distances += norms_a[rows, None]
+        distances += norms_b
+        yield rows, np.maximum(distances, 0, out=distances)

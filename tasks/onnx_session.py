@@ -1,0 +1,30 @@
+"""ONNX Runtime on the CPU, the provider whose bytes every machine can repeat."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from tasks.errors import UserError
+
+
+def session(path: Path, threads: int) -> ort.InferenceSession:
+    """A session on the CPU with this many threads; raises UserError when the file is missing or not a model."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions have no common class but this
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be run ({reason}); run the export stage again (`make repro`)") from None
+
+
+def run_onnx(running: ort.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
+    """Every output for one input array, all in one batch; raises UserError when the model does not take it."""
+    try:
+        outputs = running.run(None, {running.get_inputs()[0].name: inputs})
+    except Exception as error:  # see above
+        reason = " ".join(str(error).split())
+        raise UserError(f"the model fails on {inputs.shape} inputs, at batch size {len(inputs)}: {reason}") from None
+    return [np.asarray(output) for output in outputs]

@@ -1,0 +1,88 @@
+"""Precision, recall, density and coverage against a plain reference, and which is which."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from tasks.metrics.neighbours import Neighbours, neighbour_scores
+
+
+def normal(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
+    return scale * np.random.default_rng(seed).standard_normal((count, 6))
+
+
+def plain(generated: np.ndarray, real: np.ndarray, k: int) -> Neighbours:
+    """The printed definitions with whole matrices; column 0 of the sorted distances is the point itself."""
+
+    def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(a[:, None] - b[None], axis=2)
+
+    reach_real = np.sort(distances(real, real), axis=1)[:, k]
+    reach_generated = np.sort(distances(generated, generated), axis=1)[:, k]
+    between = distances(real, generated)
+    return Neighbours(
+        precision=float((between <= reach_real[:, None]).any(axis=0).mean()),
+        recall=float((between <= reach_generated[None, :]).any(axis=1).mean()),
+        density=float((between <= reach_real[:, None]).sum(axis=0).mean() / k),
+        coverage=float((between.min(axis=1) <= reach_real).mean()),
+    )
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_equals_the_plain_definitions(k: int) -> None:
+    generated, real = normal(0, 150, 0.8) + 0.3, normal(1, 220)
+    assert astuple(neighbour_scores(generated, real, k)) == pytest.approx(astuple(plain(generated, real, k)), rel=1e-12)
+
+
+def test_blocks_do_not_change_it() -> None:
+    generated, real = normal(0, 150, 0.8), normal(1, 151)
+    whole = neighbour_scores(generated, real, 3, block=1000)
+    assert all(neighbour_scores(generated, real, 3, block=block) == whole for block in (1, 7, 150))
+
+
+def test_a_copy_of_the_real_images_has_every_image_covered() -> None:
+    real = normal(0, 200)
+    scores = neighbour_scores(real, real, 5)
+    assert (scores.precision, scores.recall, scores.coverage) == (1, 1, 1)
+    assert scores.density == pytest.approx(6 / 5, abs=0.01)  # its own ball and, on average, those of k others
+
+
+def test_few_good_images_are_precise_and_no_more() -> None:
+    """Two clusters of real images, of which the generator knows one: precision 1, recall and coverage one half."""
+    apart = np.zeros(6)
+    apart[0] = 100
+    real = np.concatenate([normal(0, 200), normal(1, 200) + apart])
+    scores = neighbour_scores(normal(2, 400, 0.9), real, 5)
+    assert scores.precision > 0.9
+    assert scores.recall == pytest.approx(0.5, abs=0.1)
+    assert scores.coverage == pytest.approx(0.5, abs=0.05)
+    swapped = neighbour_scores(real, normal(2, 400, 0.9), 5)
+    assert swapped.precision == pytest.approx(0.5, abs=0.1)
+    assert swapped.recall > 0.9
+
+
+def test_a_collapsed_generator_has_low_recall_and_coverage() -> None:
+    collapsed = normal(2, 1) * 0.1 + normal(3, 300, 1e-3)
+    scores = neighbour_scores(collapsed, normal(0, 300), 5)
+    assert scores.precision == 1
+    assert scores.recall < 0.02
+    assert scores.coverage < 0.3
+
+
+def test_one_outlier_fools_precision_but_not_density() -> None:
+    """Naeem et al. 2020, section 2: balls of far-flung real images take in noise around them."""
+    outliers = 8 * np.random.default_rng(5).standard_normal((10, 6))
+    scores = neighbour_scores(normal(3, 300, 4.0), np.concatenate([normal(0, 290), outliers]), 5)
+    assert scores.precision > 2 * scores.density
+
+
+def test_a_constant_far_from_zero_does_no_harm() -> None:
+    generated, real = normal(0, 150), normal(1, 150)
+    assert neighbour_scores(generated + 1e6, real + 1e6, 5) == neighbour_scores(generated, real, 5)
+
+
+@pytest.mark.parametrize("k", [0, 20])
+def test_refuses_more_neighbours_than_images(k: int) -> None:
+    with pytest.raises(ValueError, match="k must be below"):
+        neighbour_scores(normal(0, 20), normal(1, 30), k)
