@@ -1,0 +1,1 @@
+"""The folder that ships: model, contract, golden vectors, card, hashes, and the script that checks them."""

@@ -1,0 +1,56 @@
+"""The model card: what a consumer reads first."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.figures import describe, ordered, shown
+
+SOURCES = {
+    "fashion-mnist": "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), under the MIT licence",
+    "digits": "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), under CC BY 4.0",
+}
+OWN = "a folder of images of the maker's own; their licence is the maker's to state"
+
+
+def model_card(
+    model: str, contract: dict[str, Any], metrics: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
+) -> str:
+    """Markdown with the front matter that model hubs read, made of contract.json, figures and the data's manifest."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML
+    )
+    generator = contract["models"][f"{model}.onnx"]
+    return environment.get_template("card.md.j2").render(
+        model=model,
+        generator=generator,
+        length=generator["inputs"][0]["shape"][1],
+        image=generator["outputs"][0]["shape"],
+        files=sorted(contract["models"]),
+        rows=_rows(metrics),
+        protocol=metrics["protocol"],
+        source=SOURCES.get(manifest["source"], OWN),
+        counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
+        labels=manifest["labels"],
+        pictures=pictures,
+    )
+
+
+def _rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    figures, floor = metrics["figures"], metrics["floor"]
+    return [
+        {
+            "name": name,
+            "value": shown(figures[name]),
+            "floor": shown(floor.get(name)),
+            "better": describe(name).better or "-",
+            "meaning": describe(name).meaning,
+        }
+        for name in ordered(list(figures))
+    ]

@@ -1,0 +1,66 @@
+"""Fills data/bundle/MODEL from the exported files, their figures and their pictures."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tasks.bundle import verify
+from tasks.bundle.card import model_card
+from tasks.bundle.golden import golden_vectors, read_contract, write_vectors
+from tasks.errors import UserError
+from tasks.files import read_json, replacing, sha256_tree, write_bytes, write_json
+from tasks.onnx_session import session
+from tasks.params import BundleSettings
+
+FILES = {"gan": ("gan.onnx",), "vae": ("vae.onnx", "encoder.onnx", "decoder.onnx")}
+MANIFEST = Path("data/prepared/manifest.json")
+SUMS = "SHA256SUMS"
+
+
+def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str, object]:
+    """Writes data/bundle/MODEL and lets its own verify.py check it before it takes the old one's place.
+
+    Raises UserError when an input is missing or the check fails; the old bundle stays. Returns the receipt's facts.
+    """
+    with replacing(Path("data/bundle") / model) as folder:
+        folder.mkdir()
+        contract = _add_models(model, folder, settings, threads)
+        pictures = _add_pictures(model, folder)
+        metrics = read_json(Path("data/metrics") / f"{model}.json")
+        card = model_card(model, contract, metrics, read_json(MANIFEST), pictures)
+        write_bytes(folder / "README.md", card.encode())
+        shutil.copyfile(verify.__file__, folder / "verify.py")
+        sums = sha256_tree(folder)
+        write_bytes(folder / SUMS, "".join(f"{sha}  {name}\n" for name, sha in sums.items()).encode())
+        _verify(folder)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    return {"files": len(sums) + 1, "bytes": size}
+
+
+def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int) -> dict[str, object]:
+    """Copies the .onnx files and writes contract.json and the golden vectors; returns the contract."""
+    paths = {file: Path("data/onnx") / model / file for file in FILES[model]}
+    sessions = {file: session(path, threads) for file, path in paths.items()}
+    contracts = {file: read_contract(sessions[file], path) for file, path in paths.items()}
+    contract = {"format": 1, "model": model, "models": contracts}
+    for path in paths.values():
+        shutil.copyfile(path, folder / path.name)
+    for file, arrays in golden_vectors(model, sessions, settings.golden, settings.seed).items():
+        write_vectors(folder / f"{Path(file).stem}.golden.npz", arrays)
+    write_json(folder / "contract.json", contract)
+    return contract
+
+
+def _add_pictures(model: str, folder: Path) -> list[str]:
+    pictures = sorted((Path("data/samples") / model).glob("*.png"))
+    for picture in pictures:
+        shutil.copyfile(picture, folder / picture.name)
+    return [picture.name for picture in pictures]
+
+
+def _verify(folder: Path) -> None:
+    check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
+    if check.returncode:
+        faults = [line for line in (check.stdout + check.stderr).splitlines() if not line.startswith("ok")]
+        raise UserError(f"the new bundle fails its own check, so the old one stays: {'; '.join(faults)}")

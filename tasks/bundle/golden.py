@@ -1,0 +1,53 @@
+"""Golden vectors: inputs with the outputs that ONNX Runtime gives for them on a CPU, one archive per model file."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.streams import noise
+from tasks.errors import UserError
+from tasks.files import write_bytes
+from tasks.onnx_session import run_onnx
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
+    """The contract that the export stage wrote into an .onnx file; raises UserError when it is not there."""
+    properties = session.get_modelmeta().custom_metadata_map
+    if "imagewright.contract" not in properties:
+        raise UserError(f"{path} carries no contract; run the export stage again")
+    contract: dict[str, Any] = json.loads(properties["imagewright.contract"])
+    return contract
+
+
+def golden_vectors(model: str, sessions: dict[str, ort.InferenceSession], count: int, seed: int) -> dict[str, Arrays]:
+    """Inputs and outputs by name of tensor for each file, float32 [count, ...].
+
+    The generator gets standard normal noise; the VAE's encoder what the generator made, and its decoder the means
+    that the encoder found: no image of the training data travels.
+    """
+    generator = sessions[f"{model}.onnx"]
+    length = generator.get_inputs()[0].shape[1]
+    golden = {f"{model}.onnx": _answers(generator, noise(count, length, seed, "golden").numpy())}
+    if model == "vae":
+        golden["encoder.onnx"] = _answers(sessions["encoder.onnx"], golden["vae.onnx"]["image"])
+        golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], golden["encoder.onnx"]["mean"])
+    return golden
+
+
+def write_vectors(path: Path, arrays: Arrays) -> None:
+    """Writes a .npz archive; numpy stamps no time into it, so equal arrays give equal bytes."""
+    memory = io.BytesIO()
+    np.savez(memory, allow_pickle=False, **arrays)
+    write_bytes(path, memory.getvalue())
+
+
+def _answers(session: ort.InferenceSession, given: NDArray[np.float32]) -> Arrays:
+    outputs = [output.name for output in session.get_outputs()]
+    return {session.get_inputs()[0].name: given} | dict(zip(outputs, run_onnx(session, given), strict=True))

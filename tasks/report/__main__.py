@@ -1,0 +1,7 @@
+"""`python -m tasks.report`."""
+
+from tasks.console import run
+from tasks.report.page import write_report
+
+if __name__ == "__main__":
+    run(write_report)

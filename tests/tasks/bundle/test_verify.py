@@ -1,0 +1,145 @@
+"""verify.py as a consumer runs it: what it accepts, and every kind of damage that it must find."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.bundle.folder import FILES, write_bundle
+from tasks.files import read_json, sha256_file, sha256_tree, write_json
+from tests.tasks.bundle.exported import LENGTH, SETTINGS, THREADS, vector
+
+
+def verify(folder: Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`python verify.py` by a consumer: nothing of the project can be imported."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, str(folder / "verify.py")]
+    return subprocess.run(command, cwd=cwd or folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def faults(folder: Path) -> list[str]:
+    """The faults that verify.py finds; its exit code must agree."""
+    check = verify(folder)
+    assert check.returncode == 1, check.stdout
+    assert not check.stderr
+    return [line for line in check.stdout.splitlines() if line.startswith("FAIL")]
+
+
+def repair_sums(folder: Path) -> None:
+    """What somebody does who changes a file and hides it."""
+    sums = sha256_tree(folder, without=frozenset({"SHA256SUMS"}))
+    (folder / "SHA256SUMS").write_text("".join(f"{sha}  {name}\n" for name, sha in sums.items()))
+
+
+def change_golden(folder: Path, by: float) -> None:
+    with np.load(folder / "gan.golden.npz") as archive:
+        arrays = dict(archive)
+    arrays["image"][0, 0, 0, 0] += by
+    np.savez(folder / "gan.golden.npz", **arrays)
+    repair_sums(folder)
+
+
+@pytest.mark.parametrize("model", ["gan", "vae"])
+def test_a_fresh_bundle_verifies_from_any_folder(project: Path, model: str) -> None:
+    facts = write_bundle(model, SETTINGS, THREADS)
+    folder = project / "data/bundle" / model
+    assert facts["files"] == len(list(folder.iterdir()))
+    check = verify(folder, cwd=Path("/"))
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert "every hash right" in check.stdout
+    for file in FILES[model]:
+        assert re.search(rf"{file}: .* N = 1 is as promised on CPUExecutionProvider", check.stdout)
+        assert re.search(rf"{file}: .* N = 5 is as promised", check.stdout)
+    assert sorted(path.name for path in (project / "data/bundle").iterdir()) == [model]
+
+
+def test_one_flipped_byte_is_found(bundle: Path) -> None:
+    data = bytearray((bundle / "gan.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "gan.onnx").write_bytes(data)
+    assert faults(bundle) == ["FAIL  gan.onnx has another content than when it was bundled; get the bundle again"]
+
+
+def test_an_extra_and_a_missing_file_are_found(bundle: Path) -> None:
+    (bundle / "notes.txt").write_text("mine")
+    (bundle / "grid.png").unlink()
+    assert [fault.split()[1] for fault in faults(bundle)] == ["grid.png", "notes.txt"]
+
+
+def test_lineage_may_be_added_at_release(bundle: Path) -> None:
+    (bundle / "lineage.json").write_text("{}")
+    assert verify(bundle).returncode == 0
+
+
+def test_a_golden_image_beyond_tolerance_is_found(bundle: Path) -> None:
+    change_golden(bundle, 0.9e-4)
+    assert verify(bundle).returncode == 0
+    change_golden(bundle, 0.9e-4)
+    found = faults(bundle)
+    assert len(found) == 2  # one alone, and all at once
+    assert "0.00018 away from the golden values, beyond 0.0001" in found[0]
+
+
+def test_a_golden_nan_is_found(bundle: Path) -> None:
+    change_golden(bundle, float("nan"))
+    assert "nan away" in faults(bundle)[0]
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Changes contract.json alone, not what the .onnx file carries."""
+    contract = read_json(folder / "contract.json")
+    contract["models"]["gan.onnx"] |= changes
+    write_json(folder / "contract.json", contract)
+    repair_sums(folder)
+
+
+def test_a_loosened_contract_is_found(bundle: Path) -> None:
+    rewrite(bundle, tolerance=0.5)
+    assert faults(bundle) == ["FAIL  gan.onnx: the contract inside is not the one in contract.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"name": "z"}, "promised were z float32 [N, 4]"),
+        ({"dtype": "float16"}, "promised were noise float16 [N, 4]"),
+        ({"shape": [1, LENGTH]}, "promised were noise float32 [1, 4]"),
+    ],
+)
+def test_another_input_than_promised_is_found(bundle: Path, change: dict[str, Any], sentence: str) -> None:
+    rewrite(bundle, inputs=[vector("noise") | change])
+    assert any(sentence in fault for fault in faults(bundle))
+
+
+def test_images_out_of_range_are_found(bundle: Path) -> None:
+    rewrite(bundle, range=[0.2, 0.8])
+    assert any("outside [0.2, 0.8]" in fault for fault in faults(bundle))
+
+
+def test_a_damaged_file_with_mended_sums_is_a_sentence(bundle: Path) -> None:
+    (bundle / "gan.onnx").write_bytes((bundle / "gan.onnx").read_bytes()[:100])
+    repair_sums(bundle)
+    assert len(faults(bundle)) == 1
+    (bundle / "contract.json").write_text("{")
+    repair_sums(bundle)
+    assert "contract.json cannot be read" in faults(bundle)[0]
+    (bundle / "SHA256SUMS").unlink()
+    assert "SHA256SUMS" in faults(bundle)[0]
+
+
+def test_missing_onnxruntime_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
+    blocked = "import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    command = [sys.executable, "-c", blocked, str(bundle / "verify.py")]
+    check = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert check.returncode == 1
+    assert "FAIL  onnxruntime is missing; install both with `pip install numpy onnxruntime`" in check.stdout
+
+
+def test_verify_imports_nothing_of_the_project(bundle: Path) -> None:
+    assert not re.search(r"^\s*(from|import) (tasks|models|flows)", (bundle / "verify.py").read_text(), re.MULTILINE)
+    assert sha256_file(bundle / "verify.py") == sha256_file(Path(__file__).parents[3] / "tasks/bundle/verify.py")
