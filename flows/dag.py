@@ -1,0 +1,156 @@
+"""The DAG as dvc.yaml declares it, and the one place that touches DVC.
+
+DVC's Python side reads (`Repo.index.graph`, `Repo.status`); everything that runs or writes is a command line built by
+`dvc_command`, since only a process can be stopped.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import psutil
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import UserError
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 20.0  # what the supervisors of a run that died need to end its stages
+
+
+class Policy(BaseModel):
+    """What the orchestrator wants to know of a stage: its `meta` in dvc.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    resource: str | None = Field(default=None, description="Stages that name the same resource run in turn.")
+    deadline: int = Field(default=24 * 3600, gt=0, description="Seconds after which the stage is stopped.")
+    retries: int = Field(default=0, ge=0, description="How often a stage that failed is started again.")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage, and the stages whose outputs it reads."""
+
+    name: str
+    upstream: tuple[str, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Dag:
+    """All stages, each after its upstreams and otherwise in dvc.yaml's order."""
+
+    stages: tuple[Stage, ...]
+
+
+def read_dag(root: Path) -> Dag:
+    """Reads the DAG of the DVC repository at `root`.
+
+    Raises UserError when DVC cannot read it, when a stage's `meta` is not a Policy, or when data that no stage makes
+    is not there.
+    """
+    with _open(root) as repo:
+        graph = repo.index.graph
+        place = {stage: number for number, stage in enumerate(repo.index.stages)}
+        order = [*nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: place[stage])]
+        _check_data(root, order)
+        return Dag(tuple(_stage(stage, graph) for stage in order if isinstance(stage, PipelineStage)))
+
+
+@contextmanager
+def _open(root: Path) -> Iterator[Repo]:
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"DVC cannot read {root} ({reason}); `dvc status` there says more") from None
+
+
+def _stage(stage: PipelineStage, graph: "nx.DiGraph[Any]") -> Stage:
+    upstream = sorted(str(source.name) for source in graph.successors(stage) if isinstance(source, PipelineStage))
+    return Stage(str(stage.name), tuple(upstream), _policy(stage))
+
+
+def _policy(stage: PipelineStage) -> Policy:
+    try:
+        return Policy.model_validate(stage.meta or {})
+    except ValidationError as error:
+        faults = "; ".join(f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg']}" for fault in error.errors())
+        raise UserError(f"dvc.yaml: the meta of stage `{stage.name}` is wrong ({faults}); correct it there") from None
+
+
+def _check_data(root: Path, stages: list[Any]) -> None:
+    """A bare DVC would stop in the middle of a run, or run on data that nobody versions."""
+    outs = {Path(out.fs_path): isinstance(stage, PipelineStage) for stage in stages for out in stage.outs}
+    data = root.resolve() / "data"
+    for path in sorted({Path(dep.fs_path) for stage in stages for dep in stage.deps if dep.protocol == "local"}):
+        if data not in path.parents:
+            continue
+        made = [by_stage for out, by_stage in outs.items() if out == path or out in path.parents or path in out.parents]
+        if not made or not (any(made) or path.exists()):
+            raise UserError(f"{path.relative_to(root.resolve())} is missing or not under DVC; run `make data` first")
+
+
+def status(root: Path) -> dict[str, Any]:
+    """What `dvc status` would say: nothing, or what changed by stage name and .dvc file."""
+    with _open(root) as repo:
+        return {address.rpartition(":")[2]: changes for address, changes in repo.status().items()}
+
+
+def dvc_command(*arguments: str) -> list[str]:
+    """The command line of a DVC command.
+
+    Without `--wait-for-lock` DVC gives up after three seconds, also after hours of training.
+    """
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def dvc_environment() -> dict[str, str]:
+    """The environment for `dvc_command`: a stage's `python` is this interpreter, and its lines come at once."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+def clear_stale_locks(root: Path, patience: float = STOP_SECONDS) -> None:
+    """Removes the path locks of killed DVC processes, which DVC respects again once their process id is reused.
+
+    Call it under the project's run lock. Waits up to `patience` seconds for a live DVC process to end; raises
+    UserError when it stays.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    until = time.monotonic() + patience
+    while holders := [pid for pid in _holders(path) if _is_dvc(pid, root)]:
+        if time.monotonic() > until:
+            raise UserError(f"a dvc command (process {holders[0]}) is at work in {root}; wait until it ends")
+        time.sleep(POLL_SECONDS)
+    path.unlink(missing_ok=True)
+
+
+def _holders(rwlock: Path) -> list[int]:
+    """Ids of the processes that a path lock names: `{"write": {path: {"pid": ..}}, "read": {path: [{"pid": ..}]}}`."""
+    try:
+        lock = json.loads(rwlock.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # a process killed while it wrote leaves half a file
+        return []
+    writers = list(lock.get("write", {}).values())
+    readers = [reader for path in lock.get("read", {}).values() for reader in path]
+    return sorted({holder["pid"] for holder in writers + readers})
+
+
+def _is_dvc(pid: int, root: Path) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return Path(process.cwd()) == root.resolve() and any("dvc" in part for part in process.cmdline())
+    except psutil.Error:
+        return False

@@ -1,0 +1,142 @@
+"""`python -m flows.pipeline` as a process: what it says, how it ends, and that nothing of it stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from tests.flows.conftest import ROOT, Toy, lives, until
+
+TRAINER = """
+import os, time
+try:
+    open("pids", "a").write(f"{os.getpid()}\\n")
+    time.sleep(60)
+except KeyboardInterrupt:
+    open("saved", "w").close()
+    raise
+"""
+
+
+@pytest.fixture
+def training(toy: Toy) -> Toy:
+    """A toy with two trainings in turn on one device, each of which goes on until it is stopped."""
+    (toy / "train.py").write_text(TRAINER)
+    toy.stage("train_gan", cmd="python train.py", resource="device")
+    toy.stage("train_vae", cmd="python train.py", resource="device")
+    return toy
+
+
+def trainer(toy: Toy) -> int:
+    """The process id of the only trainer that was started, once it is there."""
+    until(lambda: (toy / "pids").exists() and (toy / "pids").read_text().endswith("\n"))
+    return int((toy / "pids").read_text())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_lets_trainers_save_and_leaves_nothing(
+    training: Toy, server: str, signum: signal.Signals, code: int
+) -> None:
+    process = training.start(PREFECT_API_URL=server)
+    pid = trainer(training)
+    os.killpg(process.pid, signum)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    assert "\nTraceback" not in output
+    until(lambda: not lives(pid), seconds=20)
+    assert (training / "saved").exists()
+    assert trainer(training) == pid, "the training that waited for the device was not started"
+    until(lambda: json.loads((training / ".dvc/tmp/rwlock").read_text()) == {}, seconds=20)
+
+
+STUCK = """
+import signal, time
+from flows import pipeline
+pipeline.PATIENCE_SECONDS = 0.5
+signal.signal(signal.SIGINT, pipeline._interrupt)
+signal.signal(signal.SIGTERM, pipeline._interrupt)
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except (KeyboardInterrupt, SystemExit):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_nothing_heeds_ends_by_force(signum: signal.Signals, code: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signum)
+        assert process.wait(timeout=60) == code
+
+
+def test_a_killed_run_takes_trainers_and_its_server_along(training: Toy) -> None:
+    process = training.start(PREFECT_API_URL="")
+    assert process.stdout
+    assert process.stdout.readline().startswith("train_"), "Prefect says nothing on the terminal"
+    trained = trainer(training)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert trained in [child.pid for child in family]
+    assert any("prefect.server.api.server:create_app" in child.cmdline() for child in family)
+    assert (training / ".work/prefect/prefect.db").exists()
+    process.kill()
+    process.communicate()
+    until(lambda: not any(lives(child.pid) for child in family), seconds=20)
+
+
+def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -> None:
+    (toy / "data/metrics").mkdir()
+    toy.stage("evaluate", cmd="""echo '{"figures": {"distance": 1.5}}' > data/metrics/gan.json; touch data/evaluate""")
+    toy.stage("gan", cmd="mkdir -p data/bundle/gan; touch data/bundle/gan/model.onnx")
+    toy.stages["gan"]["outs"] = ["data/bundle/gan"]
+    toy.write()
+    (toy / "dvc.lock").write_text("schema: '2.0'\n")
+    toy.commit()
+    process = toy.start(PREFECT_API_URL=server)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    stages, figures, places, record = output.split("\n\n")[1:]
+    assert [line.split()[:2] for line in stages.splitlines()] == [["evaluate", "Ran"], ["gan", "Ran"]]
+    assert figures.split() == ["gan", "distance", "1.5"]
+    assert places == str(toy / "data/bundle/gan")
+    assert record.startswith("Changed in git: dvc.lock. Keep this with `git commit -m Retrain dvc.lock`")
+    assert all(line.split(" | ")[0] in toy.stages for line in output.split("\n\n")[0].splitlines())
+    toy.run("sh", "-c", record.split("`")[3].removesuffix(" && dvc checkout"))
+    assert (toy / "dvc.lock").read_text() == "schema: '2.0'\n"
+
+
+def test_a_second_run_ends_with_one_sentence(toy: Toy) -> None:
+    (toy / ".work").mkdir()
+    with FileLock(toy / ".work/run.lock"):
+        process = toy.start()
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert output.startswith("error: another run holds")
+    assert len(output.splitlines()) == 1
+
+
+def test_missing_data_ends_with_one_sentence(toy: Toy) -> None:
+    toy.stage("prepared")
+    (toy / "data/raw/image").unlink()
+    Path(toy / "data/raw").rmdir()
+    process = toy.start()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert output == "error: data/raw is missing or not under DVC; run `make data` first\n"
+
+
+def test_a_failed_stage_is_exit_code_1_with_its_reason(toy: Toy, server: str) -> None:
+    toy.stage("prepared", cmd="echo 'error: no images; add some'; exit 2")
+    process = toy.start(PREFECT_API_URL=server)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "prepared failed: no images; add some" in output
+    assert output.splitlines()[-1] == "error: prepared failed; finished stages are kept, run this again"
