@@ -44,13 +44,12 @@ def figures_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 
 def _record_text(root: Path) -> str:
     git = subprocess.run(
-        ["git", "diff", "--name-only", "--relative", "HEAD", "--", *RECORD],
-        cwd=root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    changed = " ".join(git.stdout.split())
+        ["git", "status", "--porcelain", "-z", "--", *RECORD], cwd=root, capture_output=True, text=True, check=False
+    )
+    changed = " ".join(sorted(entry[3:].rstrip("/") for entry in git.stdout.split("\0") if entry))
     return changed and (
-        f"Changed in git: {changed}. Keep this with `git commit -m Retrain {changed}`, "
-        f"or go back with `git checkout HEAD {changed} && dvc checkout`."
+        f"Changed in git: {changed}. Keep this with `git add {changed} && git commit -m Retrain`, "
+        f"or set it aside with `git stash push -u -- {changed} && dvc checkout`."
     )
 
 

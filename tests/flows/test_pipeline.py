@@ -107,10 +107,12 @@ def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -
     assert [line.split()[:2] for line in stages.splitlines()] == [["evaluate", "Ran"], ["gan", "Ran"]]
     assert figures.split() == ["gan", "distance", "1.5"]
     assert places == str(toy / "data/bundle/gan")
-    assert record.startswith("Changed in git: dvc.lock. Keep this with `git commit -m Retrain dvc.lock`")
+    changed = "data/metrics dvc.lock"  # one is new, one was committed
+    assert record.startswith(f"Changed in git: {changed}. Keep this with `git add {changed} && git commit -m Retrain`")
     assert all(line.split(" | ")[0] in toy.stages for line in output.split("\n\n")[0].splitlines())
     toy.run("sh", "-c", record.split("`")[3].removesuffix(" && dvc checkout"))
     assert (toy / "dvc.lock").read_text() == "schema: '2.0'\n"
+    assert not (toy / "data/metrics").exists()
 
 
 def test_a_second_run_ends_with_one_sentence(toy: Toy) -> None:
