@@ -15,14 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rows import Row, at_least, at_most, publish
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-# figure, model, name in data/metrics, bound, whether the bound is an upper one
+# figure, model, name in data/metrics, bound and its kind
 REQUIRED = [
-    ("GAN fd_relative", "gan", "fd_relative", 0.06, True),
-    ("GAN coverage", "gan", "coverage", 0.55, False),
-    ("VAE fd_relative", "vae", "fd_relative", 0.10, True),
+    ("GAN fd_relative", "gan", "fd_relative", 0.06, at_most),
+    ("GAN coverage", "gan", "coverage", 0.55, at_least),
+    ("VAE fd_relative", "vae", "fd_relative", 0.10, at_most),
 ]
 
 
@@ -38,11 +39,7 @@ def main() -> None:
         run(clone, "-m", "tasks.ingest", "fashion-mnist")
         measured = [measure(clone, seed) for seed in given.seeds]
         judge = json.loads((clone / "data/reference/judge.json").read_text())
-    rows = [*table(measured), *judge_rows(judge)]
-    for row in rows:
-        print(f"{row['figure']:44s} {row['value']:<10.4g} {row['required']:12s} {'yes' if row['reached'] else 'NO'}")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    publish([*table(measured), *judge_rows(judge)], given.json)
 
 
 def run(clone: Path, *arguments: str) -> None:
@@ -61,35 +58,28 @@ def measure(clone: Path, seed: int) -> dict[str, Any]:
     return {model: json.loads((clone / f"data/metrics/{model}.json").read_text()) for model in ("gan", "vae")}
 
 
-def table(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per required figure, the median over seeds, and the single values beside."""
+def table(measured: list[dict[str, Any]]) -> list[Row]:
+    """The required figures as medians over seeds, each seed's value below its median."""
     rows = []
-    for title, model, name, bound, upper in REQUIRED:
+    for title, model, name, bound, judged in REQUIRED:
         values = [metrics[model]["figures"][name] for metrics in measured]
-        rows.append(row(f"{title}, median of {len(values)} seeds", statistics.median(values), bound, upper))
-        rows[-1]["values"] = values
-        rows[-1]["floor"] = measured[0][model]["floor"][name]
+        rows.append(judged(f"{title}, median of {len(values)} seeds", statistics.median(values), bound))
+        rows += [Row(f"    run {run}", value) for run, value in enumerate(values, start=1)]
+        rows.append(Row("    real training images", measured[0][model]["floor"][name]))
     figures = [metrics["vae"]["figures"] for metrics in measured]
     shares = [figure["fd_relative"] / figure["fd_relative_standard_prior"] for figure in figures]
-    return [*rows, row("VAE fitted prior / N(0, I)", statistics.median(shares), 0.5, True) | {"values": shares}]
+    return [*rows, at_most("VAE fitted prior / N(0, I)", statistics.median(shares), 0.5)]
 
 
-def judge_rows(judge: dict[str, Any]) -> list[dict[str, Any]]:
+def judge_rows(judge: dict[str, Any]) -> list[Row]:
     """Whether the judge is fit to judge."""
     checks = judge["checks"]
     spoilt = min(checks["blurred"], checks["missing_class"])
     return [
-        row("judge accuracy", judge["accuracy"], 0.92, False),
-        row("judge on held-out images", checks["held_out"], 0.002, True),
-        row("judge on spoilt / held-out images", spoilt / checks["held_out"], 10, False),
+        at_least("judge accuracy", judge["accuracy"], 0.92),
+        at_most("judge on held-out images", checks["held_out"], 0.002),
+        at_least("judge on spoilt / held-out images", spoilt / checks["held_out"], 10),
     ]
-
-
-def row(figure: str, value: float, bound: float, upper: bool) -> dict[str, Any]:
-    """One line of the table."""
-    required = f"at most {bound:g}" if upper else f"at least {bound:g}"
-    reached = value <= bound if upper else value >= bound
-    return {"figure": figure, "value": value, "unit": "", "required": required, "reached": reached}
 
 
 if __name__ == "__main__":

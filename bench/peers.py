@@ -1,0 +1,94 @@
+"""The loops people copy: pytorch/examples' `dcgan` and `vae`, written anew over our networks.
+
+A DataLoader whose workers turn pictures into tensors one by one, float32, Adam as it comes, BatchNorm's statistics of
+real and generated images apart, and losses fetched with `.item()` at every step.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from models.gan import Discriminator, GanShape, Generator
+from models.layers import initialise_dcgan
+from models.losses.bound import kl_to_standard_normal
+from models.vae import Decoder, Encoder, VaeShape, draw_code
+
+
+class Pictures(Dataset[Tensor]):
+    """28x28 pictures in memory, made tensors one by one, as torchvision's data sets do."""
+
+    def __init__(self, pictures: np.ndarray, side: int) -> None:
+        self.pictures = pictures
+        steps = [transforms.Resize(side), transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image: Tensor = self.transform(Image.fromarray(self.pictures[index]))
+        return image
+
+
+def batches(pictures: np.ndarray, side: int, batch: int, device: torch.device, workers: int) -> Iterator[Tensor]:
+    """Batches float32 [N, 1, H, W] in [-1, 1] on the device, epoch after epoch."""
+    loader = DataLoader(
+        Pictures(pictures, side),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    return (images.to(device) for _ in count() for images in loader)
+
+
+def train_gan(images: Iterator[Tensor], shape: GanShape, device: torch.device) -> Iterator[None]:
+    """A step of pytorch/examples/dcgan at a time."""
+    generator, discriminator = Generator(shape).to(device), Discriminator(shape, "batch").to(device)
+    for network in (generator, discriminator):
+        initialise_dcgan(network)
+    updates = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, discriminator)]
+    criterion = nn.BCEWithLogitsLoss()
+    for real in images:
+        ones = torch.ones(len(real), device=device)
+        discriminator.zero_grad()
+        logits = discriminator(real)
+        loss_real = criterion(logits, ones)
+        loss_real.backward()
+        seen = [logits.mean().item()]
+        fake = generator(torch.randn(len(real), shape.noise, device=device))
+        logits = discriminator(fake.detach())
+        loss_fake = criterion(logits, torch.zeros_like(ones))
+        loss_fake.backward()
+        seen.append(logits.mean().item())
+        updates[1].step()
+        generator.zero_grad()
+        logits = discriminator(fake)
+        loss = criterion(logits, ones)
+        loss.backward()
+        seen += [logits.mean().item(), (loss_real + loss_fake).item(), loss.item()]
+        updates[0].step()
+        yield
+
+
+def train_vae(images: Iterator[Tensor], shape: VaeShape, device: torch.device) -> Iterator[None]:
+    """A step of pytorch/examples/vae at a time, with our networks in place of its two linear layers."""
+    encoder, decoder = Encoder(shape).to(device), Decoder(shape).to(device)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    for batch in images:
+        optimiser.zero_grad()
+        mean, log_variance = encoder(batch)
+        raw = decoder(draw_code(mean, log_variance, torch.randn_like(mean)))
+        loss = F.mse_loss(raw, batch, reduction="sum") + kl_to_standard_normal(mean, log_variance).sum()
+        loss.backward()
+        optimiser.step()
+        loss.item()
+        yield

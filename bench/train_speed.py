@@ -1,0 +1,287 @@
+"""How fast training is, beside the loop people copy: `python bench/train_speed.py [--json FILE]`, after `make data`.
+
+The peer (bench/peers.py) and the engine train the same networks on Fashion-MNIST in this process, in turns, with
+BatchNorm's statistics of real and generated images apart; a figure is the median of the rounds. The share of the
+matrix-product rate says how much of what the device can multiply is used.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from rows import Row, at_least, at_most, publish
+from ruamel.yaml import YAML
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import peers  # noqa: E402 - the project is no installed package
+
+from models.device import Mode, choose_mode  # noqa: E402
+from models.engine import Clock, fit  # noqa: E402
+from models.feeds import make_feed  # noqa: E402
+from models.learners.base import Learner  # noqa: E402
+from models.learners.gan import GanLearner  # noqa: E402
+from models.learners.vae import VaeLearner  # noqa: E402
+from models.settings import GanSettings, VaeSettings  # noqa: E402
+from models.steps import make_step, run_step  # noqa: E402
+from models.streams import Sampler  # noqa: E402
+from tasks.ingest.idx import read_idx  # noqa: E402
+from tasks.prepared import Split  # noqa: E402
+from tasks.preprocess.shards import SplitWriter  # noqa: E402
+
+RAW = ROOT / "data/raw/train-images-idx3-ubyte"
+WARM_UP = 5  # steps
+FOREVER = 10**12  # images
+STREAMED, BARE = "streamed", "the captured step alone"
+Steps = Iterator[None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained: the textbook DCGAN, or the default VAE."""
+
+    model: Literal["gan", "vae"]
+    side: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{'DCGAN' if self.model == 'gan' else 'VAE'} {self.side}x{self.side}, batch {self.batch}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is required of `work` on a kind of device: a multiple of the peer's speed at `peer`, or images/s."""
+
+    device: str
+    work: Work
+    peer: Work
+    times: float = 0.0
+    images_per_second: float = 0.0
+
+
+BOUNDS = [
+    Bound("cpu", Work("gan", 32, 128), Work("gan", 32, 128), times=1.7),
+    Bound("cuda", Work("gan", 64, 64), Work("gan", 64, 64), times=6.5),
+    Bound("cuda", Work("gan", 64, 256), Work("gan", 64, 64), times=12),
+    Bound("cuda", Work("gan", 32, 128), Work("gan", 32, 128), images_per_second=105_000),
+    Bound("cuda", Work("gan", 32, 512), Work("gan", 32, 512), images_per_second=200_000),
+    Bound("cuda", Work("vae", 32, 128), Work("vae", 32, 128), times=4),
+]
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
+    parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if not RAW.is_file():
+        sys.exit(f"error: {RAW} is missing; run `make data` first")
+    torch.set_num_threads(given.threads)
+    device = choose_mode().device
+    print(f"{device.type}, {given.threads} threads, torch {torch.__version__}, {given.rounds} rounds", flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        speeds = measure(Path(place), modes(), given.rounds, given.seconds)
+    rates = {mode.name: product_rate(mode) for mode in modes()}
+    publish([*table(speeds, rates), *required(speeds, device), *engine_rows(speeds)], given.json)
+
+
+def modes() -> list[Mode]:
+    """The engine's own choice first, then what it left: without graphs, without bfloat16, without either's layout."""
+    chosen = choose_mode()
+    eager = replace(chosen, captured=False)
+    single = replace(eager, autocast=None)
+    plain = replace(single, memory_format=torch.contiguous_format)
+    return list({mode.name: mode for mode in (chosen, eager, single, plain)}.values())
+
+
+Speeds = dict[tuple[Work, str], list[float]]  # images/s of every round by who ran
+
+
+def measure(place: Path, modes: list[Mode], rounds: int, seconds: float) -> Speeds:
+    """Runs everything in turns, so that what else the machine does falls on all alike."""
+    device, speeds = modes[0].device, Speeds()
+    works = [work for bound in BOUNDS if bound.device == device.type for work in (bound.work, bound.peer)]
+    pictures = read_idx(RAW, 3)
+    splits = {side: packed(place, pictures, side) for side in {work.side for work in works}}
+    runs: dict[tuple[Work, str], Callable[[], Steps]] = {}
+    for work in dict.fromkeys(works):
+        for workers in worker_counts(device):
+            runs[work, f"peer, {workers} workers"] = lambda w=work, n=workers: peer(w, pictures, device, n)
+        for mode in modes:
+            runs[work, mode.name] = lambda w=work, m=mode: engine(w, splits[w.side], m, share=1.0)
+        if device.type == "cuda":
+            runs[work, STREAMED] = lambda w=work: engine(w, splits[w.side], modes[0], share=0.0)
+            runs[work, BARE] = lambda w=work: bare(w, splits[w.side], modes[0])
+    for number in range(rounds):
+        for key, start in runs.items():
+            speeds.setdefault(key, []).append(speed(start(), key[0].batch, seconds, device))
+            print(f"round {number + 1}: {key[0]}, {key[1]}: {speeds[key][-1]:,.0f} images/s", flush=True)
+    return speeds
+
+
+def worker_counts(device: torch.device) -> list[int]:
+    """On a CPU the workers take cores from the networks, so both ways are tried and the faster counts."""
+    return [8] if device.type == "cuda" else [0, min(2, os.cpu_count() or 1)]
+
+
+def packed(place: Path, pictures: np.ndarray, side: int) -> Split:
+    """The pictures as memory-mapped shards, as the stage `preprocess` writes them."""
+    folder = place / str(side)
+    folder.mkdir()
+    writer = SplitWriter(folder, "train", (1, side, side), shard_bytes=64 << 20)
+    for start in range(0, len(pictures), 1000):
+        block = [Image.fromarray(picture).resize((side, side)) for picture in pictures[start : start + 1000]]
+        writer.append(np.stack([np.asarray(image) for image in block])[:, None], [None] * len(block))
+    return Split(folder, writer.finish([]), (1, side, side))
+
+
+def speed(steps: Steps, batch: int, seconds: float, device: torch.device) -> float:
+    """Images per second, after a few steps that do not count."""
+    for _ in range(WARM_UP):
+        next(steps)
+    synchronise(device)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        next(steps)
+        done += batch
+    synchronise(device)
+    return done / (time.perf_counter() - start)
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for what the device still computes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def learner_of(work: Work, mode: Mode) -> Learner:
+    """The textbook DCGAN with an average, or the default VAE, for ever and without looks at the validation split."""
+    endless = {"stop": {"n_images": FOREVER, "patience": 0, "max_seconds": 0}, "probe_every": FOREVER}
+    changes = {"seed": 0, "batch": work.batch, "rollbacks": 0} | endless
+    if work.model == "gan":
+        settings = preset("classic")["train_gan"] | changes | {"ema_half_life": 20_000}
+        return GanLearner(GanSettings.model_validate(settings), work.side, 1, mode)
+    return VaeLearner(VaeSettings.model_validate(preset("quick")["train_vae"] | changes), work.side, 1, mode)
+
+
+def preset(name: str) -> dict[str, dict[str, object]]:
+    """A preset's sections."""
+    sections: dict[str, dict[str, object]] = YAML(typ="safe").load(ROOT / "presets" / f"{name}.yaml")
+    return sections
+
+
+def engine(work: Work, split: Split, mode: Mode, share: float) -> Steps:
+    """Imagewright's own loop, from its shards."""
+    learner = learner_of(work, mode)
+    feed = make_feed(split, Sampler(len(split), 0), mode.device, share)
+    for _ in fit(learner, make_step(learner), feed, split, Clock()):
+        yield
+
+
+def bare(work: Work, split: Split, mode: Mode) -> Steps:
+    """The step again and again on one batch: what the loop around it is measured against."""
+    step = make_step(learner_of(work, mode))
+    raw, labels = make_feed(split, Sampler(len(split), 0), mode.device, 1.0).fetch(0, work.batch)
+    for number in count():
+        step(raw, labels, number * work.batch, 1.0)
+        yield
+
+
+def peer(work: Work, pictures: np.ndarray, device: torch.device, workers: int) -> Steps:
+    """The published loop over the same networks."""
+    learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "for its shape"))
+    images = peers.batches(pictures, work.side, work.batch, device, workers)
+    if isinstance(learner, GanLearner):
+        return peers.train_gan(images, learner.shape, device)
+    assert isinstance(learner, VaeLearner)
+    return peers.train_vae(images, learner.shape, device)
+
+
+def product_rate(mode: Mode) -> float:
+    """FLOP/s of a large matrix product in the mode's precision."""
+    side, repeats = (8192, 20) if mode.device.type == "cuda" else (2048, 5)
+    factor = torch.randn(side, side, device=mode.device, dtype=mode.autocast or torch.float32)
+    factor @ factor
+    synchronise(mode.device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        factor @ factor
+    synchronise(mode.device)
+    return repeats * 2 * side**3 / (time.perf_counter() - start)
+
+
+def flops_per_image(work: Work) -> float:
+    """Multiplications and additions of one training step, per image, by torch's own count."""
+    learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "counted"))
+    raw = torch.zeros(work.batch, 1, work.side, work.side, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        run_step(learner, raw, None, learner.draw(0, work.batch), learner.schedule(0, 1.0))
+    return counter.get_total_flops() / work.batch
+
+
+def table(speeds: Speeds, rates: dict[str, float]) -> list[Row]:
+    """Every median, and what share of the matrix-product rate each mode of the engine reaches."""
+    rows = []
+    for (work, who), values in speeds.items():
+        rows.append(Row(f"{work}: {who}", statistics.median(values), "images/s"))
+        if who in rates:
+            share = statistics.median(values) * flops_per_image(work) / rates[who]
+            rows.append(Row("    share of the matrix-product rate", share))
+    return rows
+
+
+def required(speeds: Speeds, device: torch.device) -> list[Row]:
+    """What is asked for, None on a machine without the device."""
+    return [bound_row(bound, speeds if bound.device == device.type else None) for bound in BOUNDS]
+
+
+def bound_row(bound: Bound, speeds: Speeds | None) -> Row:
+    """Our own choice of mode against the faster of the peer's ways."""
+    ours = speeds and statistics.median(speeds[bound.work, choose_mode().name])
+    if not bound.times:
+        return at_least(f"{bound.device}: {bound.work}", ours or None, bound.images_per_second, "images/s")
+    title = f"{bound.device}: {bound.work} / the peer's loop" + (
+        f" at {bound.peer.batch}" if bound.peer != bound.work else ""
+    )
+    if not speeds or not ours:
+        return at_least(title, None, bound.times, "times")
+    them = [statistics.median(speeds[key]) for key in speeds if key[0] == bound.peer and key[1].startswith("peer")]
+    return at_least(title, ours / max(them), bound.times, "times")
+
+
+def engine_rows(speeds: Speeds) -> list[Row]:
+    """On a GPU: streaming against resident images, and what the loop adds to the step; the worst of all works."""
+
+    def shares(who: str) -> list[float]:
+        mine = choose_mode().name
+        return [
+            statistics.median(speeds[work, mine]) / statistics.median(values)
+            for (work, other), values in speeds.items()
+            if other == who
+        ]
+
+    streamed, loop = [1 / share for share in shares(STREAMED)], [1 / share - 1 for share in shares(BARE)]
+    return [
+        at_least("cuda: streamed / resident, the least", min(streamed, default=None), 0.7),
+        at_most("cuda: what the loop adds to the captured step, the most", max(loop, default=None), 0.05),
+    ]
+
+
+if __name__ == "__main__":
+    main()
