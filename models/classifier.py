@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -18,6 +19,15 @@ class ClassifierShape(BaseModel):
     task: Literal["labels", "rotations"]
 
 
+class FourMeans(nn.Module):
+    """The 2 x 2 means of `nn.AdaptiveAvgPool2d(2)`, whose gradient cannot repeat itself on a GPU."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """float [N, C, H, W], H and W at least 2, to float [N, C, 2, 2]; windows of an odd side share its middle."""
+        height, width = maps.shape[2:]
+        return F.avg_pool2d(maps, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
+
+
 class Classifier(nn.Module):
     """Images float [N, C, H, W] in [-1, 1], of any size from 8, to logits float [N, K]."""
 
@@ -29,7 +39,7 @@ class Classifier(nn.Module):
             *_block(c, 2 * c, stride=1),
             *_block(2 * c, 2 * c, stride=2),
             *_block(2 * c, 4 * c, stride=1),
-            nn.AdaptiveAvgPool2d(2),
+            FourMeans(),
             nn.Flatten(),
         )
         self.hidden = nn.Sequential(nn.Linear(16 * c, shape.features), nn.BatchNorm1d(shape.features), nn.ReLU())

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from models.layers import BASE, down, normalised, sides, stem, up, widths
+from models.layers import BASE, ToVectors, down, normalised, sides, stem, up, widths
 
 
 class GanShape(BaseModel):
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
             layers += [*normalised(layer, norm, outputs), nn.LeakyReLU(0.2)]
         last = nn.Linear(wide[-1] * BASE * BASE, 1)
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), *normalised(last, "spectral" if norm == "spectral" else "none", 1)
+            *layers, ToVectors(), *normalised(last, "spectral" if norm == "spectral" else "none", 1)
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -23,6 +23,25 @@ def widths(size: int, channels: int) -> list[int]:
     return [channels * min(2**step, WIDEST) for step in reversed(range(halvings))]
 
 
+class ToMaps(nn.Module):
+    """Vectors float [N, 16 C], channels running fastest, to maps float [N, C, 4, 4] in channels_last; no copy."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """See the class."""
+        return vectors.reshape(len(vectors), BASE, BASE, -1).permute(0, 3, 1, 2)
+
+
+class ToVectors(nn.Module):
+    """The way back: maps float [N, C, H, W] to float [N, H W C]; where they are channels_last, nothing is copied.
+
+    The gradient then comes back in channels_last too: mixed layouts make the layer below several times slower.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """See the class."""
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
 def stem(code: int, channels: int) -> list[nn.Module]:
     """Code float [N, L] to a normalised, rectified map float [N, channels, 4, 4], from which `up` goes on.
 
@@ -30,7 +49,7 @@ def stem(code: int, channels: int) -> list[nn.Module]:
     """
     return [
         nn.Linear(code, channels * BASE * BASE, bias=False),
-        nn.Unflatten(1, (channels, BASE, BASE)),
+        ToMaps(),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
     ]

@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from models.layers import BASE, down, sides, stem, up, widths
+from models.layers import BASE, ToVectors, down, sides, stem, up, widths
 
 LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody and overflows bfloat16 sums
 
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         for (inputs, outputs), side in zip(pairwise([shape.image_channels, *wide]), maps[:-1], strict=True):
             layers += [down(inputs, outputs, side, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
             layers += [Residual(outputs)] if shape.network == "residual" else []
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
+        self.layers = nn.Sequential(*layers, ToVectors(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """float [N, C, H, W] to two float [N, L]."""

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifier import Classifier, ClassifierShape
+from models.classifier import Classifier, ClassifierShape, FourMeans
 from models.gan import Discriminator, GanShape, Generator
-from models.layers import sides, widths
+from models.layers import ToMaps, ToVectors, sides, widths
 from models.vae import Decoder, Encoder, VaeShape, draw_code, sample
 
 SIZES = [28, 32, 64, 128, 256]
@@ -91,3 +91,19 @@ def test_classifier_takes_any_size(size: int) -> None:
 def test_code_is_mean_plus_scaled_noise() -> None:
     mean, log_variance, noise = torch.tensor([[1.0]]), torch.tensor([[2.0]]).log() * 2, torch.tensor([[3.0]])
     assert draw_code(mean, log_variance, noise).item() == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("side", [2, 3, 7, 8, 16])
+def test_four_means_are_those_of_adaptive_pooling(side: int) -> None:
+    maps = torch.randn(2, 3, side, side)
+    assert torch.allclose(FourMeans()(maps), nn.AdaptiveAvgPool2d(2)(maps), atol=1e-6)
+
+
+def test_maps_and_vectors_are_two_views_of_one_memory() -> None:
+    vectors = torch.randn(2, 16 * 5)
+    maps = ToMaps()(vectors)
+    assert maps.shape == (2, 5, 4, 4)
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    assert maps.data_ptr() == vectors.data_ptr() == ToVectors()(maps).data_ptr()
+    assert torch.equal(ToVectors()(maps), vectors)
+    assert torch.equal(ToVectors()(maps.contiguous()), vectors)
