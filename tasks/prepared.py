@@ -1,10 +1,13 @@
 """Reading data/prepared: memory-mapped uint8 images by split, and the manifest that describes them."""
 
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from io import FileIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,8 @@ from tasks.files import sha256_file
 
 PREPARED = Path("data/prepared")
 MANIFEST = "manifest.json"
+MAPPED = 2**29  # bytes
+OPEN_FILES = 256
 SplitName = Literal["train", "validation", "test"]
 Images = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -67,12 +72,18 @@ class Manifest(Record):
 
 
 class Split:
-    """The images of one split, in a fixed order, read from disk as they are asked for."""
+    """The images of one split, in a fixed order, read from disk as they are asked for.
+
+    Shards are memory-mapped. Where a split is larger than MAPPED they are read image by image instead, since every page
+    of a map that was touched counts as this process's memory until somebody else needs it.
+    """
 
     def __init__(self, folder: Path, record: SplitRecord, shape: tuple[int, int, int]) -> None:
         self._folder, self._record = folder, record
         self._shards = [_mapped(folder / shard.file, (shard.count, *shape)) for shard in record.shards]
         self._starts = np.cumsum([0, *(shard.count for shard in record.shards)])
+        self._read = self._from_files if record.count * math.prod(shape) > MAPPED else self._from_maps
+        self._file = lru_cache(OPEN_FILES)(self._open)
         self.shape = shape
 
     def __len__(self) -> int:
@@ -94,13 +105,24 @@ class Split:
         images = np.empty((len(wanted), *self.shape), np.uint8)
         for shard in np.unique(shards):
             here = shards == shard
-            images[here] = self._shards[shard][wanted[here] - self._starts[shard]]
+            images[here] = self._read(int(shard), wanted[here] - self._starts[shard])
         return images
 
     def blocks(self, size: int) -> Iterator[Images]:
         """All images in order, uint8 [<=size, C, H, W] at a time."""
         for start in range(0, len(self), size):
             yield self.gather(np.arange(start, min(start + size, len(self))))
+
+    def _from_maps(self, shard: int, rows: Indices) -> npt.NDArray[np.generic]:
+        return self._shards[shard][rows]
+
+    def _from_files(self, shard: int, rows: Indices) -> npt.NDArray[np.generic]:
+        file, size, start = self._file(shard), math.prod(self.shape), self._shards[shard].offset
+        data = b"".join([os.pread(file.fileno(), size, start + row * size) for row in rows.tolist()])
+        return np.frombuffer(data, np.uint8).reshape(-1, *self.shape)
+
+    def _open(self, shard: int) -> FileIO:
+        return FileIO(self._folder / self._record.shards[shard].file)
 
 
 @dataclass(frozen=True)
@@ -129,13 +151,14 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
     return Prepared(folder, manifest, sha256_file(path))
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     try:
-        values: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise UserError(f"{path} is missing or cut short; {_again(path.parent)}") from None
     if values.shape != shape:
         raise UserError(f"{path} holds {values.shape}, its manifest says {shape}; {_again(path.parent)}")
+    assert isinstance(values, np.memmap)
     return values
 
 

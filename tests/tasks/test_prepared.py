@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tasks.prepared
 from tasks.errors import UserError
 from tasks.files import sha256_file, write_json
 from tasks.prepared import LabelsRecord, Manifest, ShardRecord, SplitName, SplitRecord, open_prepared
@@ -39,7 +40,9 @@ def _write(folder: Path, name: SplitName) -> SplitRecord:
     return SplitRecord(count=start, per_label=[5, 5], shards=shards, labels=labels)
 
 
-def test_gather_takes_any_order_across_shards(folder: Path) -> None:
+@pytest.mark.parametrize("mapped", [tasks.prepared.MAPPED, 0])
+def test_gather_takes_any_order_across_shards(folder: Path, mapped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.prepared, "MAPPED", mapped)
     split = open_prepared(folder).split("train")
     wanted = [9, 0, 3, 3, 2, 8, 7]
     assert len(split) == 10
