@@ -1,8 +1,9 @@
-"""The one place that decides how a machine trains: device, mixed precision and memory format."""
+"""The one place that decides how a machine trains: device, precision, memory format, and whether steps are captured."""
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,23 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
+class DeviceError(Exception):
+    """The device that was asked for is not there."""
+
+
 @dataclass(frozen=True)
 class Mode:
-    """How tensors are laid out and multiplied; `reason` is for people."""
+    """How tensors are laid out and multiplied; `reason` is for people.
+
+    `captured`: a step runs as one CUDA graph. `exact`: a run repeats bit for bit on this machine.
+    """
 
     device: torch.device
     autocast: torch.dtype | None
     memory_format: torch.memory_format
     reason: str
+    captured: bool = False
+    exact: bool = True
 
     def cast(self) -> AbstractContextManager[object]:
         """A context in which matrix products run in the chosen precision."""
@@ -33,19 +43,36 @@ class Mode:
 
     @property
     def name(self) -> str:
-        """Short and stable: it keys checkpoints."""
+        """Short and stable: it keys checkpoints, so what shapes the bits is in it."""
         precision = "float32" if self.autocast is None else str(self.autocast).removeprefix("torch.")
         layout = "channels_last" if self.memory_format == torch.channels_last else "contiguous"
-        return f"{self.device.type}/{precision}/{layout}"
+        how = ["captured"] * self.captured + ["exact"] * (self.exact and self.device.type == "cuda")
+        return "/".join([self.device.type, precision, layout, *how])
 
 
-def choose_mode(device: torch.device | None = None) -> Mode:
-    """CUDA where it is there, else the CPU; bfloat16 and channels_last where the hardware multiplies in it."""
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Mode(device, torch.bfloat16, torch.channels_last, f"{torch.cuda.get_device_name()} has bfloat16")
-        return Mode(device, None, torch.contiguous_format, f"{torch.cuda.get_device_name()} has no bfloat16")
+def choose_mode(device: Literal["auto", "cpu", "cuda"] = "auto", deterministic: bool = False) -> Mode:
+    """The fastest mode of the device: CUDA where it is there and the CPU is not asked for.
+
+    bfloat16 and channels_last where the hardware multiplies in it; on CUDA, steps captured as graphs. `deterministic`
+    makes CUDA repeat itself bit for bit, at some speed; a CPU does so anyway, for a given number of threads. Raises
+    DeviceError for a GPU that is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no NVIDIA GPU"
+        raise DeviceError(f"device is cuda, but {why}; set it to auto or cpu")
+    if device != "cpu" and torch.cuda.is_available():
+        return _cuda_mode(deterministic)
     if torch.cpu._is_avx512_bf16_supported():
-        return Mode(device, torch.bfloat16, torch.channels_last, "this CPU has AVX512-bf16")
-    return Mode(device, None, torch.channels_last, "this CPU has no AVX512-bf16")
+        return Mode(torch.device("cpu"), torch.bfloat16, torch.channels_last, "this CPU has AVX512-bf16")
+    return Mode(torch.device("cpu"), None, torch.channels_last, "this CPU has no AVX512-bf16")
+
+
+def _cuda_mode(deterministic: bool) -> Mode:
+    device, name = torch.device("cuda", torch.cuda.current_device()), torch.cuda.get_device_name()
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; else sums vary in order
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return Mode(device, torch.bfloat16, torch.channels_last, f"{name} has bfloat16", True, deterministic)
+    return Mode(device, None, torch.contiguous_format, f"{name} has no bfloat16", True, deterministic)

@@ -4,7 +4,7 @@ from copy import deepcopy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 RAMP = 0.05  # early on, half is forgotten within this share of the images seen so far
@@ -18,17 +18,20 @@ class Average(Generic[Network]):
         self.network = deepcopy(network).eval().requires_grad_(False)
         self._half_life = half_life
 
-    @torch.no_grad()
-    def update(self, network: nn.Module, n_images: int, batch: int) -> None:
-        """Moves the average towards `network` after a step of `batch` images that began at `n_images`."""
-        averaged, live = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in live.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [averaged[name] for name in floats], [live[name] for name in floats], self._step(n_images, batch)
-        )
-        for name in live.keys() - set(floats):
-            averaged[name].copy_(live[name])
-
-    def _step(self, n_images: int, batch: int) -> float:
+    def decay(self, n_images: int, batch: int) -> float:
+        """Share of the average that a step of `batch` images, begun at `n_images`, leaves: 2^(-batch / half-life)."""
         half_life = min(self._half_life, RAMP * n_images)
-        return 1.0 if half_life == 0 else 1 - 0.5 ** (batch / half_life)
+        return 0.0 if half_life == 0 else 0.5 ** (batch / half_life)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float | Tensor) -> None:
+        """Moves the average a towards the network w: a <- w + decay (a - w); with a decay of 0, to w's bits."""
+        averaged, live = self.network.state_dict(), network.state_dict()
+        names = [name for name, value in live.items() if value.is_floating_point()]
+        targets, sources = [averaged[name] for name in names], [live[name] for name in names]
+        # Three calls for all tensors together; `_foreach_lerp_` would take a decay on the device tensor by tensor.
+        torch._foreach_sub_(targets, sources)
+        torch._foreach_mul_(targets, decay)
+        torch._foreach_add_(targets, sources)
+        for name in live.keys() - set(names):
+            averaged[name].copy_(live[name])

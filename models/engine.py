@@ -3,63 +3,85 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 
 import torch
 from torch import Tensor
 
+from models.feeds import Feed
 from models.learners.base import Images, Learner
-from models.pixels import to_model
 from models.settings import StopSettings
-from models.streams import Sampler
+from models.steps import Step
 
-Row = dict[str, float | None]
+SLOWER = 0.5  # what each rollback multiplies the learning rates by
 
 
-class DivergedError(Exception):
-    """A loss is no longer a finite number."""
+class AlarmError(Exception):
+    """A training has gone wrong in a way that more of it will not mend; the text is a clause that says how."""
 
 
 @dataclass
 class Clock:
-    """Where a run stands: images seen, the curves so far, and the losses since their last row."""
+    """Where a run stands: images seen, the curves, the losses since their last row, and why it was set back."""
 
     n_images: int = 0
-    rows: list[Row] = field(default_factory=list)
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    steps: int = 0
+    rows: list[dict[str, float | None]] = field(default_factory=list)
+    window: list[Tensor] = field(default_factory=list)  # float32 [L] each, on the device until a row is closed
+    alarms: list[str] = field(default_factory=list)  # each ended in a rollback
 
     @property
     def probes(self) -> list[float]:
         """The probe's values so far, in order."""
         return [value for row in self.rows if (value := row["probe"]) is not None]
 
-    def count(self, losses: dict[str, Tensor], batch: int) -> None:
-        """Takes one step's losses in; they are summed on the device and read once a row."""
-        self.n_images, self.steps = self.n_images + batch, self.steps + 1
-        self.sums = {name: self.sums[name] + loss if self.sums else loss.clone() for name, loss in losses.items()}
+    @property
+    def slower(self) -> float:
+        """What the learning rates are multiplied by."""
+        return SLOWER ** len(self.alarms)
 
-    def close_row(self, probe: float | None) -> None:
-        """Ends a stretch of the curves; raises DivergedError when a mean loss or the probe is not finite."""
-        means = {name: float(total) / self.steps for name, total in self.sums.items()}
-        bad = [name for name, value in (means | {"probe": probe or 0.0}).items() if not math.isfinite(value)]
-        if bad:
-            raise DivergedError(f"{' and '.join(bad)} stopped being a finite number by image {self.n_images:,}")
-        self.rows.append({"n_images": self.n_images, **means, "probe": probe})
-        self.sums, self.steps = {}, 0
+    def count(self, losses: Tensor, batch: int) -> None:
+        """Takes one step's losses in, float32 [L]; nothing waits for the device to have them."""
+        self.n_images += batch
+        self.window.append(losses.clone())
+
+    def close_row(self, learner: Learner, signs: dict[str, float] | None) -> None:
+        """Ends a stretch of the curves with the mean losses; raises AlarmError where they or the signs are ill."""
+        losses = torch.stack(self.window).double().cpu()
+        self._refuse_non_finite(learner, losses)
+        means = dict(zip(learner.losses, losses.mean(0).tolist(), strict=True))
+        row: dict[str, float | None] = {"n_images": self.n_images, **means, **(signs or dict.fromkeys(learner.signs))}
+        bad = [name for name, value in (signs or {}).items() if not math.isfinite(value)]
+        ill = f"{' and '.join(bad)} stopped being a finite number" if bad else learner.alarm(row)
+        if ill:
+            raise AlarmError(f"{ill} by image {self.n_images:,}")
+        self.rows.append(row)
+        self.window = []
+
+    def _refuse_non_finite(self, learner: Learner, losses: Tensor) -> None:
+        finite = losses.isfinite()
+        if finite.all():
+            return
+        first = int((~finite.all(1)).nonzero()[0])
+        bad = " and ".join(compress(learner.losses, (~finite[first]).tolist()))
+        image = self.n_images - (len(losses) - 1 - first) * learner.settings.batch
+        raise AlarmError(f"{bad} stopped being a finite number by image {image:,}")
 
 
-def fit(learner: Learner, train: Images, validation: Images, clock: Clock) -> Iterator[Clock]:
-    """Trains from where `clock` stands and yields it after every step, until the rule in the settings says stop."""
-    settings, sampler = learner.settings, Sampler(len(train), learner.settings.seed)
+def fit(learner: Learner, step: Step, feed: Feed, validation: Images, clock: Clock) -> Iterator[Clock]:
+    """Trains from where `clock` stands and yields it after every step, until the rule in the settings says stop.
+
+    Raises AlarmError when the training has gone wrong: seen within `log_every` images where the losses tell, and within
+    `probe_every` where the signs do.
+    """
+    settings = learner.settings
     while stop_reason(settings.stop, clock) is None:
-        start, rows = clock.n_images, sampler.batch(clock.n_images, settings.batch)
-        images = learner.mode.place(to_model(torch.from_numpy(train.gather(rows))))
-        labels = None if train.labels is None else torch.from_numpy(train.labels[rows]).to(learner.mode.device)
-        clock.count(learner.step(images, labels, start), settings.batch)
+        start = clock.n_images
+        raw, labels = feed.fetch(start, settings.batch)
+        clock.count(step(raw, labels, start, clock.slower), settings.batch)
         last = clock.n_images >= settings.stop.n_images
         probe = last or crossed(start, clock.n_images, settings.probe_every)
         if probe or crossed(start, clock.n_images, settings.log_every):
-            clock.close_row(learner.probe(validation) if probe else None)
+            clock.close_row(learner, learner.probe(validation) if probe else None)
         yield clock
 
 

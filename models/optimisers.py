@@ -3,27 +3,42 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from models.device import Mode
 from models.settings import OptimiserSettings
 
 FLOOR = 0.01  # where the decay ends, as a share of the full rate
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """The optimiser that `settings` describe; raises ValueError for a key its method does not have."""
-    rate, decay = settings.learning_rate, settings.weight_decay
+def make_optimiser(
+    parameters: Iterable[nn.Parameter], settings: OptimiserSettings, mode: Mode
+) -> torch.optim.Optimizer:
+    """The optimiser that `settings` describe; raises ValueError for a key its method does not have.
+
+    Where steps are captured its learning rate is a tensor and its step counts stay on the device, so that a graph reads
+    and writes them.
+    """
+    rate: float | Tensor = settings.learning_rate
+    if mode.captured:
+        rate = torch.tensor(settings.learning_rate, device=mode.device)
+    decay = settings.weight_decay
     if settings.name == "sgd":
         if settings.beta2:
             raise ValueError("sgd has no beta2; set it to 0")
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.beta1, weight_decay=decay)
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.beta1, weight_decay=decay, fused=mode.captured)
     if settings.name == "rmsprop":
         return torch.optim.RMSprop(
-            parameters, lr=rate, momentum=settings.beta1, alpha=settings.beta2, weight_decay=decay
+            parameters,
+            lr=rate,
+            momentum=settings.beta1,
+            alpha=settings.beta2,
+            weight_decay=decay,
+            capturable=mode.captured,
         )
     method = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     betas = (settings.beta1, settings.beta2)
-    return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
+    return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
 
 
 def learning_rate(settings: OptimiserSettings, progress: float) -> float:
@@ -34,10 +49,13 @@ def learning_rate(settings: OptimiserSettings, progress: float) -> float:
     return settings.learning_rate * max(left, FLOOR)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float | Tensor) -> None:
     """Applies `rate` from the next step on."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].copy_(rate) if isinstance(rate, Tensor) else group["lr"].fill_(rate)
+        else:
+            group["lr"] = float(rate)
 
 
 def largest_weight(progress: float, warmup: float) -> float:

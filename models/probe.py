@@ -44,3 +44,8 @@ def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
     directions = torch.randn(a.shape[1], DIRECTIONS, generator=generator(0, "directions")).to(a.device)
     directions = directions / directions.norm(dim=0)
     return float(((a @ directions).sort(dim=0).values - (b @ directions).sort(dim=0).values).abs().mean())
+
+
+def spread(features: Tensor) -> float:
+    """Root of the summed variances of a sample float [N, D]: how far it lies around its mean."""
+    return float(features.var(0).sum().sqrt())

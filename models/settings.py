@@ -46,6 +46,7 @@ class LearnerSettings(Settings):
     log_every: Count = Field(description="Images between two rows of the curves.")
     probe_every: Count = Field(description="Images between two looks at the validation split.")
     checkpoint_every: Count = Field(description="Images between two checkpoints.")
+    rollbacks: int = Field(ge=0, le=20, description="Times a training that goes wrong may go back and slow down.")
 
 
 class GanSettings(LearnerSettings):

@@ -42,17 +42,19 @@ class Sampler:
 
     def batch(self, n_images: int, count: int) -> np.ndarray:
         """Indices of images number `n_images` to `n_images + count - 1` of the endless sequence, int64 [count]."""
-        parts = list(self._parts(n_images, count))
+        parts = [self.order(epoch)[start:stop] for epoch, start, stop in self.spans(n_images, count)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _parts(self, n_images: int, count: int) -> Iterator[np.ndarray]:
+    def spans(self, n_images: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """The same as (epoch, start, stop): places in the orders of one epoch after another."""
         while count > 0:
             epoch, start = divmod(n_images, self._size)
-            part = self._permutation(epoch)[start : start + count]
-            yield part
-            n_images, count = n_images + len(part), count - len(part)
+            stop = min(start + count, self._size)
+            yield epoch, start, stop
+            n_images, count = n_images + stop - start, count - (stop - start)
 
-    def _permutation(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
+        """The permutation of one epoch, int64 [size]."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = torch.randperm(self._size, generator=generator(self._seed, "order", epoch)).numpy()

@@ -21,7 +21,7 @@ from tasks.onnx_session import run_onnx, session
 from tasks.params import Params, load_params
 from tasks.pictures import grid, write_png
 from tasks.prepared import Split, open_prepared
-from tasks.runtime import prepare
+from tasks.runtime import limit_threads
 from tasks.scores import RealFeatures, load_real, protocol, real_floor, relative_distance, rounded, score
 
 ONNX, METRICS, SAMPLES = Path("data/onnx"), Path("data/metrics"), Path("data/samples")
@@ -31,7 +31,7 @@ BLOCK = 500
 def evaluate(model: str) -> dict[str, object]:
     """Writes data/metrics/MODEL.json and data/samples/MODEL; returns the figures."""
     params = load_params()
-    prepare(params.threads)
+    limit_threads(params.threads)
     judge, network = load_judge()
     real, test = load_real(), open_prepared().split("test")
     generator, count = session(ONNX / model / f"{model}.onnx", params.threads), params.evaluate.grid**2

@@ -32,7 +32,7 @@ LEAST_ACCURACY, MOST_HELD_OUT, LEAST_RATIO = 0.92, 0.002, 10.0
 def main() -> dict[str, object]:
     """Trains the judge, lets it look at the real images, and says whether its distances count."""
     params, prepared, inputs = load_params(), open_prepared(), stage_inputs("reference")
-    mode, manifest = prepare(params.threads), prepared.manifest
+    mode, manifest = prepare(params), prepared.manifest
     try:
         learner = ClassifierLearner(params.reference, manifest.channels, len(manifest.labels), mode)
     except ValueError as error:

@@ -9,17 +9,26 @@ import threadpoolctl
 import torch
 from filelock import FileLock, Timeout
 
-from models.device import Mode, choose_mode
-from tasks.errors import Stopped
+from models.device import DeviceError, Mode, choose_mode
+from tasks.errors import Stopped, UserError
+from tasks.params import Params
 from tasks.workplace import work_folder
 
 
-def prepare(threads: int) -> Mode:
-    """Sets the number of threads of torch and of NumPy's BLAS, and chooses and prints the mode."""
+def limit_threads(threads: int) -> None:
+    """Sets the number of threads of torch and of NumPy's BLAS."""
     torch.set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)  # type: ignore[no-untyped-call]
-    mode = choose_mode()
-    print(f"mode: {mode.name}, {threads} threads ({mode.reason})", flush=True)
+
+
+def prepare(params: Params) -> Mode:
+    """Sets the threads, chooses the mode and prints it; raises UserError when the device asked for is not there."""
+    limit_threads(params.threads)
+    try:
+        mode = choose_mode(params.device, params.deterministic == "on")
+    except DeviceError as error:
+        raise UserError(f"params.yaml: {error}") from None
+    print(f"mode: {mode.name}, {params.threads} threads ({mode.reason})", flush=True)
     return mode
 
 

@@ -1,29 +1,36 @@
 """A training as a stage runs it: from its checkpoint or from nothing, with progress, curves and a reason to stop."""
 
+import argparse
 import csv
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from models.engine import Clock, DivergedError, Row, crossed, fit, stop_reason
-from models.learners.base import Learner
+from models.engine import AlarmError, Clock, crossed, fit, stop_reason
+from models.feeds import make_feed
+from models.learners.base import Learner, Row
+from models.steps import make_step
+from models.streams import Sampler
 from tasks.checkpoints import Checkpoints
 from tasks.console import Progress
 from tasks.errors import UserError
 from tasks.files import digest, write_bytes
 from tasks.inputs import Inputs
+from tasks.params import load_params
 from tasks.prepared import Prepared
 from tasks.runtime import StopSignals, turn_on
 from tasks.weights import save_tensors
 from tasks.workplace import work_folder
 
+WALL_CLOCK = "wall clock"
 WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
 
 
@@ -40,53 +47,122 @@ class Training:
         """For the receipt."""
         facts: dict[str, object] = {"n_images": self.clock.n_images, "stopped_by": self.reason}
         facts["images_per_second"] = round(self.images_per_second)
-        if self.reason == "wall clock":
+        if self.clock.alarms:
+            facts["set_back"] = "; ".join(self.clock.alarms)
+        if self.reason == WALL_CLOCK:
             facts["warning"] = "stopped by the wall clock: not reproducible"
         return facts
+
+
+def resume_argument() -> Path | None:
+    """`--resume PATH` on the command line of a stage that trains."""
+    parser = argparse.ArgumentParser(description="Trains from the checkpoint of these inputs, or from nothing.")
+    parser.add_argument("--resume", type=Path, metavar="PATH", help="go on from this checkpoint, or refuse")
+    resume: Path | None = parser.parse_args().resume
+    return resume
 
 
 @contextmanager
 def trained(stage: str, learner: Learner, prepared: Prepared, inputs: Inputs) -> Iterator[Training]:
     """Trains to the end while holding the device and the checkpoint's key, then runs the block that writes outputs.
 
-    SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the losses stop being finite.
+    SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the training goes wrong more often
+    than it may be set back, when the device's memory does not suffice, and for a `--resume` that does not fit.
     """
-    checkpoints = Checkpoints(stage, inputs, learner.mode)
-    with checkpoints.held(), turn_on(learner.mode.device), StopSignals() as stop:
-        try:
-            yield _train(stage, learner, prepared, checkpoints, stop)
-        except DivergedError as error:
-            raise UserError(
-                f"{stage} failed: {error}; lower its learning rate in params.yaml (the last checkpoint is kept)"
-            ) from None
+    resume, checkpoints = resume_argument(), Checkpoints(stage, inputs, learner.mode)
+    with checkpoints.held(), turn_on(learner.mode.device), StopSignals() as stop, memory_errors(stage):
+        yield _Run(stage, learner, prepared, checkpoints, stop).train(resume)
 
 
-def _train(stage: str, learner: Learner, prepared: Prepared, checkpoints: Checkpoints, stop: StopSignals) -> Training:
-    train, validation, settings = prepared.split("train"), prepared.split("validation"), learner.settings
-    clock, seconds = checkpoints.load(learner)
-    first, start = clock.n_images, time.perf_counter() - seconds
-    board = SummaryWriter(work_folder() / "tensorboard" / stage / checkpoints.key[:8], purge_step=first)
-    written, reason, saved = len(clock.rows), None, first
-    with board, Progress(settings.stop.n_images, stage, done=first) as shown:
-        for _ in fit(learner, train, validation, clock):
-            shown.advance(settings.batch, **_latest(clock))
-            for row in clock.rows[written:]:
-                _to_board(board, row)
-            written, seconds = len(clock.rows), time.perf_counter() - start
-            if stop.came or crossed(saved, clock.n_images, settings.checkpoint_every):
-                checkpoints.save(learner, clock, seconds)
-                saved = clock.n_images
-            stop.check()
-            if settings.stop.max_seconds and seconds >= settings.stop.max_seconds:
-                reason = "wall clock"
+class _Run:
+    """One training: segments of it, where an alarm ends one and the next begins at the best moment, more slowly."""
+
+    def __init__(
+        self, stage: str, learner: Learner, prepared: Prepared, checkpoints: Checkpoints, stop: StopSignals
+    ) -> None:
+        self._stage, self._learner, self._checkpoints, self._stop = stage, learner, checkpoints, stop
+        train, self._validation = prepared.split("train"), prepared.split("validation")
+        share = load_params().device_share
+        self._feed = make_feed(train, Sampler(len(train), learner.settings.seed), learner.mode.device, share)
+        print(f"{stage}: {self._feed.place}", flush=True)
+
+    def train(self, resume: Path | None) -> Training:
+        """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""
+        clock, seconds = self._checkpoints.load(self._learner, resume)
+        self._start = time.perf_counter() - seconds
+        if not clock.n_images:
+            self._checkpoints.save_best(self._learner, clock, 0.0)
+        while True:
+            try:
+                reason = self._segment(clock)
                 break
-    reason = reason or stop_reason(settings.stop, clock) or "n_images"
-    if clock.steps:  # the wall clock ended a row early
-        clock.close_row(None)
-    if saved != clock.n_images:
-        checkpoints.save(learner, clock, seconds)
-    print(f"{stage}: stopped by {reason} after {clock.n_images:,} images", flush=True)
-    return Training(clock, reason, clock.n_images / max(seconds, 1e-9), stop)
+            except AlarmError as alarm:
+                clock = self._set_back(clock, str(alarm))
+        print(f"{self._stage}: stopped by {reason} after {clock.n_images:,} images", flush=True)
+        return Training(clock, reason, clock.n_images / max(self._seconds, 1e-9), self._stop)
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def _segment(self, clock: Clock) -> str:
+        """Trains until something ends it, and says what; raises AlarmError."""
+        learner, settings, first = self._learner, self._learner.settings, clock.n_images
+        board = SummaryWriter(work_folder() / "tensorboard" / self._stage / self._checkpoints.key[:8], purge_step=first)
+        written, saved = len(clock.rows), first
+        with board, Progress(settings.stop.n_images, self._stage, done=first) as shown:
+            for _ in fit(learner, make_step(learner), self._feed, self._validation, clock):
+                shown.advance(settings.batch, **_latest(clock))
+                if len(clock.rows) > written:
+                    written = len(clock.rows)
+                    self._row_closed(clock, board)
+                if self._stop.came or crossed(saved, clock.n_images, settings.checkpoint_every):
+                    self._save(clock)
+                    saved = clock.n_images
+                self._stop.check()
+                if settings.stop.max_seconds and self._seconds >= settings.stop.max_seconds:
+                    break
+        reason = stop_reason(settings.stop, clock) or WALL_CLOCK
+        if clock.window:  # the wall clock ended a row early
+            clock.close_row(learner, None)
+        if saved != clock.n_images:
+            self._save(clock)
+        return reason
+
+    def _row_closed(self, clock: Clock, board: SummaryWriter) -> None:
+        row = clock.rows[-1]
+        _to_board(board, row)
+        if row["probe"] is not None and row["probe"] <= min(clock.probes):
+            self._checkpoints.save_best(self._learner, clock, self._seconds)
+
+    def _save(self, clock: Clock) -> None:
+        self._checkpoints.save(self._learner, clock, self._seconds)
+
+    def _set_back(self, ill: Clock, alarm: str) -> Clock:
+        """Back to the best moment, at a lower rate; raises UserError when that was done often enough."""
+        clock = self._checkpoints.load_best(self._learner)
+        clock.alarms = [*ill.alarms, alarm]
+        if len(clock.alarms) > self._learner.settings.rollbacks:
+            after = f", after {len(ill.alarms)} rollbacks at ever lower rates" if ill.alarms else ""
+            raise UserError(
+                f"{self._stage} failed: {alarm}{after}; lower its learning rate in params.yaml (the best weights, of "
+                f"image {clock.n_images:,}, are kept in {self._checkpoints.best})"
+            )
+        print(f"{self._stage}: {alarm}; back to image {clock.n_images:,}, {clock.slower:g} x the rates", flush=True)
+        self._save(clock)
+        return clock
+
+
+@contextmanager
+def memory_errors(stage: str) -> Iterator[None]:
+    """Turns a lack of device memory into a UserError that names what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{stage} ran out of the GPU's memory; lower {stage}.batch or {stage}.channels in params.yaml, or "
+            "device_share, which is what the images themselves may take"
+        ) from None
 
 
 def write_result(
@@ -99,7 +175,7 @@ def write_result(
     _write_curves(CURVES / f"{model}.csv", clock.rows)
 
 
-def _write_curves(path: Path, rows: list[Row]) -> None:
+def _write_curves(path: Path, rows: Sequence[Row]) -> None:
     """The losses as CSV: one row per `log_every` images, empty where the probe was not taken."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +87,14 @@ def make_checkout(path: Path) -> Checkout:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Start"]):
         subprocess.run([*git, *command], cwd=path, check=True)
     return Checkout(path)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if needing and not torch.cuda.is_available():
+        items[:] = [item for item in items if item not in needing]
+        config.hook.pytest_deselected(items=needing)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

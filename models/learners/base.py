@@ -1,5 +1,7 @@
-"""What the engine asks of a learner."""
+"""What the engine asks of a learner, and what it gives to a step."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -9,9 +11,16 @@ from torch import Tensor, nn
 from models.device import Mode
 from models.settings import LearnerSettings
 
+Losses = dict[str, Tensor]  # float32 scalars without a graph behind them, in `Learner.losses`' order
+QUIET_SHARE, QUIET_STEPS = 0.1, 200  # of a run, at its start
+
+Row = Mapping[str, float | None]  # of the curves: n_images, mean losses, and the signs where they were looked at
+
 
 class Images(Protocol):
     """A split of a data set: uint8 images that are fetched by index, labels where they exist."""
+
+    shape: tuple[int, int, int]  # C, H, W
 
     @property
     def labels(self) -> np.ndarray | None: ...
@@ -23,6 +32,27 @@ class Images(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees: images float32 [N, C, H, W] in [-1, 1], labels int64 [N], and what `Learner.draw` drew."""
+
+    images: Tensor
+    labels: Tensor | None
+    random: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What changes from step to step besides the batch.
+
+    `rates` are numbers, or scalars on the device where a graph reads them anew at every replay. Steps of one `variant`
+    run the same operations; a graph is captured for each.
+    """
+
+    rates: Mapping[str, float | Tensor]
+    variant: str = "every"
+
+
 class Learner(Protocol):
     """Networks, optimisers and a step; the engine owns the clock, the batches and the curves."""
 
@@ -31,20 +61,44 @@ class Learner(Protocol):
     optimisers: dict[str, torch.optim.Optimizer]
 
     @property
-    def settings(self) -> LearnerSettings: ...
-
-    def step(self, images: Tensor, labels: Tensor | None, n_images: int) -> dict[str, Tensor]:
-        """One update on a batch, float32 [N, C, H, W] in [-1, 1] and int64 [N]; the losses as detached scalars.
-
-        `n_images` is the clock before the step: schedules and random numbers follow from it.
-        """
+    def losses(self) -> tuple[str, ...]:
+        """Names of what `step` returns."""
         ...
 
-    def probe(self, validation: Images) -> float:
-        """A figure on held-out images that falls while the learner improves."""
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Names of what `probe` returns."""
+        ...
+
+    @property
+    def settings(self) -> LearnerSettings: ...
+
+    def schedule(self, n_images: int, slower: float) -> Schedule:
+        """What holds for the step that begins at `n_images`; learning rates are multiplied by `slower`."""
+        ...
+
+    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+        """The random numbers of that step for `count` images, on the learner's device; they follow from the clock."""
+        ...
+
+    def step(self, batch: Batch, schedule: Schedule) -> Losses:
+        """One update, a function of its arguments and of the networks' and optimisers' state alone."""
+        ...
+
+    def probe(self, validation: Images) -> dict[str, float]:
+        """`probe`, a figure on held-out images that falls while the learner improves, and vital signs beside it."""
+        ...
+
+    def alarm(self, row: Row) -> str | None:
+        """What is wrong with a training whose curves' last row is this, in words, or None."""
         ...
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:
     """Share of the run that is done."""
     return min(n_images / settings.stop.n_images, 1.0)
+
+
+def settled(settings: LearnerSettings, n_images: float) -> bool:
+    """Whether a run is old enough for its vital signs to mean something: batch statistics and averages lag behind."""
+    return n_images >= max(QUIET_SHARE * settings.stop.n_images, QUIET_STEPS * settings.batch)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.classifier import Classifier, ClassifierShape
 from models.device import Mode
-from models.learners.base import Images, progress
+from models.learners.base import Batch, Images, Losses, Row, Schedule, progress
 from models.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model
 from models.settings import ClassifierSettings
@@ -19,6 +19,9 @@ EVALUATION_BATCH = 512
 
 class ClassifierLearner:
     """Tells labels apart, or quarter turns, which need no labels but an eye for shape (Gidaris 2018)."""
+
+    losses = ("cross_entropy",)
+    signs = ("probe",)
 
     def __init__(self, settings: ClassifierSettings, image_channels: int, classes: int, mode: Mode) -> None:
         """`classes` is the number of labels; 0 where there are none. Raises ValueError when labels are asked for."""
@@ -36,13 +39,22 @@ class ClassifierLearner:
         with seeded(settings.seed, "classifier weights"):
             self.classifier = mode.place_network(Classifier(self.shape))
         self.networks: dict[str, nn.Module] = {"classifier": self.classifier}
-        self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser)}
+        self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser, mode)}
 
-    def step(self, images: Tensor, labels: Tensor | None, n_images: int) -> dict[str, Tensor]:
+    def schedule(self, n_images: int, slower: float) -> Schedule:
+        """The learning rate."""
+        return Schedule({"rate": slower * learning_rate(self.settings.optimiser, progress(self.settings, n_images))})
+
+    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+        """`lift` [2, N, 1, 1, 1], uniform: how far, and whether, each image's background is raised."""
+        random = stream(self.settings.seed, "lift", n_images, self.mode.device)
+        return {"lift": torch.rand(2, count, 1, 1, 1, generator=random, device=self.mode.device)}
+
+    def step(self, batch: Batch, schedule: Schedule) -> Losses:
         """One update on the cross-entropy, in nats, of images with a randomly lifted background."""
-        optimiser, done = self.optimisers["optimiser"], progress(self.settings, n_images)
-        set_learning_rate(optimiser, learning_rate(self.settings.optimiser, done))
-        images, targets = self._task(self._lift(images, n_images), labels)
+        optimiser = self.optimisers["optimiser"]
+        set_learning_rate(optimiser, schedule.rates["rate"])
+        images, targets = self._task(self._lift(batch.images, batch.random["lift"]), batch.labels)
         with self.mode.cast():
             logits = self.classifier(images)
         loss = F.cross_entropy(logits.float(), targets)
@@ -51,10 +63,9 @@ class ClassifierLearner:
         optimiser.step()
         return {"cross_entropy": loss.detach()}
 
-    def _lift(self, images: Tensor, n_images: int) -> Tensor:
+    def _lift(self, images: Tensor, lift: Tensor) -> Tensor:
         """x + a (1 - x) with a from U(0, shift), for half of the images: what nobody sees must not count."""
-        lift = torch.rand(2, len(images), 1, 1, 1, generator=stream(self.settings.seed, "lift", n_images))
-        amount = (lift[0] * self.settings.shift * (lift[1] < 0.5)).to(images.device)
+        amount = lift[0] * self.settings.shift * (lift[1] < 0.5)
         return images + amount * (1 - images)
 
     def _task(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -62,12 +73,18 @@ class ClassifierLearner:
             assert labels is not None
             return images, labels
         turns = torch.arange(len(images), device=images.device) % 4
-        turned = torch.stack([torch.rot90(image, int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
-        return turned.contiguous(memory_format=self.mode.memory_format), turns
+        turned = torch.empty_like(images)
+        for turn in range(4):
+            turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
+        return turned, turns
 
-    def probe(self, validation: Images) -> float:
-        """Share of held-out images that are told wrongly."""
-        return 1 - self.accuracy(validation)
+    def probe(self, validation: Images) -> dict[str, float]:
+        """`probe`: share of held-out images that are told wrongly."""
+        return {"probe": 1 - self.accuracy(validation)}
+
+    def alarm(self, row: Row) -> str | None:
+        """Nothing but what the engine sees itself, losses that are no numbers."""
+        return None
 
     @torch.no_grad()
     def accuracy(self, images: Images) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.device import Mode
 from models.ema import Average
-from models.learners.base import Images, progress
+from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.losses.bound import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
 from models.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model, to_unit
@@ -17,12 +17,16 @@ from models.settings import VaeSettings
 from models.streams import generator as stream
 from models.streams import seeded
 from models.vae import Decoder, Encoder, VaeShape, draw_code
+from models.watch import active_units, ignored
 
 EVALUATION_BATCH = 512
 
 
 class VaeLearner:
     """An encoder and a decoder under one optimiser, their averages, and the prior once it is fitted."""
+
+    losses = ("reconstruction", "kl")
+    signs = ("probe", "active_units")
 
     def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode) -> None:
         self.settings, self.mode = settings, mode
@@ -48,22 +52,35 @@ class VaeLearner:
             "average_decoder": self.average_decoder.network,
         }
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.optimisers = {"optimiser": make_optimiser(parameters, settings.optimiser)}
+        self.optimisers = {"optimiser": make_optimiser(parameters, settings.optimiser, mode)}
 
-    def step(self, images: Tensor, labels: Tensor | None, n_images: int) -> dict[str, Tensor]:
+    def schedule(self, n_images: int, slower: float) -> Schedule:
+        """The learning rate, the weight of the divergence, and how much of the averages a step leaves."""
+        s, done = self.settings, progress(self.settings, n_images)
+        return Schedule(
+            {
+                "rate": slower * learning_rate(s.optimiser, done),
+                "beta": s.beta * largest_weight(done, s.kl_warmup),
+                "decay": self.average_encoder.decay(n_images, s.batch),
+            }
+        )
+
+    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+        """`noise` [N, L], standard normal, for the codes."""
+        random = stream(self.settings.seed, "vae", n_images, self.mode.device)
+        return {"noise": torch.randn(count, self.settings.latent, generator=random, device=self.mode.device)}
+
+    def step(self, batch: Batch, schedule: Schedule) -> Losses:
         """One update on the negative evidence lower bound: reconstruction + beta KL, in nats per image."""
-        done, optimiser = progress(self.settings, n_images), self.optimisers["optimiser"]
-        set_learning_rate(optimiser, learning_rate(self.settings.optimiser, done))
-        random = stream(self.settings.seed, "vae", n_images)
-        noise = torch.randn(len(images), self.settings.latent, generator=random).to(self.mode.device)
-        reconstruction, divergence = self._bound(self.encoder, self.decoder, images, noise)
-        beta = self.settings.beta * largest_weight(done, self.settings.kl_warmup)
-        loss = reconstruction + beta * divergence
+        optimiser = self.optimisers["optimiser"]
+        set_learning_rate(optimiser, schedule.rates["rate"])
+        reconstruction, divergence = self._bound(self.encoder, self.decoder, batch.images, batch.random["noise"])
+        loss = reconstruction + schedule.rates["beta"] * divergence
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        self.average_encoder.update(self.encoder, n_images, len(images))
-        self.average_decoder.update(self.decoder, n_images, len(images))
+        self.average_encoder.update(self.encoder, schedule.rates["decay"])
+        self.average_decoder.update(self.decoder, schedule.rates["decay"])
         return {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
 
     def _bound(self, encoder: Encoder, decoder: Decoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,16 +100,28 @@ class VaeLearner:
         return summed_mse(to_unit(decoder.to_image(raw)), to_unit(images))
 
     @torch.no_grad()
-    def probe(self, validation: Images) -> float:
-        """The negative bound, reconstruction + beta KL, of held-out images under the averaged networks, in nats."""
-        total, random = 0.0, stream(self.settings.seed, "vae probe")
+    def probe(self, validation: Images) -> dict[str, float]:
+        """The averaged networks on held-out images.
+
+        `probe` is the negative bound, reconstruction + beta KL, in nats per image; `active_units` the number of code
+        dimensions whose mean depends on the image (Burda 2016, section 5.1).
+        """
+        total, means, random = 0.0, [], stream(self.settings.seed, "vae probe")
         for start in range(0, len(validation), EVALUATION_BATCH):
             rows = np.arange(start, min(start + EVALUATION_BATCH, len(validation)))
             images = self.mode.place(to_model(torch.from_numpy(validation.gather(rows))))
             noise = torch.randn(len(rows), self.settings.latent, generator=random).to(self.mode.device)
             parts = self._bound(self.average_encoder.network, self.average_decoder.network, images, noise)
             total += float(parts[0] + self.settings.beta * parts[1]) * len(rows)
-        return total / len(validation)
+            means.append(self.average_encoder.network(images)[0])
+        return {"probe": total / len(validation), "active_units": float(active_units(torch.cat(means)))}
+
+    def alarm(self, row: Row) -> str | None:
+        """A posterior that says nothing of the image, seen at every probe once the divergence has its full weight."""
+        n_images = row["n_images"] or 0
+        if not settled(self.settings, n_images) or n_images <= self.settings.kl_warmup * self.settings.stop.n_images:
+            return None
+        return ignored(row["active_units"], self.settings.latent)
 
     def fitted_prior(self, train: Images, seen: Callable[[int, float], None]) -> FlowPrior | None:
         """Fits the flow to the codes of the training images; None where the prior stays N(0, I)."""

@@ -13,7 +13,7 @@ from tasks.training import trained, write_result
 def main() -> dict[str, object]:
     """Trains on data/prepared and keeps the averaged generator; returns what the receipt keeps."""
     params, prepared, inputs = load_params(), open_prepared(), stage_inputs("train_gan")
-    mode, manifest = prepare(params.threads), prepared.manifest
+    mode, manifest = prepare(params), prepared.manifest
     learner = GanLearner(params.train_gan, manifest.size, manifest.channels, mode)
     with trained("train_gan", learner, prepared, inputs) as training:
         tensors = network_tensors({"generator": learner.average.network})

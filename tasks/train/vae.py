@@ -16,7 +16,7 @@ from tasks.training import trained, write_result
 def main() -> dict[str, object]:
     """Trains on data/prepared, fits the prior, keeps the averaged networks; returns what the receipt keeps."""
     params, prepared, inputs = load_params(), open_prepared(), stage_inputs("train_vae")
-    mode, manifest = prepare(params.threads), prepared.manifest
+    mode, manifest = prepare(params), prepared.manifest
     learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode)
     with trained("train_vae", learner, prepared, inputs) as training:
         networks: dict[str, nn.Module] = {

@@ -15,7 +15,8 @@ class ArrayImages:
     """A split held in memory: bright squares on dark ground whose side is the label."""
 
     def __init__(self, count: int, size: int = 28, channels: int = 1, labelled: bool = True) -> None:
-        self._pixels = np.full((count, channels, size, size), 10, np.uint8)
+        self.shape = (channels, size, size)
+        self._pixels = np.full((count, *self.shape), 10, np.uint8)
         for row in range(count):
             side = 4 + row % 4 * size // 6
             self._pixels[row, :, 2 : 2 + side, 2 : 2 + side] = 200 + row % 50

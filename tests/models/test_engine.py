@@ -9,7 +9,8 @@ from torch import nn
 
 from models.device import Mode
 from models.ema import Average
-from models.engine import Clock, DivergedError, crossed, fit, stop_reason
+from models.engine import AlarmError, Clock, crossed, fit, stop_reason
+from models.feeds import Gathered
 from models.learners.base import Learner
 from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
@@ -17,6 +18,8 @@ from models.learners.vae import VaeLearner
 from models.optimisers import largest_weight, learning_rate, make_optimiser
 from models.settings import GanSettings, OptimiserSettings, StopSettings
 from models.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
+from models.steps import Eager
+from models.streams import Sampler
 
 Make = Callable[[], Learner]
 
@@ -40,7 +43,8 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
 
 
 def run(learner: Learner, images, clock: Clock, until: int = 10**9) -> Clock:  # type: ignore[no-untyped-def]
-    for _ in fit(learner, images, images, clock):
+    feed = Gathered(images, Sampler(len(images), learner.settings.seed))
+    for _ in fit(learner, Eager(learner), feed, images, clock):
         if clock.n_images >= until:
             break
     return clock
@@ -111,11 +115,36 @@ def test_a_plateau_stops_the_run() -> None:
     assert stop_reason(stop, Clock(1000)) == "n_images"
 
 
-def test_a_loss_that_is_not_finite_ends_the_run() -> None:
+def test_a_loss_that_is_not_finite_is_told_with_its_name_and_image(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+    learner, clock = GanLearner(gan_settings(), 28, 1, mode), Clock()
+    for loss_g in (1.0, float("nan"), 2.0):
+        clock.count(torch.tensor([0.0, 1.0, -1.0, loss_g]), 8)
+    with pytest.raises(AlarmError, match=r"^loss_g stopped being a finite number by image 16$"):
+        clock.close_row(learner, None)
+    assert clock.rows == []
+
+
+def test_a_sign_that_is_not_finite_is_an_alarm(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
     clock = Clock()
-    clock.count({"loss": torch.tensor(float("nan"))}, 8)
-    with pytest.raises(DivergedError, match="loss stopped being a finite number by image 8"):
-        clock.close_row(None)
+    clock.count(torch.zeros(4), 8)
+    with pytest.raises(AlarmError, match="probe stopped being a finite number"):
+        clock.close_row(GanLearner(gan_settings(), 28, 1, mode), {"probe": float("nan"), "diversity": 1.0})
+
+
+def test_rows_are_means_of_the_losses_since_the_last(mode: Mode, vae_settings) -> None:  # type: ignore[no-untyped-def]
+    learner, clock = VaeLearner(vae_settings(), 28, 1, mode), Clock()
+    for losses in ([1.0, 2.0], [3.0, 6.0]):
+        clock.count(torch.tensor(losses), 8)
+    clock.close_row(learner, None)
+    assert clock.rows == [{"n_images": 16, "reconstruction": 2.0, "kl": 4.0, "probe": None, "active_units": None}]
+    assert clock.window == []
+
+
+def test_each_rollback_halves_the_rates(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+    assert [Clock(alarms=["ill"] * count).slower for count in range(3)] == [1, 0.5, 0.25]
+    rates = [GanLearner(gan_settings(), 28, 1, mode).schedule(0, slower).rates for slower in (1.0, 0.5)]
+    assert rates[1]["generator_rate"] == pytest.approx(float(rates[0]["generator_rate"]) / 2)
+    assert rates[1]["decay"] == rates[0]["decay"]
 
 
 def test_crossed() -> None:
@@ -135,7 +164,7 @@ def test_schedules() -> None:
 
 
 @pytest.mark.parametrize(("name", "beta2"), [("adam", 0.9), ("adamw", 0.9), ("rmsprop", 0.9), ("sgd", 0.0)])
-def test_every_optimiser_descends_and_resumes(name: str, beta2: float) -> None:
+def test_every_optimiser_descends_and_resumes(name: str, beta2: float, mode: Mode) -> None:
     settings = OptimiserSettings(
         name=name,  # type: ignore[arg-type]
         learning_rate=0.05,
@@ -152,10 +181,10 @@ def test_every_optimiser_descends_and_resumes(name: str, beta2: float) -> None:
             optimiser.step()
 
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    optimiser = make_optimiser([weight], settings)
+    optimiser = make_optimiser([weight], settings, mode)
     steps(weight, optimiser, 5)
     again = nn.Parameter(weight.detach().clone())
-    resumed = make_optimiser([again], settings)
+    resumed = make_optimiser([again], settings, mode)
     load_optimisers(
         {"o": resumed}, {name: value.clone() for name, value in optimiser_tensors({"o": optimiser}).items()}
     )
@@ -165,12 +194,12 @@ def test_every_optimiser_descends_and_resumes(name: str, beta2: float) -> None:
     assert weight.square().sum() < 4
 
 
-def test_sgd_has_no_second_moment() -> None:
+def test_sgd_has_no_second_moment(mode: Mode) -> None:
     settings = OptimiserSettings(
         name="sgd", learning_rate=0.1, beta1=0.5, beta2=0.9, weight_decay=0.0, constant_for=1.0
     )
     with pytest.raises(ValueError, match="beta2"):
-        make_optimiser([nn.Parameter(torch.zeros(1))], settings)
+        make_optimiser([nn.Parameter(torch.zeros(1))], settings, mode)
 
 
 def test_penalties_and_batch_statistics_exclude_each_other(gan_settings: Callable[..., GanSettings]) -> None:
@@ -183,7 +212,7 @@ def test_average_takes_buffers_along_and_forgets_half_in_its_half_life() -> None
     average = Average(network, half_life=8)
     network.running_mean.fill_(1.0)  # type: ignore[union-attr]
     network.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
-    average.update(network, n_images=10**6, batch=8)
+    average.update(network, average.decay(n_images=10**6, batch=8))
     assert average.network.running_mean.tolist() == pytest.approx([0.5, 0.5])  # type: ignore[union-attr]
     assert average.network.num_batches_tracked == 7
     assert not average.network.training
@@ -194,5 +223,5 @@ def test_average_follows_at_once_in_the_beginning_and_without_a_half_life() -> N
     for half_life in (0.0, 1e6):
         average = Average(network, half_life)
         network.weight.data += 1
-        average.update(network, n_images=0, batch=8)
+        average.update(network, average.decay(n_images=0, batch=8))
         assert torch.equal(average.network.weight, network.weight)

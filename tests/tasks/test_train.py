@@ -1,6 +1,7 @@
 """A training as a stage: every size from pixels to ONNX, stopping by signal and by the wall clock."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
+from tasks.errors import UserError
+from tasks.training import memory_errors
 from tests.conftest import Checkout
 
 SMALL = {
@@ -148,16 +152,65 @@ def test_a_second_trainer_waits_and_takes_the_finished_result(digits: Checkout) 
     assert sum("going on from image 640" in text for text in said) == 1
 
 
-def test_a_diverging_training_fails_with_a_sentence(digits: Checkout) -> None:
-    digits.set_params(
-        train_vae__optimiser__learning_rate=1.0,
-        train_vae__optimiser__name="sgd",
-        train_vae__optimiser__beta2=0.0,
-        train_vae__stop__n_images=6400,
-        train_vae__log_every=64,
+DIVERGING = {
+    "train_vae__optimiser__learning_rate": 1.0,
+    "train_vae__optimiser__name": "sgd",
+    "train_vae__optimiser__beta2": 0.0,
+    "train_vae__stop__n_images": 6400,
+    "train_vae__log_every": 64,
+}
+
+
+def test_a_diverging_training_fails_with_a_sentence_and_keeps_its_best(digits: Checkout) -> None:
+    digits.set_params(**DIVERGING, train_vae__rollbacks=1)
+    said = [digits.python("-m", "tasks.train.vae") for _ in range(2)]  # once more, it does not try for ever
+    assert [done.returncode for done in said] == [2, 2]
+    assert "; back to image 0, 0.5 x the rates" in said[0].stdout
+    (best,) = (digits / ".work/checkpoints/train_vae").glob("*/best.safetensors")
+    assert said[0].stderr == said[1].stderr
+    assert re.fullmatch(
+        r"error: train_vae failed: .* by image [\d,]+, after 1 rollbacks at ever lower rates; lower its learning "
+        rf"rate in params\.yaml \(the best weights, of image 0, are kept in {best}\)\n",
+        said[0].stderr,
     )
-    done = digits.python("-m", "tasks.train.vae")
-    assert done.returncode == 2
-    assert "train_vae failed: " in done.stderr
-    assert "stopped being a finite number by image" in done.stderr
     assert not (digits / "data/weights/vae").exists()
+
+
+def test_a_training_that_goes_wrong_is_set_back_until_it_goes_right(digits: Checkout) -> None:
+    digits.set_params(**DIVERGING, train_vae__rollbacks=20, train_vae__beta=0.0)
+    done = digits.python("-m", "tasks.train.vae")
+    assert done.returncode == 0, done.stderr
+    assert "by image" in str(receipt(digits, "train_vae")["set_back"])
+    assert (digits / "data/weights/vae/weights.safetensors").exists()
+
+
+def test_only_a_checkpoint_of_the_same_inputs_is_resumed(digits: Checkout, tmp_path: Path) -> None:
+    assert digits.python("-m", "tasks.train.gan").returncode == 0
+    (checkpoint,) = (digits / ".work/checkpoints/train_gan").glob("*/checkpoint.safetensors")
+    kept = tmp_path / "kept.safetensors"
+    checkpoint.rename(kept)
+    again = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
+    assert again.returncode == 0
+    assert f"going on from image 16 ({kept})" in again.stdout
+    digits.set_params(train_gan__batch=4)
+    refused = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"error: {kept} is of another training: params.train_gan.batch: 8 -> 4; leave --resume out to start anew\n"
+    )
+    missing = digits.python("-m", "tasks.train.gan", "--resume", str(tmp_path / "none"))
+    assert missing.returncode == 2
+    assert missing.stderr.startswith(f"error: {tmp_path / 'none'} is missing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_said(digits: Checkout) -> None:
+    digits.set_params(device="cuda")
+    done = digits.python("-m", "tasks.train.gan")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: params\.yaml: device is cuda, but .*; set it to auto or cpu\n", done.stderr)
+
+
+def test_a_lack_of_memory_names_what_to_lower() -> None:
+    with pytest.raises(UserError, match=r"train_gan ran out of .*; lower train_gan\.batch"), memory_errors("train_gan"):
+        raise torch.OutOfMemoryError

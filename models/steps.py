@@ -1,0 +1,138 @@
+"""Two ways to run a learner's step: operation by operation, or recorded once as a CUDA graph and replayed."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.learners.base import Batch, Learner, Schedule
+from models.pixels import to_model
+from models.state import network_tensors, optimiser_tensors
+
+WARM_UP = 3  # steps before a recording, in which libraries choose their algorithms
+
+Graph = Callable[[], Tensor]  # takes one step and returns its losses
+Record = Callable[[Callable[[], Tensor]], Graph]
+
+
+class Step(Protocol):
+    """One update of a learner."""
+
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+        """Losses float32 [L] in the order of `Learner.losses`, from uint8 [N, C, H, W] and int64 [N] on the device.
+
+        The clock stands at `n_images`; learning rates are multiplied by `slower`. The result is good until the next
+        call.
+        """
+        ...
+
+
+def make_step(learner: Learner) -> Step:
+    """The way to run steps that the learner's mode asks for."""
+    return Captured(learner) if learner.mode.captured else Eager(learner)
+
+
+class Eager:
+    """Every operation is started by Python: right for a CPU, and where a step cannot be recorded."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+        """See Step."""
+        random = self._learner.draw(n_images, len(raw))
+        return run_step(self._learner, raw, labels, random, self._learner.schedule(n_images, slower))
+
+
+class Captured:
+    """A graph per variant of the step, fed through buffers that stay where they are.
+
+    What changes between replays comes in through the buffers: images, labels, random numbers and the schedule's rates.
+    Updates of weights, averages and moments are part of the graph. Recording leaves the learner as it was, so that a
+    run that is resumed, and records anew, takes the same steps as one that never stopped.
+    """
+
+    def __init__(self, learner: Learner, record: Record | None = None) -> None:
+        self._learner, self._record = learner, record or record_cuda_graph
+        self._raw, self._labels = torch.empty(0), torch.empty(0)
+        self._random: dict[str, Tensor] = {}
+        self._rates: dict[str, Tensor] = {}
+        self._graphs: dict[str, Graph] = {}
+
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+        """See Step."""
+        schedule = self._learner.schedule(n_images, slower)
+        self._fill(raw, labels, self._learner.draw(n_images, len(raw)), schedule.rates)
+        if schedule.variant not in self._graphs:
+            self._graphs[schedule.variant] = self._capture(schedule.variant, labelled=labels is not None)
+        return self._graphs[schedule.variant]()
+
+    def _fill(
+        self, raw: Tensor, labels: Tensor | None, random: Mapping[str, Tensor], rates: Mapping[str, float | Tensor]
+    ) -> None:
+        if not self._graphs:
+            self._raw, self._random = torch.empty_like(raw), {name: value.clone() for name, value in random.items()}
+            self._labels = torch.empty(0) if labels is None else torch.empty_like(labels)
+            self._rates = {name: torch.zeros((), device=raw.device) for name in rates}
+        self._raw.copy_(raw)
+        if labels is not None:
+            self._labels.copy_(labels)
+        for name, value in random.items():
+            self._random[name].copy_(value)
+        for name, rate in rates.items():
+            self._rates[name].fill_(rate)  # a number goes along with the kernel, so that nothing waits for a copy
+
+    def _capture(self, variant: str, labelled: bool) -> Graph:
+        """Records the step; where that cannot be done, the warning names the reason and Python runs the operations."""
+        schedule = Schedule(self._rates, variant)
+
+        def body() -> Tensor:
+            return run_step(self._learner, self._raw, self._labels if labelled else None, self._random, schedule)
+
+        before = {name: value.clone() for name, value in _state(self._learner).items()}
+        try:
+            return self._record(body)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"steps cannot be captured as a CUDA graph ({reason}); they run slower", stacklevel=2)
+            return body
+        finally:
+            for name, value in _state(self._learner).items():
+                value.copy_(before[name]) if name in before else value.zero_()  # moments begin at 0, as do counts
+
+
+def run_step(
+    learner: Learner, raw: Tensor, labels: Tensor | None, random: Mapping[str, Tensor], schedule: Schedule
+) -> Tensor:
+    """The step on bytes; losses float32 [L]."""
+    batch = Batch(learner.mode.place(to_model(raw)), labels, random)
+    losses = learner.step(batch, schedule)
+    return torch.stack([losses[name] for name in learner.losses])
+
+
+def _state(learner: Learner) -> dict[str, Tensor]:
+    """The learner's own tensors, not copies, as they are now."""
+    return network_tensors(learner.networks) | optimiser_tensors(learner.optimisers)
+
+
+def record_cuda_graph(body: Callable[[], Tensor]) -> Graph:
+    """Runs `body` a few times, which does count as training, then records it without running it."""
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UP):
+            body()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        losses = body()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return losses
+
+    return replay

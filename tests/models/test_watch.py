@@ -1,0 +1,67 @@
+"""What counts as ill, and what does not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from models.device import Mode
+from models.learners.gan import GanLearner
+from models.learners.vae import VaeLearner
+from models.probe import spread
+from models.settings import GanSettings, VaeSettings
+from models.watch import active_units, collapsed, ignored, outplayed
+
+
+def test_collapse_is_a_want_of_diversity() -> None:
+    assert collapsed(0.8) is None
+    assert collapsed(None) is None
+    assert "vary 0.05 times as much" in str(collapsed(0.05))
+
+
+def test_a_discriminator_has_won_by_its_margin() -> None:
+    assert outplayed(4.0, -4.0) is None
+    assert outplayed(-30.0, 30.0) is None  # it is wrong, which it can mend
+    assert "25 logits apart" in str(outplayed(10.0, -15.0))
+
+
+def test_active_units_are_the_dimensions_that_vary() -> None:
+    means = torch.zeros(100, 4)
+    means[:, 1] = torch.linspace(-1, 1, 100)
+    means[:, 3] = torch.linspace(-0.1, 0.1, 100)  # variance 0.0034, below 0.01
+    assert active_units(means) == 1
+
+
+def test_a_code_is_ignored_when_almost_none_of_it_is_active() -> None:
+    assert ignored(1.0, 16) is None
+    assert "0 of its 16 dimensions" in str(ignored(0.0, 16))
+    assert "2 of its 64 dimensions" in str(ignored(2.0, 64))
+
+
+def test_spread_is_the_root_of_the_total_variance() -> None:
+    assert spread(torch.tensor([[0.0, 0.0], [2.0, 4.0]])) == pytest.approx(10**0.5)
+
+
+def test_a_generator_that_ignores_its_noise_is_told(
+    mode: Mode, gan_settings: Callable[..., GanSettings], images
+) -> None:  # type: ignore[no-untyped-def]
+    learner = GanLearner(gan_settings(), 28, 1, mode)
+    with torch.no_grad():
+        next(learner.average.network.parameters()).zero_()
+    signs = learner.probe(images)
+    assert signs["diversity"] == pytest.approx(0, abs=1e-4)
+    row = {"logit_real": 1.0, "logit_fake": -1.0, **signs}
+    assert learner.alarm({"n_images": 199 * 8.0, **row}) is None  # too early to say
+    assert "the generator collapsed" in str(learner.alarm({"n_images": 200 * 8.0, **row}))
+
+
+def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
+    mode: Mode, vae_settings: Callable[..., VaeSettings], images
+) -> None:  # type: ignore[no-untyped-def]
+    learner = VaeLearner(vae_settings(n_images=16_000, kl_warmup=0.5), 28, 1, mode)
+    with torch.no_grad():
+        [*learner.average_encoder.network.parameters()][-2].zero_()
+    signs = learner.probe(images)
+    assert signs["active_units"] == 0
+    assert learner.alarm({"n_images": 8_000.0, **signs}) is None
+    assert "the code collapsed" in str(learner.alarm({"n_images": 8_008.0, **signs}))
