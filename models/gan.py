@@ -3,44 +3,53 @@
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from models.layers import BASE, ToVectors, down, normalised, sides, stem, up, widths
+from models.layers import BASE, LABEL_LENGTH, ToVectors, down, normalised, sides, stem, up, widths
 
 
 class GanShape(BaseModel):
-    """What the weights of a generator fit: image side and channels, noise length, width, kind of upsampling."""
+    """What the weights of a generator fit: image side and channels, noise length, labels, width, upsampling."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int
     image_channels: int
     noise: int
+    classes: int  # 0: it is told no label
     channels: int
     upsample: Literal["transposed", "nearest"]
 
 
 class Generator(nn.Module):
-    """Noise float [N, L], standard normal, to images float [N, C, H, W] in [-1, 1]."""
+    """Noise float [N, L], standard normal, and a label where it is told one, to images float [N, C, H, W] in [-1, 1].
+
+    A label's learnt vector stands beside the noise (Mirza & Osindero 2014).
+    """
 
     def __init__(self, shape: GanShape) -> None:
         super().__init__()
         maps, wide = sides(shape.size), widths(shape.size, shape.channels)
-        layers = stem(shape.noise, wide[0])
+        self.label = nn.Embedding(shape.classes, LABEL_LENGTH) if shape.classes else None
+        layers = stem(shape.noise + (LABEL_LENGTH if shape.classes else 0), wide[0])
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
             layers += [up(inputs, outputs, side, shape.upsample, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         layers += [up(wide[-1], shape.image_channels, maps[-1], shape.upsample, bias=True), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, noise: Tensor) -> Tensor:
-        """float [N, L] to float [N, C, H, W] in [-1, 1]."""
-        images: Tensor = self.layers(noise)
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """float [N, L] and, for a generator that is told labels, int64 [N] to float [N, C, H, W] in [-1, 1]."""
+        images: Tensor = self.layers(noise if self.label is None else torch.cat([noise, self.label(label)], dim=1))
         return images
 
 
 class Discriminator(nn.Module):
-    """Images float [N, C, H, W] in [-1, 1] to logits float [N]: above 0 for real, below for generated."""
+    """Images float [N, C, H, W] in [-1, 1] to logits float [N]: above 0 for real, below for generated.
+
+    Where labels are told, the logit is psi(f) + <v_y, f> of the features f (projection, Miyato & Koyama 2018, eq. 3).
+    """
 
     def __init__(self, shape: GanShape, norm: str) -> None:
         super().__init__()
@@ -53,12 +62,18 @@ class Discriminator(nn.Module):
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
             layer = down(inputs, outputs, side, bias=norm != "batch")
             layers += [*normalised(layer, norm, outputs), nn.LeakyReLU(0.2)]
-        last = nn.Linear(wide[-1] * BASE * BASE, 1)
-        self.layers = nn.Sequential(
-            *layers, ToVectors(), *normalised(last, "spectral" if norm == "spectral" else "none", 1)
-        )
+        self.layers = nn.Sequential(*layers, ToVectors())
+        features, norm = wide[-1] * BASE * BASE, "spectral" if norm == "spectral" else "none"
+        (self.last,) = normalised(nn.Linear(features, 1), norm, 1)
+        self.label = None
+        if shape.classes:
+            (self.label,) = normalised(nn.Linear(features, shape.classes, bias=False), norm, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] to float [N]."""
-        logits: Tensor = self.layers(images)
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """float [N, C, H, W] and, where labels are told, int64 [N] to float [N]."""
+        features = self.layers(images)
+        logits: Tensor = self.last(features)
+        if self.label is not None:
+            assert label is not None
+            logits = logits + self.label(features).gather(1, label[:, None])
         return logits.squeeze(1)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 BASE = 4
+LABEL_LENGTH = 32  # of the vector that stands for a label beside the noise
 WIDEST = 8  # channels double at each halving up to this multiple (Radford 2016, figure 1)
 
 
@@ -26,9 +27,13 @@ def widths(size: int, channels: int) -> list[int]:
 class ToMaps(nn.Module):
     """Vectors float [N, 16 C], channels running fastest, to maps float [N, C, 4, 4] in channels_last; no copy."""
 
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
     def forward(self, vectors: Tensor) -> Tensor:
         """See the class."""
-        return vectors.reshape(len(vectors), BASE, BASE, -1).permute(0, 3, 1, 2)
+        return vectors.reshape(-1, BASE, BASE, self.channels).permute(0, 3, 1, 2)
 
 
 class ToVectors(nn.Module):
@@ -49,7 +54,7 @@ def stem(code: int, channels: int) -> list[nn.Module]:
     """
     return [
         nn.Linear(code, channels * BASE * BASE, bias=False),
-        ToMaps(),
+        ToMaps(channels),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
     ]

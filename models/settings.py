@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+Choice = Literal["auto", "on", "off"]
+Switch = Literal["on", "off"]
 
 
 class Settings(BaseModel):
@@ -57,6 +59,11 @@ class GanSettings(LearnerSettings):
     upsample: Literal["transposed", "nearest"] = Field(description="How the generator doubles the side.")
     discriminator_norm: Literal["batch", "spectral", "none"] = Field(description="What keeps the discriminator tame.")
     loss: Literal["minimax", "non_saturating", "hinge", "relativistic"] = Field(description="The adversarial game.")
+    conditional: Choice = Field(
+        description="Whether a label picks what is drawn. auto: where every label has training images."
+    )
+    augment: Choice = Field(description="DiffAugment before the discriminator. auto: below 20,000 training images.")
+    flip: Switch = Field(description="Whether half of the images are seen mirrored left and right.")
     r1: Weight = Field(description="Gradient penalty on real images, gamma. 0: none.")
     r2: Weight = Field(description="Gradient penalty on generated images, gamma. 0: none.")
     penalty_every: Count = Field(description="Steps between two penalties (lazy regularisation).")
@@ -80,6 +87,10 @@ class VaeSettings(LearnerSettings):
     reconstruction: Literal["summed_mse", "bernoulli", "optimal_sigma"] = Field(
         description="Negative log-likelihood, summed over the pixels of an image, mean over the batch."
     )
+    conditional: Choice = Field(
+        description="Whether a label picks what the fitted prior samples. auto: where labels and such a prior exist."
+    )
+    flip: Switch = Field(description="Whether half of the images are seen mirrored left and right.")
     beta: Weight = Field(description="Weight of KL(q(z|x) || N(0, I)).")
     kl_warmup: Fraction = Field(description="Share of the run in which beta rises linearly from 0.")
     optimiser: OptimiserSettings
@@ -88,6 +99,12 @@ class VaeSettings(LearnerSettings):
     prior_layers: Count = Field(le=64, description="Coupling layers of the flow.")
     prior_width: Count = Field(le=4096, description="Hidden units of each coupling layer.")
     prior_steps: Count = Field(description="Steps of the flow's fit, at 1,024 codes each.")
+
+    @model_validator(mode="after")
+    def _labels_go_through_the_flow(self) -> Self:
+        if self.conditional == "on" and self.prior == "standard":
+            raise ValueError("a label picks codes by the fitted prior; conditional: on needs prior: flow")
+        return self
 
 
 class ClassifierSettings(LearnerSettings):

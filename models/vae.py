@@ -13,13 +13,14 @@ LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody an
 
 
 class VaeShape(BaseModel):
-    """What the weights of a VAE fit: image side and channels, code length, width, network, output law, prior."""
+    """What the weights of a VAE fit: image side and channels, code length, labels, width, network, output, prior."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int
     image_channels: int
     latent: int
+    classes: int  # that the prior is told; 0: none
     channels: int
     network: Literal["plain", "residual"]
     output: Literal["linear", "sigmoid"]
@@ -98,7 +99,10 @@ def draw_code(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     return mean + (log_variance / 2).exp() * noise
 
 
-def sample(decoder: Decoder, prior: nn.Module | None, noise: Tensor) -> Tensor:
-    """Standard normal noise float [N, L], through the fitted prior if there is one, to images in [-1, 1]."""
-    codes = noise if prior is None else prior(noise)
+def sample(decoder: Decoder, prior: nn.Module | None, noise: Tensor, label: Tensor | None = None) -> Tensor:
+    """Standard normal noise float [N, L], through the fitted prior if there is one, to images in [-1, 1].
+
+    `label` is int64 [N] where the prior is told one.
+    """
+    codes = noise if prior is None else prior(noise, label)
     return torch.clamp(decoder.to_image(decoder(codes)), -1, 1)

@@ -33,13 +33,15 @@ def evaluate(model: str) -> dict[str, object]:
     params = load_params()
     limit_threads(params.threads)
     judge, network = load_judge()
-    real, test = load_real(), open_prepared().split("test")
+    prepared = open_prepared()
+    real, test = load_real(), prepared.split("test")
     generator, count = session(ONNX / model / f"{model}.onnx", params.threads), params.evaluate.grid**2
     with replacing(SAMPLES / model) as folder:
         folder.mkdir()
-        features, first = _generated(generator, judge, params, count)
-        figures = score(features, real, params.evaluate)
-        write_png(folder / "grid.png", grid(first, params.evaluate.grid))
+        figures = score(_generated(generator, judge, params, prepared.train_counts), real, params.evaluate)
+        write_png(
+            folder / "grid.png", grid(_samples(generator, params, len(prepared.train_counts)), params.evaluate.grid)
+        )
         shown = np.arange(min(count, len(test)))
         write_png(folder / "real.png", grid(test.gather(shown), params.evaluate.grid))
         if model == "vae":
@@ -52,37 +54,50 @@ def evaluate(model: str) -> dict[str, object]:
     return {"figures": figures}
 
 
-def _generated(running: ort.InferenceSession, judge: Judge, params: Params, keep: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of `n_images` images drawn from noise, and the first `keep` of these images, uint8."""
+def _generated(running: ort.InferenceSession, judge: Judge, params: Params, counts: list[int]) -> np.ndarray:
+    """Features of `n_images` images drawn from noise, and from labels at the shares that training images have."""
     settings = params.evaluate
     rows = noise(settings.n_images, running.get_inputs()[0].shape[1], settings.seed, "evaluate").numpy()
+    shares = np.array(counts) / max(sum(counts), 1)
+    labels = np.random.default_rng(settings.seed).choice(
+        len(shares) or 1, settings.n_images, p=shares if counts else None
+    )
 
     def draw(start: int, count: int) -> np.ndarray:
-        return as_bytes(run_onnx(running, rows[start : start + count])[0])
+        return _draw(running, rows[start : start + count], labels[start : start + count])
 
-    return _look(judge, draw, settings.n_images, keep, "judging generated images")
+    return _look(judge, draw, settings.n_images, "judging generated images")
 
 
-def _look(
-    judge: Judge, images: Callable[[int, int], np.ndarray], count: int, keep: int, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of `count` images, a block at a time, and the first `keep` of the images."""
-    features, kept = [], []
+def _samples(running: ort.InferenceSession, params: Params, classes: int) -> np.ndarray:
+    """Images for the sample grid, a column per label where the model is told labels; uint8."""
+    side = params.evaluate.grid
+    rows = noise(side**2, running.get_inputs()[0].shape[1], params.evaluate.seed, "grid").numpy()
+    return _draw(running, rows, np.arange(side**2) % side % max(classes, 1))
+
+
+def _draw(running: ort.InferenceSession, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Images as uint8 from noise, and from labels int64 where the model takes them."""
+    given = (rows, labels) if len(running.get_inputs()) > 1 else (rows,)
+    return as_bytes(run_onnx(running, *given)[0])
+
+
+def _look(judge: Judge, images: Callable[[int, int], np.ndarray], count: int, what: str) -> np.ndarray:
+    """Features of `count` images, a block at a time."""
+    features = []
     with Progress(count, what) as shown:
         for start in range(0, count, BLOCK):
             block = images(start, min(BLOCK, count - start))
             features.append(judge.features(block))
-            if start < keep:
-                kept.append(block[: keep - start])
             shown.advance(len(block))
-    return np.concatenate(features), np.concatenate(kept) if kept else block[:0]
+    return np.concatenate(features)
 
 
 def _vae_figures(judge: Judge, real: RealFeatures, test: Split, params: Params, folder: Path) -> dict[str, float]:
     """What bounds a VAE's samples: its reconstructions, and what N(0, I) gives without the fitted prior."""
     encoder = session(ONNX / "vae" / "encoder.onnx", params.threads)
     decoder = session(ONNX / "vae" / "decoder.onnx", params.threads)
-    standard, _ = _generated(decoder, judge, params, 0)
+    standard = _generated(decoder, judge, params, [])
     errors = []
 
     def reconstruct(start: int, count: int) -> np.ndarray:
@@ -93,11 +108,11 @@ def _vae_figures(judge: Judge, real: RealFeatures, test: Split, params: Params, 
         return output
 
     side = params.evaluate.grid
-    pairs = side * (side // 2)
     count = min(params.evaluate.n_images, len(test))
-    features, first = _look(judge, reconstruct, count, pairs, "judging reconstructions")
-    write_png(folder / "reconstructions.png", grid(_paired(test.gather(np.arange(len(first))), first), side))
+    features = _look(judge, reconstruct, count, "judging reconstructions")
     squared = np.concatenate(errors)
+    pairs = min(side * (side // 2), len(test))
+    write_png(folder / "reconstructions.png", grid(_paired(test.gather(np.arange(pairs)), reconstruct(0, pairs)), side))
     return rounded(
         {
             "fd_relative_standard_prior": relative_distance(standard, real),

@@ -47,19 +47,27 @@ def export(model: str) -> dict[str, object]:
         folder.mkdir()
         for name, graph in build_graphs(tensors, about).items():
             contract = make_contract(name, about | {"hashes": hashes}, params.export.tolerance)
-            example = example_input(name, about["shape"], 2)
+            example = example_inputs(name, about["shape"], 2)
             (folder / name).write_bytes(to_onnx(graph, example, contract, params.export))
             differences[name] = check_parity(folder / name, graph, name, about["shape"], params.export, params.threads)
             print(f"{name}: differs from float64 PyTorch by at most {differences[name]:.1e}", flush=True)
     return {"largest_difference": differences}
 
 
-def example_input(name: str, shape: Mapping[str, Any], count: int) -> Tensor:
-    """A seeded input of `count` rows for the graph `name`: float32, normal for codes, uniform in [0, 1] for images."""
+def example_inputs(name: str, shape: Mapping[str, Any], count: int) -> tuple[Tensor, ...]:
+    """Seeded inputs of `count` rows for the graph `name`.
+
+    Codes are float32 and normal, images float32 and uniform in [0, 1]; labels, where they are told, int64 in turn.
+    """
     random = stream(0, f"parity {name}", count)
     if INPUTS[name] == "image":
-        return torch.rand(count, shape["image_channels"], shape["size"], shape["size"], generator=random)
-    return torch.randn(count, shape["latent"] if "latent" in shape else shape["noise"], generator=random)
+        return (torch.rand(count, shape["image_channels"], shape["size"], shape["size"], generator=random),)
+    codes = torch.randn(count, shape["latent"] if "latent" in shape else shape["noise"], generator=random)
+    return (codes, torch.arange(count) % shape["classes"]) if _told(name, shape) else (codes,)
+
+
+def _told(name: str, shape: Mapping[str, Any]) -> bool:
+    return INPUTS[name] == "noise" and shape["classes"] > 0
 
 
 def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict[str, object]:
@@ -67,17 +75,18 @@ def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict
     shape = about["shape"]
     length = shape["latent"] if "latent" in shape else shape["noise"]
     image = ["N", shape["image_channels"], shape["size"], shape["size"]]
-    sizes = {"image": image, "noise": ["N", length], "latent": ["N", length]}
+    sizes = {"image": image, "label": ["N"]}
+    inputs = (INPUTS[name], "label") if _told(name, shape) else (INPUTS[name],)
     outputs = OUTPUTS.get(name, ("image",))
 
     def tensor(of: str) -> dict[str, object]:
-        return {"name": of, "dtype": "float32", "shape": sizes.get(of, ["N", length])}
+        return {"name": of, "dtype": "int64" if of == "label" else "float32", "shape": sizes.get(of, ["N", length])}
 
     return {
         "format": 1,
         "model": about["model"],
         "file": name,
-        "inputs": [tensor(INPUTS[name])],
+        "inputs": [tensor(given) for given in inputs],
         "outputs": [tensor(output) for output in outputs],
         "range": [0, 1],
         "noise_law": "standard normal" if INPUTS[name] == "noise" else None,
@@ -87,7 +96,9 @@ def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict
     }
 
 
-def to_onnx(graph: nn.Module, example: Tensor, contract: Mapping[str, object], settings: ExportSettings) -> bytes:
+def to_onnx(
+    graph: nn.Module, example: tuple[Tensor, ...], contract: Mapping[str, object], settings: ExportSettings
+) -> bytes:
     """The graph as one self-contained ONNX file with a free batch size and the contract among its metadata.
 
     Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed.
@@ -100,12 +111,12 @@ def to_onnx(graph: nn.Module, example: Tensor, contract: Mapping[str, object], s
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             graph,
-            (example,),
+            example,
             dynamo=True,
             opset_version=settings.opset,
             input_names=[tensor["name"] for tensor in inputs],
             output_names=[tensor["name"] for tensor in outputs],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamic_shapes=tuple({0: torch.export.Dim("N")} for _ in example),
             verbose=False,
         )
     assert program is not None
@@ -138,11 +149,11 @@ def check_parity(
     """
     exact, running, largest = copy.deepcopy(graph).double(), session(path, threads), 0.0
     for count in PARITY_SIZES:
-        example = example_input(name, shape, count)
+        example = example_inputs(name, shape, count)
         with torch.no_grad():
-            wanted = exact(example.double())
+            wanted = exact(example[0].double(), *example[1:])
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        for got, want in zip(run_onnx(running, example.numpy()), wanted, strict=True):
+        for got, want in zip(run_onnx(running, *(given.numpy() for given in example)), wanted, strict=True):
             difference = float(np.abs(got - want.numpy()).max())
             if not difference <= settings.tolerance or got.shape != tuple(want.shape):
                 raise UserError(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models.gan import GanShape, Generator
@@ -11,29 +12,37 @@ from models.prior import FlowPrior
 from models.vae import Decoder, Encoder, VaeShape, sample
 from tasks.weights import below
 
+LARGEST = 2**31 - 1
+
+
+def out_of_range_if_negative(label: Tensor) -> Tensor:
+    """Labels int64 [N], negative ones made huge: -1 would be the last label, and this the runtime refuses."""
+    return torch.where(label < 0, torch.full_like(label, LARGEST), label)
+
 
 class GanGraph(nn.Module):
-    """noise [N, L], standard normal, to image [N, C, H, W]."""
+    """noise [N, L], standard normal, and label [N] where it is told one, to image [N, C, H, W]."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, noise: Tensor) -> Tensor:
-        """float [N, L] to float [N, C, H, W] in [0, 1]."""
-        return to_unit(self.generator(noise))
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """float [N, L] and int64 [N] to float [N, C, H, W] in [0, 1]."""
+        return to_unit(self.generator(noise, None if label is None else out_of_range_if_negative(label)))
 
 
 class VaeGraph(nn.Module):
-    """noise [N, L], standard normal, through the fitted prior and the decoder to image [N, C, H, W]."""
+    """noise [N, L], standard normal, and label [N] where the prior is told one, to image [N, C, H, W]."""
 
     def __init__(self, decoder: Decoder, prior: FlowPrior | None) -> None:
         super().__init__()
         self.decoder, self.prior = decoder, prior
 
-    def forward(self, noise: Tensor) -> Tensor:
-        """float [N, L] to float [N, C, H, W] in [0, 1]."""
-        return to_unit(sample(self.decoder, self.prior, noise))
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """float [N, L] and int64 [N] to float [N, C, H, W] in [0, 1]."""
+        told = None if label is None else out_of_range_if_negative(label)
+        return to_unit(sample(self.decoder, self.prior, noise, told))
 
 
 class DecoderGraph(nn.Module):
@@ -75,7 +84,7 @@ def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dic
     encoder.load_state_dict(below(tensors, "encoder"))
     decoder.load_state_dict(below(tensors, "decoder"))
     if shape.prior_layers:
-        prior = FlowPrior(shape.latent, shape.prior_layers, shape.prior_width)
+        prior = FlowPrior(shape.latent, shape.prior_layers, shape.prior_width, shape.classes)
         prior.load_state_dict(below(tensors, "prior"))
     graphs = {"vae.onnx": VaeGraph(decoder, prior), "encoder.onnx": EncoderGraph(encoder)}
     return {name: graph.eval() for name, graph in (graphs | {"decoder.onnx": DecoderGraph(decoder)}).items()}

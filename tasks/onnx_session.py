@@ -20,11 +20,12 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
         raise UserError(f"{path} cannot be run ({reason}); run the export stage again (`make repro`)") from None
 
 
-def run_onnx(running: ort.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
-    """Every output for one input array, all in one batch; raises UserError when the model does not take it."""
+def run_onnx(running: ort.InferenceSession, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Every output for the inputs in their order, in one batch; raises UserError when the model does not take them."""
+    names = [tensor.name for tensor in running.get_inputs()]
     try:
-        outputs = running.run(None, {running.get_inputs()[0].name: inputs})
+        outputs = running.run(None, dict(zip(names, inputs, strict=True)))
     except Exception as error:  # see above
-        reason = " ".join(str(error).split())
-        raise UserError(f"the model fails on {inputs.shape} inputs, at batch size {len(inputs)}: {reason}") from None
+        reason, shapes = " ".join(str(error).split()), " and ".join(str(array.shape) for array in inputs)
+        raise UserError(f"the model fails on {shapes} inputs, at batch size {len(inputs[0])}: {reason}") from None
     return [np.asarray(output) for output in outputs]

@@ -133,6 +133,11 @@ class Prepared:
     manifest: Manifest
     hash: str
 
+    @property
+    def train_counts(self) -> list[int]:
+        """Training images of each label; empty where there are no labels."""
+        return self.manifest.splits["train"].per_label
+
     def split(self, name: SplitName) -> Split:
         """One split's images and labels; raises UserError when a file of it is missing or cut short."""
         shape = (self.manifest.channels, self.manifest.size, self.manifest.size)

@@ -20,7 +20,7 @@ from tasks.judge import REFERENCE, Judge
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.params import load_params
 from tasks.prepared import Prepared, Split, open_prepared
-from tasks.runtime import prepare
+from tasks.runtime import StopSignals, prepare
 from tasks.training import trained
 from tasks.weights import save_tensors
 
@@ -43,7 +43,10 @@ def main() -> dict[str, object]:
         with replacing(REFERENCE) as folder:
             folder.mkdir()
             save_tensors(folder / "classifier.safetensors", learner.classifier.state_dict(), _about(learner))
-            verdict = _look(judge, prepared, folder) | {"accuracy": round(accuracy, 4), "network": learner.shape.task}
+            verdict = _look(judge, prepared, folder, training.stop) | {
+                "accuracy": round(accuracy, 4),
+                "network": learner.shape.task,
+            }
             verdict["counts"] = _counts(verdict)
             write_json(folder / "judge.json", verdict)
     print(f"judge: {verdict}", flush=True)
@@ -54,13 +57,18 @@ def _about(learner: ClassifierLearner) -> dict[str, object]:
     return {"model": "classifier", "shape": learner.shape.model_dump()}
 
 
-def _look(judge: Judge, prepared: Prepared, folder: Path) -> dict[str, object]:
+def _look(judge: Judge, prepared: Prepared, folder: Path, stop: StopSignals) -> dict[str, object]:
     """Writes features and moments of the real images; returns the judge's view of spoilt ones, against all of train."""
     train, test = prepared.split("train"), prepared.split("test")
     with Progress(len(train) + 2 * len(test), "looking at the real images") as shown:
-        train_features = _features(judge, train, shown)
-        test_features = _features(judge, test, shown)
-        blurred = _features(judge, test, shown, blur)
+
+        def seen(images: int) -> None:
+            shown.advance(images)
+            stop.check()
+
+        train_features = _features(judge, train, seen)
+        test_features = _features(judge, test, seen)
+        blurred = _features(judge, test, seen, blur)
     moments = Moments.of(train_features)
     tensors = {
         "test": test_features[:KEPT],
@@ -86,12 +94,15 @@ def _look(judge: Judge, prepared: Prepared, folder: Path) -> dict[str, object]:
 
 
 def _features(
-    judge: Judge, split: Split, shown: Progress, change: Callable[[np.ndarray], np.ndarray] | None = None
+    judge: Judge,
+    split: Split,
+    seen: Callable[[int], None],
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     parts = []
     for images in split.blocks(BLOCK):
         parts.append(judge.features(images if change is None else change(images)))
-        shown.advance(len(images))
+        seen(len(images))
     return np.concatenate(parts)
 
 

@@ -16,7 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.engine import AlarmError, Clock, crossed, fit, stop_reason
 from models.feeds import make_feed
-from models.learners.base import Learner, Row
+from models.learners.base import Learner, Row, told_labels
+from models.settings import Choice
 from models.steps import make_step
 from models.streams import Sampler
 from tasks.checkpoints import Checkpoints
@@ -52,6 +53,16 @@ class Training:
         if self.reason == WALL_CLOCK:
             facts["warning"] = "stopped by the wall clock: not reproducible"
         return facts
+
+
+def label_count(asked: Choice, prepared: Prepared) -> int:
+    """How many labels the generator is told, 0 for none; raises UserError where that cannot be as asked."""
+    try:
+        count = told_labels(asked, prepared.train_counts)
+    except ValueError as error:
+        raise UserError(f"params.yaml: {error}") from None
+    print(f"labels told: {count or 'none'}", flush=True)
+    return count
 
 
 def resume_argument() -> Path | None:

@@ -1,6 +1,6 @@
 """What the engine asks of a learner, and what it gives to a step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.device import Mode
-from models.settings import LearnerSettings
+from models.settings import Choice, LearnerSettings
 
 Losses = dict[str, Tensor]  # float32 scalars without a graph behind them, in `Learner.losses`' order
 QUIET_SHARE, QUIET_STEPS = 0.1, 200  # of a run, at its start
@@ -92,6 +92,19 @@ class Learner(Protocol):
     def alarm(self, row: Row) -> str | None:
         """What is wrong with a training whose curves' last row is this, in words, or None."""
         ...
+
+
+def told_labels(asked: Choice, labels: Sequence[int]) -> int:
+    """How many labels a generator is told, 0 for none, given the training images that each has.
+
+    Raises ValueError where labels are asked for and there are none, or one of them has no training image.
+    """
+    unseen = [number for number, images in enumerate(labels) if not images]
+    if asked == "on" and not labels:
+        raise ValueError("the data has no labels; set conditional to auto or off")
+    if asked == "on" and unseen:
+        raise ValueError(f"label {unseen[0]} has no training image; add some, or set conditional to auto or off")
+    return 0 if asked == "off" or unseen else len(labels)
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.augment import NUMBERS, diff_augment, flip
 from models.device import Mode
 from models.ema import Average
 from models.gan import Discriminator, GanShape, Generator
@@ -13,13 +14,19 @@ from models.losses.adversarial import discriminator_loss, generator_loss, gradie
 from models.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model
 from models.probe import RandomFeatures, sliced_wasserstein, spread
-from models.settings import GanSettings
+from models.settings import Choice, GanSettings
 from models.streams import generator as stream
 from models.streams import noise as draw_noise
 from models.streams import seeded
 from models.watch import collapsed, outplayed
 
-PROBE_IMAGES = 2048
+SMALL = 20_000  # training images; Zhao 2020, tables 2 and 3: much is gained with 10,000, little with 50,000
+PROBE_IMAGES, PROBE_BATCH = 2048, 256
+
+
+def augments(asked: Choice, n_training: int) -> bool:
+    """Whether DiffAugment stands before the discriminator: by itself where it has few images to learn by heart."""
+    return asked == "on" or (asked == "auto" and n_training < SMALL)
 
 
 class GanLearner:
@@ -28,12 +35,22 @@ class GanLearner:
     losses = ("loss_d", "logit_real", "logit_fake", "loss_g")
     signs = ("probe", "diversity")
 
-    def __init__(self, settings: GanSettings, size: int, image_channels: int, mode: Mode) -> None:
-        self.settings, self.mode = settings, mode
+    def __init__(
+        self,
+        settings: GanSettings,
+        size: int,
+        image_channels: int,
+        mode: Mode,
+        classes: int = 0,
+        augmented: bool = False,
+    ) -> None:
+        """`classes` is the number of labels that both networks are told, 0 for none; `augmented`: by DiffAugment."""
+        self.settings, self.mode, self._augmented = settings, mode, augmented
         self.shape = GanShape(
             size=size,
             image_channels=image_channels,
             noise=settings.noise,
+            classes=classes,
             channels=settings.channels,
             upsample=settings.upsample,
         )
@@ -68,48 +85,61 @@ class GanLearner:
         )
 
     def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
-        """`noise` [N, L], standard normal."""
-        random = stream(self.settings.seed, "gan", n_images, self.mode.device)
-        return {"noise": torch.randn(count, self.settings.noise, generator=random, device=self.mode.device)}
+        """`noise` [N, L], standard normal; uniform `flip` [N], and `augment` [3, N, 7] for the three views of D."""
+        device = self.mode.device
+        random = stream(self.settings.seed, "gan", n_images, device)
+        drawn = {"noise": torch.randn(count, self.settings.noise, generator=random, device=device)}
+        if self.settings.flip == "on":
+            drawn["flip"] = torch.rand(count, generator=random, device=device)
+        if self._augmented:
+            drawn["augment"] = torch.rand(3, count, NUMBERS, generator=random, device=device)
+        return drawn
 
     def step(self, batch: Batch, schedule: Schedule) -> Losses:
         """The discriminator's update, the generator's on the same images it drew, then the average."""
         set_learning_rate(self.optimisers["generator_optimiser"], schedule.rates["generator_rate"])
         set_learning_rate(self.optimisers["discriminator_optimiser"], schedule.rates["discriminator_rate"])
+        label = batch.labels if self.shape.classes else None
+        real = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
         with self.mode.cast():
-            fake = self.generator(batch.random["noise"]).float()
-        losses = self._discriminate(batch.images, fake.detach(), penalised=schedule.variant == "penalised")
-        losses |= self._generate(batch.images, fake)
+            fake = self.generator(batch.random["noise"], label).float()
+        views = batch.random.get("augment")
+        if views is not None:
+            real = diff_augment(real, views[0])
+        seen = fake.detach() if views is None else diff_augment(fake.detach(), views[1])
+        losses = self._discriminate(real, seen, label, penalised=schedule.variant == "penalised")
+        losses |= self._generate(real, fake if views is None else diff_augment(fake, views[2]), label)
         self.average.update(self.generator, schedule.rates["decay"])
         return losses
 
-    def _discriminate(self, real: Tensor, fake: Tensor, *, penalised: bool) -> Losses:
-        real_logits, fake_logits = self._logits(real), self._logits(fake)
+    def _discriminate(self, real: Tensor, fake: Tensor, label: Tensor | None, *, penalised: bool) -> Losses:
+        real_logits, fake_logits = self._logits(real, label), self._logits(fake, label)
         loss = discriminator_loss(self.settings.loss, real_logits, fake_logits)
-        self._update("discriminator_optimiser", loss + self._penalty(real, fake) if penalised else loss)
+        self._update("discriminator_optimiser", loss + self._penalty(real, fake, label) if penalised else loss)
         losses = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
         return {name: value.detach() for name, value in losses.items()}
 
-    def _generate(self, real: Tensor, fake: Tensor) -> Losses:
+    def _generate(self, real: Tensor, fake: Tensor, label: Tensor | None) -> Losses:
         self.discriminator.requires_grad_(False)
-        real_logits = self._logits(real) if self.settings.loss == "relativistic" else fake.new_zeros(len(fake))
-        loss = generator_loss(self.settings.loss, real_logits, self._logits(fake))
+        paired = self.settings.loss == "relativistic"
+        real_logits = self._logits(real, label) if paired else fake.new_zeros(len(fake))
+        loss = generator_loss(self.settings.loss, real_logits, self._logits(fake, label))
         self._update("generator_optimiser", loss)
         self.discriminator.requires_grad_(True)
         return {"loss_g": loss.detach()}
 
-    def _penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+    def _penalty(self, real: Tensor, fake: Tensor, label: Tensor | None) -> Tensor:
         """R1 and R2 in float32, every so many steps and that much stronger (Karras 2020, section 4.1)."""
         s, total = self.settings, real.new_zeros(())
         for images, gamma in ((real, s.r1), (fake, s.r2)):
             if gamma:
                 images = images.detach().requires_grad_(True)
-                total = total + gradient_penalty(self.discriminator(images), images, gamma * s.penalty_every)
+                total = total + gradient_penalty(self.discriminator(images, label), images, gamma * s.penalty_every)
         return total
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor, label: Tensor | None) -> Tensor:
         with self.mode.cast():
-            logits: Tensor = self.discriminator(images)
+            logits: Tensor = self.discriminator(images, label)
         return logits.float()
 
     def _update(self, name: str, loss: Tensor) -> None:
@@ -127,9 +157,19 @@ class GanLearner:
         count = min(len(validation), PROBE_IMAGES)
         images = to_model(torch.from_numpy(validation.gather(np.arange(count))))
         noise = draw_noise(count, self.settings.noise, self.settings.seed, "probe")
-        drawn = torch.cat([self.average.network(part.to(self.mode.device)) for part in noise.split(256)])  # type: ignore[no-untyped-call]
+        rows = [np.arange(start, min(start + PROBE_BATCH, count)) for start in range(0, count, PROBE_BATCH)]
+        drawn = torch.cat([self._drawn(noise[part], validation.labels, part) for part in rows])
         real, fake = self._features(self.mode.place(images)), self._features(drawn)
         return {"probe": sliced_wasserstein(real, fake), "diversity": spread(fake) / spread(real)}
+
+    def _drawn(self, noise: Tensor, labels: np.ndarray | None, rows: np.ndarray) -> Tensor:
+        """What the average draws from noise, with the labels of the rows where it is told any."""
+        device, label = self.mode.device, None
+        if self.shape.classes:
+            assert labels is not None
+            label = torch.from_numpy(labels[rows]).to(device)
+        images: Tensor = self.average.network(noise.to(device), label)
+        return images
 
     def alarm(self, row: Row) -> str | None:
         """Mode collapse, seen at every probe; a discriminator that has won, seen at every row."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.augment import flip
 from models.device import Mode
 from models.ema import Average
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
@@ -28,12 +29,14 @@ class VaeLearner:
     losses = ("reconstruction", "kl")
     signs = ("probe", "active_units")
 
-    def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode) -> None:
+    def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode, classes: int = 0) -> None:
+        """`classes` is the number of labels that the fitted prior is told; 0 for none."""
         self.settings, self.mode = settings, mode
         self.shape = VaeShape(
             size=size,
             image_channels=image_channels,
             latent=settings.latent,
+            classes=classes if settings.prior == "flow" else 0,
             channels=settings.channels,
             network=settings.network,
             output="linear" if settings.reconstruction == "optimal_sigma" else "sigmoid",
@@ -66,15 +69,20 @@ class VaeLearner:
         )
 
     def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
-        """`noise` [N, L], standard normal, for the codes."""
-        random = stream(self.settings.seed, "vae", n_images, self.mode.device)
-        return {"noise": torch.randn(count, self.settings.latent, generator=random, device=self.mode.device)}
+        """`noise` [N, L], standard normal, for the codes; uniform `flip` [N]."""
+        device = self.mode.device
+        random = stream(self.settings.seed, "vae", n_images, device)
+        drawn = {"noise": torch.randn(count, self.settings.latent, generator=random, device=device)}
+        if self.settings.flip == "on":
+            drawn["flip"] = torch.rand(count, generator=random, device=device)
+        return drawn
 
     def step(self, batch: Batch, schedule: Schedule) -> Losses:
         """One update on the negative evidence lower bound: reconstruction + beta KL, in nats per image."""
         optimiser = self.optimisers["optimiser"]
         set_learning_rate(optimiser, schedule.rates["rate"])
-        reconstruction, divergence = self._bound(self.encoder, self.decoder, batch.images, batch.random["noise"])
+        images = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
+        reconstruction, divergence = self._bound(self.encoder, self.decoder, images, batch.random["noise"])
         loss = reconstruction + schedule.rates["beta"] * divergence
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -128,10 +136,16 @@ class VaeLearner:
         if self.settings.prior == "standard":
             return None
         with seeded(self.settings.seed, "prior weights"):
-            prior = FlowPrior(self.settings.latent, self.settings.prior_layers, self.settings.prior_width)
+            prior = FlowPrior(
+                self.settings.latent, self.settings.prior_layers, self.settings.prior_width, self.shape.classes
+            )
         prior = prior.to(self.mode.device)
         mean, log_variance = self._codes(train)
-        fit_prior(prior, mean, log_variance, self.settings.prior_steps, self.settings.seed, seen)
+        label = None
+        if self.shape.classes:
+            assert train.labels is not None
+            label = torch.from_numpy(train.labels).to(self.mode.device)
+        fit_prior(prior, mean, log_variance, label, self.settings.prior_steps, self.settings.seed, seen)
         return prior.eval()
 
     @torch.no_grad()

@@ -38,6 +38,7 @@ def model_card(
         source=SOURCES.get(manifest["source"], OWN),
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
         labels=manifest["labels"],
+        told=len(generator["inputs"]) > 1,
         pictures=pictures,
     )
 

@@ -43,10 +43,11 @@ def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int
     paths = {file: Path("data/onnx") / model / file for file in FILES[model]}
     sessions = {file: session(path, threads) for file, path in paths.items()}
     contracts = {file: read_contract(sessions[file], path) for file, path in paths.items()}
+    labels = len(contracts[f"{model}.onnx"]["labels"])
     contract = {"format": 1, "model": model, "models": contracts}
     for path in paths.values():
         shutil.copyfile(path, folder / path.name)
-    for file, arrays in golden_vectors(model, sessions, settings.golden, settings.seed).items():
+    for file, arrays in golden_vectors(model, sessions, labels, settings.golden, settings.seed).items():
         write_vectors(folder / f"{Path(file).stem}.golden.npz", arrays)
     write_json(folder / "contract.json", contract)
     return contract

@@ -14,7 +14,7 @@ from tasks.errors import UserError
 from tasks.files import write_bytes
 from tasks.onnx_session import run_onnx
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
 def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
@@ -26,15 +26,18 @@ def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
     return contract
 
 
-def golden_vectors(model: str, sessions: dict[str, ort.InferenceSession], count: int, seed: int) -> dict[str, Arrays]:
-    """Inputs and outputs by name of tensor for each file, float32 [count, ...].
+def golden_vectors(
+    model: str, sessions: dict[str, ort.InferenceSession], labels: int, count: int, seed: int
+) -> dict[str, Arrays]:
+    """Inputs and outputs by name of tensor for each file, [count, ...]: labels int64, all else float32.
 
-    The generator gets standard normal noise; the VAE's encoder what the generator made, and its decoder the means
-    that the encoder found: no image of the training data travels.
+    The generator gets standard normal noise, and every label in turn where it takes one; the VAE's encoder what the
+    generator made, and its decoder the means that the encoder found: no image of the training data travels.
     """
     generator = sessions[f"{model}.onnx"]
     length = generator.get_inputs()[0].shape[1]
-    golden = {f"{model}.onnx": _answers(generator, noise(count, length, seed, "golden").numpy())}
+    given = [noise(count, length, seed, "golden").numpy(), np.arange(count) % max(labels, 1)]
+    golden = {f"{model}.onnx": _answers(generator, *given[: len(generator.get_inputs())])}
     if model == "vae":
         golden["encoder.onnx"] = _answers(sessions["encoder.onnx"], golden["vae.onnx"]["image"])
         golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], golden["encoder.onnx"]["mean"])
@@ -48,6 +51,6 @@ def write_vectors(path: Path, arrays: Arrays) -> None:
     write_bytes(path, memory.getvalue())
 
 
-def _answers(session: ort.InferenceSession, given: NDArray[np.float32]) -> Arrays:
-    outputs = [output.name for output in session.get_outputs()]
-    return {session.get_inputs()[0].name: given} | dict(zip(outputs, run_onnx(session, given), strict=True))
+def _answers(session: ort.InferenceSession, *given: NDArray[Any]) -> Arrays:
+    inputs, outputs = ([tensor.name for tensor in side] for side in (session.get_inputs(), session.get_outputs()))
+    return dict(zip(inputs, given, strict=True)) | dict(zip(outputs, run_onnx(session, *given), strict=True))

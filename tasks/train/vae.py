@@ -10,14 +10,15 @@ from tasks.inputs import stage_inputs
 from tasks.params import load_params
 from tasks.prepared import Prepared, open_prepared
 from tasks.runtime import StopSignals, prepare
-from tasks.training import trained, write_result
+from tasks.training import label_count, trained, write_result
 
 
 def main() -> dict[str, object]:
     """Trains on data/prepared, fits the prior, keeps the averaged networks; returns what the receipt keeps."""
     params, prepared, inputs = load_params(), open_prepared(), stage_inputs("train_vae")
     mode, manifest = prepare(params), prepared.manifest
-    learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode)
+    classes = label_count(params.train_vae.conditional, prepared)
+    learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode, classes)
     with trained("train_vae", learner, prepared, inputs) as training:
         networks: dict[str, nn.Module] = {
             "encoder": learner.average_encoder.network,

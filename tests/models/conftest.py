@@ -51,7 +51,7 @@ def gan_settings() -> Callable[..., GanSettings]:
 
 @pytest.fixture
 def vae_settings() -> Callable[..., VaeSettings]:
-    return lambda **changes: _small(load_params().train_vae, latent=4, channels=4, prior_steps=20, **changes)
+    return lambda **changes: _small(load_params().train_vae, latent=4, channels=4, **{"prior_steps": 20} | changes)
 
 
 @pytest.fixture

@@ -25,14 +25,29 @@ Make = Callable[[], Learner]
 
 
 @pytest.fixture(
-    params=["gan", "gan-penalised", "gan-spectral", "vae", "vae-residual", "vae-textbook", "classifier", "rotations"]
+    params=[
+        "gan",
+        "gan-conditional",
+        "gan-augmented",
+        "vae-flipped",
+        "gan-penalised",
+        "gan-spectral",
+        "vae",
+        "vae-residual",
+        "vae-textbook",
+        "classifier",
+        "rotations",
+    ]
 )
 def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -> Make:  # type: ignore[no-untyped-def]
     penalised = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "r2": 1.0, "penalty_every": 2}
     makers = {
         "gan": lambda: GanLearner(gan_settings(), 28, 1, mode),
+        "gan-conditional": lambda: GanLearner(gan_settings(), 28, 1, mode, classes=4),
+        "gan-augmented": lambda: GanLearner(gan_settings(flip="on"), 28, 1, mode, augmented=True),
         "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, mode),
         "gan-spectral": lambda: GanLearner(gan_settings(loss="hinge", discriminator_norm="spectral"), 28, 1, mode),
+        "vae-flipped": lambda: VaeLearner(vae_settings(flip="on"), 28, 1, mode),
         "vae": lambda: VaeLearner(vae_settings(), 28, 1, mode),
         "vae-residual": lambda: VaeLearner(vae_settings(network="residual", reconstruction="bernoulli"), 28, 1, mode),
         "vae-textbook": lambda: VaeLearner(vae_settings(reconstruction="summed_mse", prior="standard"), 28, 1, mode),

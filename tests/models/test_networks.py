@@ -29,7 +29,7 @@ def reaches_every_parameter(network: nn.Module, output: torch.Tensor) -> bool:
 @pytest.mark.parametrize("upsample", ["transposed", "nearest"])
 @pytest.mark.parametrize("size", SIZES)
 def test_generator(size: int, upsample: str) -> None:
-    shape = GanShape(size=size, image_channels=3, noise=5, channels=2, upsample=upsample)  # type: ignore[arg-type]
+    shape = GanShape(size=size, image_channels=3, noise=5, classes=0, channels=2, upsample=upsample)  # type: ignore[arg-type]
     generator = Generator(shape)
     images = generator(torch.randn(2, 5))
     assert images.shape == (2, 3, size, size)
@@ -40,7 +40,7 @@ def test_generator(size: int, upsample: str) -> None:
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 @pytest.mark.parametrize("size", SIZES)
 def test_discriminator(size: int, norm: str) -> None:
-    shape = GanShape(size=size, image_channels=1, noise=5, channels=2, upsample="transposed")
+    shape = GanShape(size=size, image_channels=1, noise=5, classes=0, channels=2, upsample="transposed")
     discriminator = Discriminator(shape, norm)
     logits = discriminator(torch.randn(2, 1, size, size))
     assert logits.shape == (2,)
@@ -48,7 +48,7 @@ def test_discriminator(size: int, norm: str) -> None:
 
 
 def test_spectral_norm_bounds_every_layer() -> None:
-    shape = GanShape(size=28, image_channels=1, noise=5, channels=4, upsample="transposed")
+    shape = GanShape(size=28, image_channels=1, noise=5, classes=0, channels=4, upsample="transposed")
     discriminator = Discriminator(shape, "spectral")
     for _ in range(100):  # the power iteration converges while training
         discriminator(torch.randn(2, 1, 28, 28))
@@ -64,6 +64,7 @@ def test_vae(size: int, network: str) -> None:
         size=size,
         image_channels=3,
         latent=4,
+        classes=0,
         channels=2,
         network=network,  # type: ignore[arg-type]
         output="linear",
@@ -101,9 +102,25 @@ def test_four_means_are_those_of_adaptive_pooling(side: int) -> None:
 
 def test_maps_and_vectors_are_two_views_of_one_memory() -> None:
     vectors = torch.randn(2, 16 * 5)
-    maps = ToMaps()(vectors)
+    maps = ToMaps(5)(vectors)
     assert maps.shape == (2, 5, 4, 4)
     assert maps.is_contiguous(memory_format=torch.channels_last)
     assert maps.data_ptr() == vectors.data_ptr() == ToVectors()(maps).data_ptr()
     assert torch.equal(ToVectors()(maps), vectors)
     assert torch.equal(ToVectors()(maps.contiguous()), vectors)
+
+
+def test_a_label_changes_what_is_drawn_and_what_is_judged() -> None:
+    shape = GanShape(size=28, image_channels=1, noise=5, classes=3, channels=2, upsample="transposed")
+    generator, noise = Generator(shape).eval(), torch.randn(1, 5).expand(3, 5)
+    images = generator(noise, torch.arange(3))
+    assert images.shape == (3, 1, 28, 28)
+    assert not torch.equal(images[0], images[1])
+    assert torch.allclose(generator(noise, torch.tensor([1, 1, 1]))[0], images[1], atol=1e-5)
+    for norm in ("batch", "spectral", "none"):
+        discriminator = Discriminator(shape, norm).eval()
+        logits = [discriminator(images, torch.full((3,), label)) for label in range(3)]
+        assert logits[0].shape == (3,)
+        assert not torch.equal(logits[0], logits[1])
+    assert reaches_every_parameter(discriminator, discriminator(generator(noise, torch.arange(3)), torch.arange(3)))
+    assert all(parameter.grad is not None for parameter in generator.parameters())

@@ -33,13 +33,26 @@ def test_fit_finds_two_clusters() -> None:
     log_variance = torch.full((4000, 2), -4.0)
     prior, seen = FlowPrior(2, layers=6, width=32), []
     before = prior.nll(mean).item()
-    fit_prior(prior, mean, log_variance, steps=600, seed=0, seen=lambda count, nll: seen.append((count, nll)))
+    fit_prior(prior, mean, log_variance, None, steps=600, seed=0, seen=lambda count, nll: seen.append((count, nll)))
     assert len(seen) == 600
     assert seen[-1][1] < before - 3
     codes = prior(torch.randn(2000, 2)).detach()
     near = (codes.abs() - 3).abs().max(1).values < 0.7
     assert near.float().mean() > 0.9
     assert 0.35 < (codes[:, 0] > 0).float().mean() < 0.65
+
+
+def test_a_label_picks_its_cluster() -> None:
+    torch.manual_seed(0)
+    label = torch.arange(4000) % 3
+    mean = (label[:, None] - 1.0) * 3 + torch.zeros(4000, 2)
+    prior = FlowPrior(2, layers=4, width=32, classes=3)
+    fit_prior(prior, mean, torch.full((4000, 2), -4.0), label, steps=400, seed=0, seen=lambda *_: None)
+    for wanted in range(3):
+        codes = prior(torch.randn(500, 2), torch.full((500,), wanted)).detach()
+        assert ((codes - (wanted - 1) * 3).abs().max(1).values < 0.7).float().mean() > 0.95
+    right, wrong = prior.nll(mean, label).item(), prior.nll(mean, (label + 1) % 3).item()
+    assert right < wrong - 10
 
 
 def test_one_dimension_is_refused() -> None:

@@ -28,12 +28,14 @@ def stand_in(body: Callable[[], Tensor]) -> Graph:
     return body
 
 
-@pytest.fixture(params=["gan", "gan-penalised", "vae", "classifier"])
+@pytest.fixture(params=["gan", "gan-conditional", "gan-augmented", "gan-penalised", "vae", "classifier"])
 def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -> Make:  # type: ignore[no-untyped-def]
     captured = replace(mode, captured=True)
     penalised = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "penalty_every": 2}
     makers = {
         "gan": lambda: GanLearner(gan_settings(), 28, 1, captured),
+        "gan-conditional": lambda: GanLearner(gan_settings(), 28, 1, captured, classes=4),
+        "gan-augmented": lambda: GanLearner(gan_settings(flip="on"), 28, 1, captured, augmented=True),
         "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, captured),
         "vae": lambda: VaeLearner(vae_settings(), 28, 1, captured),
         "classifier": lambda: ClassifierLearner(classifier_settings(), 1, 4, captured),

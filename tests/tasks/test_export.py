@@ -15,7 +15,7 @@ from models.prior import FlowPrior
 from models.state import network_tensors
 from models.vae import Decoder, Encoder, VaeShape
 from tasks.errors import UserError
-from tasks.export import CONTRACT, check_parity, example_input, make_contract, to_onnx
+from tasks.export import CONTRACT, check_parity, example_inputs, make_contract, to_onnx
 from tasks.graphs import build_graphs
 from tasks.onnx_session import run_onnx, session
 from tasks.params import load_params
@@ -27,7 +27,7 @@ HASHES = {"data": "d", "code": "c", "params": "p", "weights": "w"}
 
 def gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     torch.manual_seed(0)
-    shape = GanShape(size=28, image_channels=1, noise=6, channels=2, upsample="transposed")
+    shape = GanShape(size=28, image_channels=1, noise=6, classes=0, channels=2, upsample="transposed")
     about = {"model": "gan", "shape": shape.model_dump(), "labels": [], "hashes": HASHES}
     return network_tensors({"generator": Generator(shape)}), about
 
@@ -38,6 +38,7 @@ def vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         size=32,
         image_channels=3,
         latent=5,
+        classes=0,
         channels=2,
         network="residual",
         output="linear",
@@ -49,6 +50,22 @@ def vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     return network_tensors(networks), about
 
 
+def told_gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """A GAN that takes a label."""
+    torch.manual_seed(0)
+    shape = GanShape(size=28, image_channels=1, noise=6, classes=3, channels=2, upsample="nearest")
+    about = {"model": "gan", "shape": shape.model_dump(), "labels": ["a", "b", "c"], "hashes": HASHES}
+    return network_tensors({"generator": Generator(shape)}), about
+
+
+def told_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """A VAE whose prior takes a label; its encoder and decoder take none."""
+    tensors, about = vae()
+    shape = VaeShape.model_validate(about["shape"]).model_copy(update={"classes": 2})
+    prior = {f"prior.{name}": value for name, value in FlowPrior(5, 2, 4, classes=2).state_dict().items()}
+    return tensors | prior, about | {"shape": shape.model_dump()}
+
+
 def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """Sigmoid output, and N(0, I) for a prior: no flow in the graph."""
     torch.manual_seed(0)
@@ -56,6 +73,7 @@ def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         size=28,
         image_channels=1,
         latent=5,
+        classes=0,
         channels=2,
         network="plain",
         output="sigmoid",
@@ -66,13 +84,13 @@ def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     return network_tensors(networks), {"model": "vae", "shape": shape.model_dump(), "labels": [], "hashes": HASHES}
 
 
-@pytest.mark.parametrize("make", [gan, vae, textbook_vae])
+@pytest.mark.parametrize("make", [gan, told_gan, vae, told_vae, textbook_vae])
 def test_files_agree_with_pytorch_and_carry_their_contract(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     for name, graph in build_graphs(tensors, about).items():
         contract = make_contract(name, about, SETTINGS.tolerance)
         path = tmp_path / name
-        path.write_bytes(to_onnx(graph, example_input(name, about["shape"], 2), contract, SETTINGS))
+        path.write_bytes(to_onnx(graph, example_inputs(name, about["shape"], 2), contract, SETTINGS))
         assert check_parity(path, graph, name, about["shape"], SETTINGS, threads=1) <= SETTINGS.tolerance
         model = onnx.load(path)
         assert json.loads(model.metadata_props[0].value) == contract
@@ -87,10 +105,29 @@ def test_images_lie_in_zero_to_one_for_extreme_noise(tmp_path: Path) -> None:
     graph = build_graphs(tensors, about)["vae.onnx"]
     contract = make_contract("vae.onnx", about, SETTINGS.tolerance)
     path = tmp_path / "vae.onnx"
-    path.write_bytes(to_onnx(graph, example_input("vae.onnx", about["shape"], 2), contract, SETTINGS))
+    path.write_bytes(to_onnx(graph, example_inputs("vae.onnx", about["shape"], 2), contract, SETTINGS))
     images = run_onnx(session(path, 1), np.full((3, 5), 30, np.float32))[0]
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+@pytest.mark.parametrize("make", [told_gan, told_vae])
+def test_a_label_is_the_second_input(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tensors, about = make()
+    name = f"{about['model']}.onnx"
+    contract = make_contract(name, about, SETTINGS.tolerance)
+    assert contract["inputs"][1] == {"name": "label", "dtype": "int64", "shape": ["N"]}  # type: ignore[index]
+    path = tmp_path / name
+    graph = build_graphs(tensors, about)[name]
+    path.write_bytes(to_onnx(graph, example_inputs(name, about["shape"], 2), contract, SETTINGS))
+    noise = np.ones((2, len(example_inputs(name, about["shape"], 1)[0][0])), np.float32)
+    images = run_onnx(session(path, 1), noise, np.array([0, 1]))[0]
+    assert (images[0] != images[1]).any() or about["model"] == "vae"  # a fresh flow is the identity for every label
+    for wrong in (-1, 99):
+        with pytest.raises(
+            UserError, match=r"the model fails on .* at batch size 2: .*(out of data bounds|invalid index)"
+        ):
+            run_onnx(session(path, 1), noise, np.array([0, wrong]))
 
 
 def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
@@ -98,7 +135,7 @@ def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
     graph = build_graphs(tensors, about)["gan.onnx"]
     contract = make_contract("gan.onnx", about, SETTINGS.tolerance)
     path = tmp_path / "gan.onnx"
-    path.write_bytes(to_onnx(graph, example_input("gan.onnx", about["shape"], 2), contract, SETTINGS))
+    path.write_bytes(to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, SETTINGS))
     with torch.no_grad():
         next(graph.parameters()).mul_(1.01)
     with pytest.raises(UserError, match=r"gan\.onnx differs from PyTorch by .* at batch size 1, more than"):
@@ -110,7 +147,7 @@ def test_a_batch_size_baked_into_the_graph_is_refused(tmp_path: Path) -> None:
     graph = build_graphs(tensors, about)["gan.onnx"]
     path = tmp_path / "gan.onnx"
     torch.onnx.export(
-        graph, (example_input("gan.onnx", about["shape"], 2),), path, dynamo=True, verbose=False, external_data=False
+        graph, example_inputs("gan.onnx", about["shape"], 2), path, dynamo=True, verbose=False, external_data=False
     )
     with pytest.raises(UserError, match="at batch size 1"):
         check_parity(path, graph, "gan.onnx", about["shape"], SETTINGS, threads=1)
@@ -120,12 +157,12 @@ EXPORT_HERE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tests.tasks.test_export import SETTINGS, gan
-from tasks.export import example_input, make_contract, to_onnx
+from tasks.export import example_inputs, make_contract, to_onnx
 from tasks.graphs import build_graphs
 tensors, about = gan()
 graph = build_graphs(tensors, about)["gan.onnx"]
 contract = make_contract("gan.onnx", about, 1e-4)
-sys.stdout.buffer.write(to_onnx(graph, example_input("gan.onnx", about["shape"], 2), contract, SETTINGS))
+sys.stdout.buffer.write(to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, SETTINGS))
 """
 
 

@@ -13,9 +13,12 @@ from onnx import helper, numpy_helper
 
 from tasks.bundle.folder import write_bundle
 from tasks.errors import UserError
+from tasks.export import example_inputs, make_contract, to_onnx
 from tasks.files import sha256_tree
-from tasks.params import BundleSettings
+from tasks.graphs import build_graphs
+from tasks.params import BundleSettings, load_params
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
+from tests.tasks.test_export import told_gan
 
 
 def test_sums_are_read_by_sha256sum(bundle: Path) -> None:
@@ -64,6 +67,27 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     assert all(f"]({name})" in card for name in (path.name for path in folder.glob("*.png")))
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
     assert len(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0].splitlines()) <= 10
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    assert (folder / "first.png").is_file()
+
+
+def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
+    tensors, about = told_gan()
+    contract, settings = make_contract("gan.onnx", about, 1e-4), load_params().export
+    graph = build_graphs(tensors, about)["gan.onnx"]
+    made = to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, settings)  # type: ignore[arg-type]
+    (project / "data/onnx/gan/gan.onnx").write_bytes(made)
+    manifest = json.loads((project / "data/prepared/manifest.json").read_text())
+    (project / "data/prepared/manifest.json").write_text(json.dumps(manifest | {"labels": about["labels"]}))
+    write_bundle("gan", SETTINGS, THREADS)
+    folder = project / "data/bundle/gan"
+    with np.load(folder / "gan.golden.npz") as golden:
+        assert golden["label"].tolist() == [0, 1, 2, 0, 1]
+        assert golden["label"].dtype == np.int64
+    card = (folder / "README.md").read_text()
+    assert "| 2 | c |" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(code.splitlines()) <= 10
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
     assert (folder / "first.png").is_file()
 

@@ -1,0 +1,66 @@
+"""What augmentation does to an image, and that gradients come through it."""
+
+import pytest
+import torch
+
+from models.augment import NUMBERS, cut_out, diff_augment, flip, translate
+from models.learners.gan import augments
+
+IMAGES = torch.rand(6, 3, 16, 16) * 2 - 1
+STILL = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0])  # no colour change, no shift; the cut lies in a corner
+
+
+def test_flip_mirrors_the_chosen_ones() -> None:
+    flipped = flip(IMAGES, torch.tensor([0.1, 0.9, 0.1, 0.9, 0.1, 0.9]))
+    assert torch.equal(flipped[::2], IMAGES[::2].flip(3))
+    assert torch.equal(flipped[1::2], IMAGES[1::2])
+
+
+def test_translation_moves_whole_pixels_and_lets_grey_in() -> None:
+    ends, middle = torch.tensor([0.0] * 3 + [0.999] * 3), torch.full((6,), 0.5)
+    assert torch.equal(translate(IMAGES, middle, middle), IMAGES)
+    moved = translate(IMAGES, ends, middle)
+    assert torch.equal(moved[0, :, :-2], IMAGES[0, :, 2:])  # two pixels up: an eighth of 16
+    assert torch.equal(moved[3, :, 2:], IMAGES[3, :, :-2])
+    assert moved[0, :, -2:].abs().max() == moved[3, :, :2].abs().max() == 0
+    moved = translate(IMAGES, middle, ends)
+    assert torch.equal(moved[3, :, :, 2:], IMAGES[3, :, :, :-2])
+
+
+def test_a_cut_is_a_square_of_half_the_side() -> None:
+    cut = cut_out(torch.ones(6, 1, 16, 16), torch.full((6,), 0.5), torch.full((6,), 0.5))
+    assert (cut == 0).sum() == 6 * 8 * 8
+    assert cut[0, 0, 4:12, 4:12].abs().max() == 0
+
+
+def test_numbers_in_the_middle_change_nothing_but_the_cut() -> None:
+    made = diff_augment(IMAGES, STILL.expand(6, NUMBERS))
+    assert torch.allclose(made[:, :, 4:, 4:], IMAGES[:, :, 4:, 4:], atol=1e-6)
+
+
+def test_colour_changes_brightness_saturation_and_contrast() -> None:
+    def changed(number: int, value: float) -> torch.Tensor:
+        random = STILL.clone()
+        random[number] = value
+        return diff_augment(IMAGES, random.expand(6, NUMBERS))[:, :, 4:, 4:]
+
+    kept = IMAGES[:, :, 4:, 4:]
+    assert torch.allclose(changed(0, 1.0), kept + 0.5, atol=1e-6)
+    assert torch.allclose(changed(1, 0.0), kept.mean(1, keepdim=True).expand_as(kept), atol=1e-6)
+    mean = IMAGES.mean((1, 2, 3), keepdim=True)
+    assert torch.allclose(changed(2, 1.0), (kept - mean) * 1.5 + mean, atol=1e-6)
+
+
+def test_gradients_come_through() -> None:
+    images = IMAGES.clone().requires_grad_()
+    diff_augment(images, torch.rand(6, NUMBERS)).square().sum().backward()
+    assert images.grad is not None
+    assert (images.grad != 0).float().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "does"),
+    [("auto", 19_999, True), ("auto", 20_000, False), ("on", 10**6, True), ("off", 5, False)],
+)
+def test_small_data_sets_are_augmented(asked: str, count: int, does: bool) -> None:
+    assert augments(asked, count) is does  # type: ignore[arg-type]
