@@ -70,10 +70,10 @@ def _generated(running: ort.InferenceSession, judge: Judge, params: Params, coun
 
 
 def _samples(running: ort.InferenceSession, params: Params, classes: int) -> np.ndarray:
-    """Images for the sample grid, a column per label where the model is told labels; uint8."""
-    side = params.evaluate.grid
-    rows = noise(side**2, running.get_inputs()[0].shape[1], params.evaluate.seed, "grid").numpy()
-    return _draw(running, rows, np.arange(side**2) % side % max(classes, 1))
+    """Images for the sample grid, label after label where the model is told labels; uint8."""
+    count = params.evaluate.grid**2
+    rows = noise(count, running.get_inputs()[0].shape[1], params.evaluate.seed, "grid").numpy()
+    return _draw(running, rows, np.arange(count) * classes // count)
 
 
 def _draw(running: ort.InferenceSession, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:

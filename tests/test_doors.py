@@ -21,6 +21,7 @@ SMALL = {
     "reference__channels": 4,
     "reference__stop__n_images": 2560,
     "train_gan__channels": 4,
+    "train_gan__conditional": "on",
     "train_gan__stop__n_images": 3200,
     "train_gan__log_every": 320,
     "train_gan__checkpoint_every": 320,
