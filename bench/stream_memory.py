@@ -1,0 +1,119 @@
+"""How much host memory streaming takes: `python bench/stream_memory.py [--gb 20] [--place FOLDER] [--json FILE]`.
+
+Writes a synthetic split of 64x64 RGB images with the writer of the stage `preprocess`, one random block again and
+again, and streams random batches of it in a fresh process, whose peak resident memory is the figure; the page cache,
+which the system gives back when somebody needs it, is not in it. The images/s are those of this disk and its cache,
+with nothing trained meanwhile. The data are deleted at the end. About three minutes for 20 GB, and as much disk.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
+
+import numpy as np
+from rows import Row, at_most, publish
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tasks.prepared import Split, SplitRecord  # noqa: E402 - the project is no installed package
+from tasks.preprocess.shards import SplitWriter  # noqa: E402
+
+SHAPE = (3, 64, 64)
+IMAGE_BYTES = 3 * 64 * 64
+BLOCK = 1000  # images
+BATCH = 256
+RECORD = "split.json"
+GB, GIB = 10**9, 2**30
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gb", type=float, default=20, help="size of the data set, in 10^9 bytes")
+    parser.add_argument("--seconds", type=float, default=30, help="of streaming")
+    parser.add_argument("--place", type=Path, help="an existing folder on a disk with room")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)  # what the fresh process is started with
+    given = parser.parse_args()
+    if given.read:
+        print(json.dumps(stream(given.read, given.seconds)))
+        return
+    signal.signal(signal.SIGTERM, end)
+    with TemporaryDirectory(prefix="imagewright-", dir=given.place) as name:
+        place = Path(name)
+        refuse_without_room(place, given.gb)
+        write(place, given.gb)
+        command = [sys.executable, __file__, "--read", str(place), "--seconds", str(given.seconds)]
+        measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    publish(
+        [
+            at_most(f"host memory while streaming {given.gb:g} GB", measured["peak"] / GIB, 2, "GiB"),
+            Row("images of 64x64 RGB, streamed", measured["images_per_second"], "images/s"),
+            Row("    read in all", measured["images"] * IMAGE_BYTES / GB, "GB"),
+        ],
+        given.json,
+    )
+
+
+def end(*_: object) -> NoReturn:
+    """Leaves by an exception, so that the data are deleted."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def refuse_without_room(place: Path, gb: float) -> None:
+    """Ends the process with one sentence where the disk is too small."""
+    free = shutil.disk_usage(place).free / GB
+    if free < 1.05 * gb:
+        sys.exit(
+            f"error: {gb:g} GB are to be written and {free:.1f} GB are free at {place.parent}; name --place or --gb"
+        )
+
+
+def write(place: Path, gb: float) -> None:
+    """A training split of that size; its record is kept beside it."""
+    block = np.random.default_rng(0).integers(0, 256, (BLOCK, *SHAPE), np.uint8)
+    writer = SplitWriter(place, "train", SHAPE, shard_bytes=64 << 20)
+    blocks, start, said = round(gb * GB / (BLOCK * IMAGE_BYTES)), time.perf_counter(), 0.0
+    for number in range(max(1, blocks)):
+        block[:, 0, 0, 0] = number % 256
+        writer.append(block, [None] * BLOCK)
+        if (seconds := time.perf_counter() - start) >= said + 10:
+            said = seconds
+            print(f"written {len(writer) * IMAGE_BYTES / GB:.1f} of {gb:g} GB in {seconds:.0f} s", flush=True)
+    (place / RECORD).write_text(writer.finish([]).model_dump_json(), encoding="utf-8")
+    print(f"{len(writer):,} images in {time.perf_counter() - start:.0f} s; streaming them", flush=True)
+
+
+def stream(place: Path, seconds: float) -> dict[str, float]:
+    """Random batches for so long; images, images/s and this process's peak resident memory in bytes."""
+    # Not above: a process that is started begins with its parent's peak, which should be the smaller one.
+    import torch
+
+    from models.feeds import Streamed
+    from models.streams import Sampler
+
+    split = Split(place, SplitRecord.model_validate_json((place / RECORD).read_bytes()), SHAPE)
+    feed = Streamed(split, Sampler(len(split), 0), torch.device("cpu"))
+    start = time.perf_counter()
+    for number in count(1):
+        feed.fetch((number - 1) * BATCH, BATCH)
+        passed = time.perf_counter() - start
+        if passed >= seconds:
+            break
+    unit = 1 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"images": number * BATCH, "images_per_second": number * BATCH / passed, "peak": peak}
+
+
+if __name__ == "__main__":
+    main()
