@@ -51,7 +51,11 @@ class Clock:
         means = dict(zip(learner.losses, losses.mean(0).tolist(), strict=True))
         row: dict[str, float | None] = {"n_images": self.n_images, **means, **(signs or dict.fromkeys(learner.signs))}
         bad = [name for name, value in (signs or {}).items() if not math.isfinite(value)]
-        ill = f"{' and '.join(bad)} stopped being a finite number" if bad else learner.alarm(row)
+        ill = (
+            f"{' and '.join(bad)} stopped being a finite number"
+            if bad
+            else learner.alarm(row, min(self.probes, default=None))
+        )
         if ill:
             raise AlarmError(f"{ill} by image {self.n_images:,}")
         self.rows.append(row)

@@ -5,10 +5,9 @@ Each verdict is None, or a clause for people that says what was seen.
 
 from torch import Tensor
 
-LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.5 from their first probe on
-LARGEST_MARGIN = (
-    20.0  # in logits: real and generated told apart with odds of a billion to one; healthy runs stay below 10
-)
+LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
+LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
+DOUBTFUL_MARGIN, WORSE = 10.0, 2.0  # a margin that is too large once the probe is so many times its best
 ACTIVE_VARIANCE = 0.01
 LEAST_ACTIVE = 0.05  # share of the code's dimensions
 
@@ -20,9 +19,16 @@ def collapsed(diversity: float | None) -> str | None:
     return f"the generator collapsed (its images vary {diversity:.2g} times as much as real ones)"
 
 
-def outplayed(real: float | None, fake: float | None) -> str | None:
-    """A discriminator that has won: nothing it says tells the generator which way is better."""
-    if real is None or fake is None or real - fake <= LARGEST_MARGIN:
+def outplayed(real: float | None, fake: float | None, probe: float | None, best: float | None) -> str | None:
+    """A discriminator that has won: nothing it says tells the generator which way is better.
+
+    `real` and `fake` are mean logits, `probe` the last look and `best` the best one; long healthy runs may reach a
+    doubtful margin, but then their probe does not get worse.
+    """
+    if real is None or fake is None:
+        return None
+    worse = probe is not None and best is not None and probe > WORSE * best
+    if real - fake <= (DOUBTFUL_MARGIN if worse else LARGEST_MARGIN):
         return None
     return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
 

@@ -154,7 +154,7 @@ class _Run:
         clock = self._checkpoints.load_best(self._learner)
         clock.alarms = [*ill.alarms, alarm]
         if len(clock.alarms) > self._learner.settings.rollbacks:
-            after = f", after {len(ill.alarms)} rollbacks at ever lower rates" if ill.alarms else ""
+            after = f", after going back {len(ill.alarms)} x to lower rates" if ill.alarms else ""
             raise UserError(
                 f"{self._stage} failed: {alarm}{after}; lower its learning rate in params.yaml (the best weights, of "
                 f"image {clock.n_images:,}, are kept in {self._checkpoints.best})"

@@ -89,8 +89,8 @@ class Learner(Protocol):
         """`probe`, a figure on held-out images that falls while the learner improves, and vital signs beside it."""
         ...
 
-    def alarm(self, row: Row) -> str | None:
-        """What is wrong with a training whose curves' last row is this, in words, or None."""
+    def alarm(self, row: Row, best: float | None) -> str | None:
+        """What is wrong with a training whose curves' last row is this, in words, or None; `best` is its best probe."""
         ...
 
 

@@ -82,7 +82,7 @@ class ClassifierLearner:
         """`probe`: share of held-out images that are told wrongly."""
         return {"probe": 1 - self.accuracy(validation)}
 
-    def alarm(self, row: Row) -> str | None:
+    def alarm(self, row: Row, best: float | None) -> str | None:
         """Nothing but what the engine sees itself, losses that are no numbers."""
         return None
 

@@ -171,8 +171,8 @@ class GanLearner:
         images: Tensor = self.average.network(noise.to(device), label)
         return images
 
-    def alarm(self, row: Row) -> str | None:
+    def alarm(self, row: Row, best: float | None) -> str | None:
         """Mode collapse, seen at every probe; a discriminator that has won, seen at every row."""
         if not settled(self.settings, row["n_images"] or 0):
             return None
-        return collapsed(row["diversity"]) or outplayed(row["logit_real"], row["logit_fake"])
+        return collapsed(row["diversity"]) or outplayed(row["logit_real"], row["logit_fake"], row["probe"], best)

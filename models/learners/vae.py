@@ -124,7 +124,7 @@ class VaeLearner:
             means.append(self.average_encoder.network(images)[0])
         return {"probe": total / len(validation), "active_units": float(active_units(torch.cat(means)))}
 
-    def alarm(self, row: Row) -> str | None:
+    def alarm(self, row: Row, best: float | None) -> str | None:
         """A posterior that says nothing of the image, seen at every probe once the divergence has its full weight."""
         n_images = row["n_images"] or 0
         if not settled(self.settings, n_images) or n_images <= self.settings.kl_warmup * self.settings.stop.n_images:

@@ -20,9 +20,15 @@ def test_collapse_is_a_want_of_diversity() -> None:
 
 
 def test_a_discriminator_has_won_by_its_margin() -> None:
-    assert outplayed(4.0, -4.0) is None
-    assert outplayed(-30.0, 30.0) is None  # it is wrong, which it can mend
-    assert "25 logits apart" in str(outplayed(10.0, -15.0))
+    assert outplayed(4.0, -4.0, 0.3, 0.1) is None
+    assert outplayed(-30.0, 30.0, 0.3, 0.1) is None  # it is wrong, which it can mend
+    assert "25 logits apart" in str(outplayed(10.0, -15.0, None, None))
+
+
+def test_a_smaller_margin_will_do_where_the_probe_gets_worse() -> None:
+    assert outplayed(6.0, -7.0, 0.11, 0.1) is None
+    assert outplayed(6.0, -7.0, None, 0.1) is None
+    assert "13 logits apart" in str(outplayed(6.0, -7.0, 0.3, 0.1))
 
 
 def test_active_units_are_the_dimensions_that_vary() -> None:
@@ -51,8 +57,8 @@ def test_a_generator_that_ignores_its_noise_is_told(
     signs = learner.probe(images)
     assert signs["diversity"] == pytest.approx(0, abs=1e-4)
     row = {"logit_real": 1.0, "logit_fake": -1.0, **signs}
-    assert learner.alarm({"n_images": 199 * 8.0, **row}) is None  # too early to say
-    assert "the generator collapsed" in str(learner.alarm({"n_images": 200 * 8.0, **row}))
+    assert learner.alarm({"n_images": 199 * 8.0, **row}, None) is None  # too early to say
+    assert "the generator collapsed" in str(learner.alarm({"n_images": 200 * 8.0, **row}, None))
 
 
 def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
@@ -63,5 +69,5 @@ def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
         [*learner.average_encoder.network.parameters()][-2].zero_()
     signs = learner.probe(images)
     assert signs["active_units"] == 0
-    assert learner.alarm({"n_images": 8_000.0, **signs}) is None
-    assert "the code collapsed" in str(learner.alarm({"n_images": 8_008.0, **signs}))
+    assert learner.alarm({"n_images": 8_000.0, **signs}, None) is None
+    assert "the code collapsed" in str(learner.alarm({"n_images": 8_008.0, **signs}, None))

@@ -169,7 +169,7 @@ def test_a_diverging_training_fails_with_a_sentence_and_keeps_its_best(digits: C
     (best,) = (digits / ".work/checkpoints/train_vae").glob("*/best.safetensors")
     assert said[0].stderr == said[1].stderr
     assert re.fullmatch(
-        r"error: train_vae failed: .* by image [\d,]+, after 1 rollbacks at ever lower rates; lower its learning "
+        r"error: train_vae failed: .* by image [\d,]+, after going back 1 x to lower rates; lower its learning "
         rf"rate in params\.yaml \(the best weights, of image 0, are kept in {best}\)\n",
         said[0].stderr,
     )
