@@ -101,8 +101,8 @@ class _Run:
         """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""
         clock, seconds = self._checkpoints.load(self._learner, resume)
         self._start = time.perf_counter() - seconds
-        if not clock.n_images:
-            self._checkpoints.save_best(self._learner, clock, 0.0)
+        if not (clock.n_images and self._checkpoints.best.exists()):
+            self._checkpoints.save_best(self._learner, clock, seconds)
         while True:
             try:
                 reason = self._segment(clock)

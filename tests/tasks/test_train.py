@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,9 +190,11 @@ def test_only_a_checkpoint_of_the_same_inputs_is_resumed(digits: Checkout, tmp_p
     (checkpoint,) = (digits / ".work/checkpoints/train_gan").glob("*/checkpoint.safetensors")
     kept = tmp_path / "kept.safetensors"
     checkpoint.rename(kept)
+    shutil.rmtree(checkpoint.parent)
     again = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
     assert again.returncode == 0
     assert f"going on from image 16 ({kept})" in again.stdout
+    assert (checkpoint.parent / "best.safetensors").exists()
     digits.set_params(train_gan__batch=4)
     refused = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
     assert refused.returncode == 2
