@@ -44,6 +44,9 @@ class LearnerSettings(Settings):
 
     seed: int = Field(ge=0, lt=2**31, description="Seed of weights, batches and noise.")
     batch: Count = Field(le=65536, description="Images per step.")
+    micro_batch: int = Field(
+        ge=0, le=65536, description="Images that a network holds at a time; the result is that of the batch. 0: all."
+    )
     stop: StopSettings
     log_every: Count = Field(description="Images between two rows of the curves.")
     probe_every: Count = Field(description="Images between two looks at the validation split.")

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from models.engine import AlarmError, Clock, crossed, fit, stop_reason
 from models.feeds import make_feed
 from models.learners.base import Learner, Row, told_labels
-from models.settings import Choice
+from models.settings import Choice, LearnerSettings
 from models.steps import make_step
 from models.streams import Sampler
 from tasks.checkpoints import Checkpoints
@@ -81,7 +81,12 @@ def trained(stage: str, learner: Learner, prepared: Prepared, inputs: Inputs) ->
     than it may be set back, when the device's memory does not suffice, and for a `--resume` that does not fit.
     """
     resume, checkpoints = resume_argument(), Checkpoints(stage, inputs, learner.mode)
-    with checkpoints.held(), turn_on(learner.mode.device), StopSignals() as stop, memory_errors(stage):
+    with (
+        checkpoints.held(),
+        turn_on(learner.mode.device),
+        StopSignals() as stop,
+        memory_errors(stage, learner.settings),
+    ):
         yield _Run(stage, learner, prepared, checkpoints, stop).train(resume)
 
 
@@ -165,14 +170,17 @@ class _Run:
 
 
 @contextmanager
-def memory_errors(stage: str) -> Iterator[None]:
+def memory_errors(stage: str, settings: LearnerSettings) -> Iterator[None]:
     """Turns a lack of device memory into a UserError that names what to lower."""
     try:
         yield
     except torch.OutOfMemoryError:
+        held = settings.micro_batch or settings.batch
+        less = f"set {stage}.micro_batch to {held // 2}, which takes longer and gives the same result, or "
         raise UserError(
-            f"{stage} ran out of the GPU's memory; lower {stage}.batch or {stage}.channels in params.yaml, or "
-            "device_share, which is what the images themselves may take"
+            f"{stage} ran out of the GPU's memory with {held} images held at a time; in params.yaml, "
+            f"{less if held > 1 else ''}lower {stage}.channels, or device_share, which is what the images themselves "
+            "may take"
         ) from None
 
 

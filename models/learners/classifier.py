@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.classifier import Classifier, ClassifierShape
 from models.device import Mode
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress
+from models.microbatches import MicroBatches
 from models.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model
 from models.settings import ClassifierSettings
@@ -40,6 +41,7 @@ class ClassifierLearner:
             self.classifier = mode.place_network(Classifier(self.shape))
         self.networks: dict[str, nn.Module] = {"classifier": self.classifier}
         self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser, mode)}
+        self._run = MicroBatches(settings.micro_batch, mode)
 
     def schedule(self, n_images: int, slower: float) -> Schedule:
         """The learning rate."""
@@ -56,7 +58,7 @@ class ClassifierLearner:
         set_learning_rate(optimiser, schedule.rates["rate"])
         images, targets = self._task(self._lift(batch.images, batch.random["lift"]), batch.labels)
         with self.mode.cast():
-            logits = self.classifier(images)
+            logits = self._run(self.classifier, images)
         loss = F.cross_entropy(logits.float(), targets)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

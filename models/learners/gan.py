@@ -11,6 +11,7 @@ from models.gan import Discriminator, GanShape, Generator
 from models.layers import initialise_dcgan
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
+from models.microbatches import MicroBatches, held_norms
 from models.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model
 from models.probe import RandomFeatures, sliced_wasserstein, spread
@@ -69,6 +70,7 @@ class GanLearner:
             "generator_optimiser": make_optimiser(self.generator.parameters(), settings.generator, mode),
             "discriminator_optimiser": make_optimiser(self.discriminator.parameters(), settings.discriminator, mode),
         }
+        self._run = MicroBatches(settings.micro_batch, mode)
         self._features = RandomFeatures(image_channels).to(mode.device)
 
     def schedule(self, n_images: int, slower: float) -> Schedule:
@@ -102,7 +104,7 @@ class GanLearner:
         label = batch.labels if self.shape.classes else None
         real = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
         with self.mode.cast():
-            fake = self.generator(batch.random["noise"], label).float()
+            fake = self._run(self.generator, batch.random["noise"], label).float()
         views = batch.random.get("augment")
         if views is not None:
             real = diff_augment(real, views[0])
@@ -115,7 +117,12 @@ class GanLearner:
     def _discriminate(self, real: Tensor, fake: Tensor, label: Tensor | None, *, penalised: bool) -> Losses:
         real_logits, fake_logits = self._logits(real, label), self._logits(fake, label)
         loss = discriminator_loss(self.settings.loss, real_logits, fake_logits)
-        self._update("discriminator_optimiser", loss + self._penalty(real, fake, label) if penalised else loss)
+        optimiser = self.optimisers["discriminator_optimiser"]
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if penalised:
+            self._penalise(real, fake, label)
+        optimiser.step()
         losses = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
         return {name: value.detach() for name, value in losses.items()}
 
@@ -124,28 +131,27 @@ class GanLearner:
         paired = self.settings.loss == "relativistic"
         real_logits = self._logits(real, label) if paired else fake.new_zeros(len(fake))
         loss = generator_loss(self.settings.loss, real_logits, self._logits(fake, label))
-        self._update("generator_optimiser", loss)
+        self.optimisers["generator_optimiser"].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers["generator_optimiser"].step()
         self.discriminator.requires_grad_(True)
         return {"loss_g": loss.detach()}
 
-    def _penalty(self, real: Tensor, fake: Tensor, label: Tensor | None) -> Tensor:
-        """R1 and R2 in float32, every so many steps and that much stronger (Karras 2020, section 4.1)."""
-        s, total = self.settings, real.new_zeros(())
-        for images, gamma in ((real, s.r1), (fake, s.r2)):
-            if gamma:
-                images = images.detach().requires_grad_(True)
-                total = total + gradient_penalty(self.discriminator(images, label), images, gamma * s.penalty_every)
-        return total
+    def _penalise(self, real: Tensor, fake: Tensor, label: Tensor | None) -> None:
+        """Adds the slope of R1 and R2, in float32, every so many steps and that much stronger (Karras 2020, 4.1)."""
+        for images, gamma in ((real, self.settings.r1), (fake, self.settings.r2)):
+            for part, told in self._run.parts(images, label) if gamma else ():
+                assert part is not None
+                part, share = part.detach().requires_grad_(True), len(part) / len(images)
+                with held_norms(self.discriminator):
+                    logits = self.discriminator(part, told)
+                penalty = gradient_penalty(logits, part, gamma * self.settings.penalty_every * share)
+                penalty.backward()  # type: ignore[no-untyped-call]
 
     def _logits(self, images: Tensor, label: Tensor | None) -> Tensor:
         with self.mode.cast():
-            logits: Tensor = self.discriminator(images, label)
+            logits: Tensor = self._run(self.discriminator, images, label)
         return logits.float()
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        self.optimisers[name].zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimisers[name].step()
 
     @torch.no_grad()
     def probe(self, validation: Images) -> dict[str, float]:

@@ -11,6 +11,7 @@ from models.device import Mode
 from models.ema import Average
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.losses.bound import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
+from models.microbatches import MicroBatches
 from models.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model, to_unit
 from models.prior import FlowPrior, fit_prior
@@ -56,6 +57,7 @@ class VaeLearner:
         }
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimisers = {"optimiser": make_optimiser(parameters, settings.optimiser, mode)}
+        self._run = MicroBatches(settings.micro_batch, mode)
 
     def schedule(self, n_images: int, slower: float) -> Schedule:
         """The learning rate, the weight of the divergence, and how much of the averages a step leaves."""
@@ -93,10 +95,10 @@ class VaeLearner:
 
     def _bound(self, encoder: Encoder, decoder: Decoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with self.mode.cast():
-            mean, log_variance = encoder(images)
+            mean, log_variance = self._run(encoder, images)
         mean, log_variance = mean.float(), log_variance.float()
         with self.mode.cast():
-            raw = decoder(draw_code(mean, log_variance, noise)).float()
+            raw = self._run(decoder, draw_code(mean, log_variance, noise)).float()
         divergence = kl_to_standard_normal(mean, log_variance).sum(1).mean()
         return self._reconstruction(decoder, raw, images), divergence
 

@@ -28,7 +28,9 @@ def stand_in(body: Callable[[], Tensor]) -> Graph:
     return body
 
 
-@pytest.fixture(params=["gan", "gan-conditional", "gan-augmented", "gan-penalised", "vae", "classifier"])
+@pytest.fixture(
+    params=["gan", "gan-conditional", "gan-augmented", "gan-penalised", "gan-in-parts", "vae", "classifier"]
+)
 def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -> Make:  # type: ignore[no-untyped-def]
     captured = replace(mode, captured=True)
     penalised = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "penalty_every": 2}
@@ -37,6 +39,7 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
         "gan-conditional": lambda: GanLearner(gan_settings(), 28, 1, captured, classes=4),
         "gan-augmented": lambda: GanLearner(gan_settings(flip="on"), 28, 1, captured, augmented=True),
         "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, captured),
+        "gan-in-parts": lambda: GanLearner(gan_settings(micro_batch=3), 28, 1, captured),
         "vae": lambda: VaeLearner(vae_settings(), 28, 1, captured),
         "classifier": lambda: ClassifierLearner(classifier_settings(), 1, 4, captured),
     }
@@ -99,12 +102,24 @@ def test_the_mode_decides(mode: Mode, gan_settings) -> None:  # type: ignore[no-
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_graphs_equal_eager_steps_and_repeat(gan_settings, images) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_on_a_gpu_graphs_equal_eager_steps_and_repeat(gan_settings, images, micro_batch: int) -> None:  # type: ignore[no-untyped-def]
     mode = choose_mode("cuda", deterministic=True)
     runs = []
     for kind in (Captured, Captured, Eager):
-        learner, clock = GanLearner(gan_settings(), 28, 1, mode), Clock()
+        learner, clock = GanLearner(gan_settings(micro_batch=micro_batch), 28, 1, mode), Clock()
         run(learner, kind(learner), images, clock)
         runs.append((clock.rows, tensors(learner)))
     assert runs[0][0] == runs[1][0] == runs[2][0]
     assert all(torch.equal(runs[0][1][name], other[name]) for _, other in runs[1:] for name in other)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_batch_in_parts_takes_less_memory(gan_settings) -> None:  # type: ignore[no-untyped-def]
+    mode, peaks = replace(choose_mode("cuda"), captured=False), []
+    for micro_batch in (0, 64):
+        learner = GanLearner(gan_settings(batch=1024, channels=64, micro_batch=micro_batch), 64, 1, mode)
+        torch.cuda.reset_peak_memory_stats()
+        Eager(learner)(torch.zeros(1024, 1, 64, 64, dtype=torch.uint8, device="cuda"), None, 0, 1.0)
+        peaks.append(torch.cuda.max_memory_allocated())
+    assert peaks[1] < peaks[0] / 2

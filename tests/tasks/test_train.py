@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from tasks.errors import UserError
+from tasks.params import load_params
 from tasks.training import memory_errors
 from tests.conftest import Checkout
 
@@ -214,6 +215,11 @@ def test_a_gpu_that_is_not_there_is_said(digits: Checkout) -> None:
     assert re.fullmatch(r"error: params\.yaml: device is cuda, but .*; set it to auto or cpu\n", done.stderr)
 
 
-def test_a_lack_of_memory_names_what_to_lower() -> None:
-    with pytest.raises(UserError, match=r"train_gan ran out of .*; lower train_gan\.batch"), memory_errors("train_gan"):
+@pytest.mark.parametrize(
+    ("micro_batch", "advice"),
+    [(0, r"micro_batch to 32,.* or lower"), (8, "micro_batch to 4,"), (1, "params.yaml, lower")],
+)
+def test_a_lack_of_memory_names_what_to_lower(micro_batch: int, advice: str) -> None:
+    settings = load_params().train_gan.model_copy(update={"micro_batch": micro_batch})
+    with pytest.raises(UserError, match=rf"train_gan ran out of .*{advice}"), memory_errors("train_gan", settings):
         raise torch.OutOfMemoryError
