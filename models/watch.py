@@ -3,6 +3,8 @@
 Each verdict is None, or a clause for people that says what was seen.
 """
 
+from math import log
+
 from torch import Tensor
 
 LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
@@ -10,6 +12,7 @@ LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
 DOUBTFUL_MARGIN, WORSE = 10.0, 2.0  # a margin that is too large once the probe is so many times its best
 ACTIVE_VARIANCE = 0.01
 LEAST_ACTIVE = 0.05  # share of the code's dimensions
+MOST_NATS = 24 * log(2)  # in a dimension: all digits of a float32; healthy runs stay below 4
 
 
 def collapsed(diversity: float | None) -> str | None:
@@ -44,3 +47,10 @@ def ignored(active: float | None, length: int) -> str | None:
     if active is None or active >= max(1.0, LEAST_ACTIVE * length):
         return None
     return f"the code collapsed ({active:.0f} of its {length} dimensions depend on the image)"
+
+
+def exploded(kl: float | None, length: int) -> str | None:
+    """A posterior that flew away from the prior, as it does at once where the learning rate is far too high."""
+    if kl is None or kl <= MOST_NATS * length:
+        return None
+    return f"the code exploded (it lies {kl / length:.3g} nats per dimension from N(0, I))"

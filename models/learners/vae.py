@@ -19,7 +19,7 @@ from models.settings import VaeSettings
 from models.streams import generator as stream
 from models.streams import seeded
 from models.vae import Decoder, Encoder, VaeShape, draw_code
-from models.watch import active_units, ignored
+from models.watch import active_units, exploded, ignored
 
 EVALUATION_BATCH = 512
 
@@ -127,11 +127,13 @@ class VaeLearner:
         return {"probe": total / len(validation), "active_units": float(active_units(torch.cat(means)))}
 
     def alarm(self, row: Row, best: float | None) -> str | None:
-        """A posterior that says nothing of the image, seen at every probe once the divergence has its full weight."""
-        n_images = row["n_images"] or 0
-        if not settled(self.settings, n_images) or n_images <= self.settings.kl_warmup * self.settings.stop.n_images:
-            return None
-        return ignored(row["active_units"], self.settings.latent)
+        """A posterior that explodes, seen at every row, or that says nothing of the image, seen at every probe.
+
+        The latter counts once the divergence has its full weight.
+        """
+        n_images, length = row["n_images"] or 0, self.settings.latent
+        warm = n_images > self.settings.kl_warmup * self.settings.stop.n_images and settled(self.settings, n_images)
+        return exploded(row["kl"], length) or (ignored(row["active_units"], length) if warm else None)
 
     def fitted_prior(self, train: Images, seen: Callable[[int, float], None]) -> FlowPrior | None:
         """Fits the flow to the codes of the training images; None where the prior stays N(0, I)."""

@@ -10,7 +10,7 @@ from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.probe import spread
 from models.settings import GanSettings, VaeSettings
-from models.watch import active_units, collapsed, ignored, outplayed
+from models.watch import active_units, collapsed, exploded, ignored, outplayed
 
 
 def test_collapse_is_a_want_of_diversity() -> None:
@@ -44,6 +44,12 @@ def test_a_code_is_ignored_when_almost_none_of_it_is_active() -> None:
     assert "2 of its 64 dimensions" in str(ignored(2.0, 64))
 
 
+def test_a_code_explodes_beyond_the_digits_of_a_float32() -> None:
+    assert exploded(16 * 16.6, 16) is None
+    assert exploded(None, 16) is None
+    assert "16.7 nats per dimension" in str(exploded(16 * 16.7, 16))
+
+
 def test_spread_is_the_root_of_the_total_variance() -> None:
     assert spread(torch.tensor([[0.0, 0.0], [2.0, 4.0]])) == pytest.approx(10**0.5)
 
@@ -67,7 +73,16 @@ def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
     learner = VaeLearner(vae_settings(n_images=16_000, kl_warmup=0.5), 28, 1, mode)
     with torch.no_grad():
         [*learner.average_encoder.network.parameters()][-2].zero_()
-    signs = learner.probe(images)
+    signs = {"kl": 20.0} | learner.probe(images)
     assert signs["active_units"] == 0
     assert learner.alarm({"n_images": 8_000.0, **signs}, None) is None
     assert "the code collapsed" in str(learner.alarm({"n_images": 8_008.0, **signs}, None))
+
+
+def test_a_code_that_explodes_is_told_from_the_first_row_on(
+    mode: Mode, vae_settings: Callable[..., VaeSettings]
+) -> None:
+    learner = VaeLearner(vae_settings(), 28, 1, mode)  # a code of 4
+    row = {"n_images": 16.0, "probe": None, "active_units": None}
+    assert learner.alarm({"kl": 60.0, **row}, None) is None
+    assert "the code exploded" in str(learner.alarm({"kl": 80.0, **row}, None))
