@@ -72,7 +72,7 @@ def _cuda_mode(deterministic: bool) -> Mode:
     if deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; else sums vary in order
         torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = not deterministic  # the fastest kernels by trial, which may differ from run to run
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Mode(device, torch.bfloat16, torch.channels_last, f"{name} has bfloat16", True, deterministic)
     return Mode(device, None, torch.contiguous_format, f"{name} has no bfloat16", True, deterministic)
