@@ -1,19 +1,15 @@
-"""The law of a VAE's codes: a small normalising flow, fitted once the auto-encoder is trained.
+"""The law of a VAE's codes: a small normalising flow.
 
 The codes of real images do not follow N(0, I), so decoding N(0, I) visits places the decoder never saw. A flow from
 N(0, I) to the codes closes that gap (Dai & Wipf 2019 do it with a second VAE, Ghosh 2020 with a mixture); being
 continuous and made of matrix products, it goes into the exported graph as it is.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from models.losses.bound import flow_nll
-from models.streams import generator
 
-FIT_BATCH = 1024
 LARGEST_LOG_SCALE = 2.0
 
 
@@ -94,36 +90,3 @@ class FlowPrior(nn.Module):
         if label is None:
             return like[:, :0]
         return self.one_hot[label]  # a look-up refuses numbers that no label has, also in the exported file
-
-
-def fit_prior(
-    prior: FlowPrior,
-    mean: Tensor,
-    log_variance: Tensor,
-    label: Tensor | None,
-    steps: int,
-    seed: int,
-    seen: Callable[[int, float], None],
-) -> None:
-    """Fits the flow by maximum likelihood to codes drawn from q(z|x) of the training images.
-
-    `mean` and `log_variance` are float [N, L] and `label` int64 [N], or None where none is told, on the flow's device;
-    Adam at 2e-3 with a cosine to 0; `seen` hears of the codes each step took and their negative log-likelihood.
-    """
-    device = mean.device
-    prior.mean.copy_(mean.mean(0))
-    prior.spread.copy_((mean.var(0) + log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
-    optimiser = torch.optim.Adam(prior.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        random = generator(seed, "prior", step)
-        rows = torch.randint(len(mean), (FIT_BATCH,), generator=random).to(device)
-        noise = torch.randn(FIT_BATCH, mean.shape[1], generator=random).to(device)
-        codes = mean[rows] + (log_variance[rows] / 2).exp() * noise
-        loss = prior.nll(codes, None if label is None else label[rows])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        seen(FIT_BATCH, float(loss.detach()))

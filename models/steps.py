@@ -85,24 +85,31 @@ class Captured:
             self._rates[name].fill_(rate)  # a number goes along with the kernel, so that nothing waits for a copy
 
     def _capture(self, variant: str, labelled: bool) -> Graph:
-        """Records the step; where that cannot be done, the warning names the reason and Python runs the operations."""
         schedule = Schedule(self._rates, variant)
 
         def body() -> Tensor:
             return run_step(self._learner, self._raw, self._labels if labelled else None, self._random, schedule)
 
-        before = {name: value.clone() for name, value in _state(self._learner).items()}
-        try:
-            return self._record(body)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            warnings.warn(f"steps cannot be captured as a CUDA graph ({reason}); they run slower", stacklevel=2)
-            return body
-        finally:
-            for name, value in _state(self._learner).items():
-                value.copy_(before[name]) if name in before else value.zero_()  # moments begin at 0, as do counts
+        return captured(body, lambda: _state(self._learner), self._record)
+
+
+def captured(body: Callable[[], Tensor], state: Callable[[], dict[str, Tensor]], record: Record) -> Graph:
+    """Records `body`, which changes the tensors of `state`, and leaves these as they were.
+
+    Where it cannot be recorded, a warning names the reason and Python runs the operations.
+    """
+    before = {name: value.clone() for name, value in state().items()}
+    try:
+        return record(body)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"steps cannot be captured as a CUDA graph ({reason}); they run slower", stacklevel=2)
+        return body
+    finally:
+        for name, value in state().items():
+            value.copy_(before[name]) if name in before else value.zero_()  # moments begin at 0, as do counts
 
 
 def run_step(

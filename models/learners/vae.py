@@ -10,11 +10,12 @@ from models.augment import flip
 from models.device import Mode
 from models.ema import Average
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
+from models.learners.prior import Codes, fit_prior
 from models.losses.bound import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
 from models.microbatches import MicroBatches
 from models.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model, to_unit
-from models.prior import FlowPrior, fit_prior
+from models.prior import FlowPrior
 from models.settings import VaeSettings
 from models.streams import generator as stream
 from models.streams import seeded
@@ -143,19 +144,18 @@ class VaeLearner:
             prior = FlowPrior(
                 self.settings.latent, self.settings.prior_layers, self.settings.prior_width, self.shape.classes
             )
-        prior = prior.to(self.mode.device)
-        mean, log_variance = self._codes(train)
-        label = None
-        if self.shape.classes:
-            assert train.labels is not None
-            label = torch.from_numpy(train.labels).to(self.mode.device)
-        fit_prior(prior, mean, log_variance, label, self.settings.prior_steps, self.settings.seed, seen)
+        s, prior = self.settings, prior.to(self.mode.device)
+        fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen)
         return prior.eval()
 
     @torch.no_grad()
-    def _codes(self, images: Images) -> tuple[Tensor, Tensor]:
+    def _codes(self, images: Images) -> Codes:
         starts = range(0, len(images), EVALUATION_BATCH)
         rows = (np.arange(start, min(start + EVALUATION_BATCH, len(images))) for start in starts)
         batches = (self.mode.place(to_model(torch.from_numpy(images.gather(part)))) for part in rows)
         codes = [self.average_encoder.network(batch) for batch in batches]
-        return torch.cat([mean for mean, _ in codes]), torch.cat([log_variance for _, log_variance in codes])
+        label = None
+        if self.shape.classes:
+            assert images.labels is not None
+            label = torch.from_numpy(images.labels).to(self.mode.device)
+        return Codes(torch.cat([mean for mean, _ in codes]), torch.cat([variance for _, variance in codes]), label)

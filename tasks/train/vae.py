@@ -2,8 +2,9 @@
 
 from torch import nn
 
+from models.learners.prior import FIT_BATCH
 from models.learners.vae import VaeLearner
-from models.prior import FIT_BATCH, FlowPrior
+from models.prior import FlowPrior
 from models.state import network_tensors
 from tasks.console import Progress, run_stage
 from tasks.inputs import stage_inputs

@@ -1,9 +1,13 @@
 """The flow is invertible, its determinant is right, and it learns what N(0, I) misses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from models.prior import FlowPrior, fit_prior
+from models.device import Mode
+from models.learners.prior import Codes, fit_prior
+from models.prior import FlowPrior
 
 
 def shaken(length: int) -> FlowPrior:
@@ -27,27 +31,48 @@ def test_density_is_that_of_the_change_of_variables(length: int) -> None:
     assert prior.nll(codes).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_fit_finds_two_clusters() -> None:
+def test_fit_finds_two_clusters(mode: Mode) -> None:
     torch.manual_seed(0)
     mean = torch.where(torch.rand(4000, 1) < 0.5, -3.0, 3.0) + torch.zeros(4000, 2)
     log_variance = torch.full((4000, 2), -4.0)
     prior, seen = FlowPrior(2, layers=6, width=32), []
     before = prior.nll(mean).item()
-    fit_prior(prior, mean, log_variance, None, steps=600, seed=0, seen=lambda count, nll: seen.append((count, nll)))
+    codes = Codes(mean, log_variance, None)
+    fit_prior(prior, codes, steps=600, seed=0, mode=mode, seen=lambda count, nll: seen.append((count, nll)))
     assert len(seen) == 600
     assert seen[-1][1] < before - 3
-    codes = prior(torch.randn(2000, 2)).detach()
-    near = (codes.abs() - 3).abs().max(1).values < 0.7
+    drawn = prior(torch.randn(2000, 2)).detach()
+    near = (drawn.abs() - 3).abs().max(1).values < 0.7
     assert near.float().mean() > 0.9
-    assert 0.35 < (codes[:, 0] > 0).float().mean() < 0.65
+    assert 0.35 < (drawn[:, 0] > 0).float().mean() < 0.65
 
 
-def test_a_label_picks_its_cluster() -> None:
+def test_a_captured_fit_takes_the_same_steps_and_seldom_asks_for_the_loss(mode: Mode) -> None:
+    torch.manual_seed(0)
+    codes = Codes(torch.randn(2000, 4) ** 3, torch.full((2000, 4), -3.0), None)
+
+    def stand_in(body):  # type: ignore[no-untyped-def]
+        for _ in range(3):
+            body()
+        return body
+
+    fitted, counts = [], []
+    for how in (mode, replace(mode, captured=True)):
+        torch.manual_seed(0)
+        prior, seen = FlowPrior(4, layers=2, width=8), []
+        fit_prior(prior, codes, 120, 0, how, lambda count, nll, told=seen: told.append(count), stand_in)
+        fitted.append(prior.state_dict())
+        counts.append(seen)
+    torch.testing.assert_close(fitted[0], fitted[1], rtol=1e-3, atol=1e-4)
+    assert counts == [[1024] * 120, [51200, 51200, 20480]]
+
+
+def test_a_label_picks_its_cluster(mode: Mode) -> None:
     torch.manual_seed(0)
     label = torch.arange(4000) % 3
     mean = (label[:, None] - 1.0) * 3 + torch.zeros(4000, 2)
     prior = FlowPrior(2, layers=4, width=32, classes=3)
-    fit_prior(prior, mean, torch.full((4000, 2), -4.0), label, steps=400, seed=0, seen=lambda *_: None)
+    fit_prior(prior, Codes(mean, torch.full((4000, 2), -4.0), label), 400, 0, mode, lambda *_: None)
     for wanted in range(3):
         codes = prior(torch.randn(500, 2), torch.full((500,), wanted)).detach()
         assert ((codes - (wanted - 1) * 3).abs().max(1).values < 0.7).float().mean() > 0.95
