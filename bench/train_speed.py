@@ -173,7 +173,7 @@ def synchronise(device: torch.device) -> None:
 def learner_of(work: Work, mode: Mode) -> Learner:
     """The textbook DCGAN with an average, or the default VAE, for ever and without looks at the validation split."""
     endless = {"stop": {"n_images": FOREVER, "patience": 0, "max_seconds": 0}, "probe_every": FOREVER}
-    changes = {"seed": 0, "batch": work.batch, "rollbacks": 0} | endless
+    changes = {"seed": 0, "batch": work.batch, "micro_batch": 0, "rollbacks": 0} | endless
     if work.model == "gan":
         settings = preset("classic")["train_gan"] | changes | {"ema_half_life": 20_000}
         return GanLearner(GanSettings.model_validate(settings), work.side, 1, mode)

@@ -162,7 +162,13 @@ def settings(run: Run) -> dict[str, object]:
     section, training = sections[run.training.stage], run.training
     batch = min(section["batch"], training.batch)
     channels = section["channels"] if run.provoked else training.channels
-    section |= {"seed": run.seed, "batch": batch, "channels": channels, "rollbacks": int(run.provoked)}
+    section |= {
+        "seed": run.seed,
+        "batch": batch,
+        "micro_batch": 0,
+        "channels": channels,
+        "rollbacks": int(run.provoked),
+    }
     section |= {"log_every": LOG_STEPS * batch, "probe_every": PROBE_STEPS * batch, "checkpoint_every": STEPS * batch}
     section["stop"] = {"n_images": STEPS * batch, "patience": 0, "max_seconds": 0}
     if "prior" in section:
