@@ -48,32 +48,27 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images float [N, C, H, W] in [-1, 1] to logits float [N]: above 0 for real, below for generated.
 
-    Where labels are told, the logit is psi(f) + <v_y, f> of the features f (projection, Miyato & Koyama 2018, eq. 3).
+    Where labels are told, a label's learnt plane stands beside the image's channels (Mirza & Osindero 2014).
     """
 
     def __init__(self, shape: GanShape, norm: str) -> None:
         super().__init__()
         maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
+        self.label = nn.Embedding(shape.classes, shape.size**2) if shape.classes else None
+        planes = shape.image_channels + bool(shape.classes)
         # No batch statistics on the first layer (Radford 2016, section 3).
-        first = normalised(
-            down(shape.image_channels, wide[0], maps[0], bias=True), "none" if norm == "batch" else norm, wide[0]
-        )
+        first = normalised(down(planes, wide[0], maps[0], bias=True), "none" if norm == "batch" else norm, wide[0])
         layers = [*first, nn.LeakyReLU(0.2)]
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
             layer = down(inputs, outputs, side, bias=norm != "batch")
             layers += [*normalised(layer, norm, outputs), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, ToVectors())
-        features, norm = wide[-1] * BASE * BASE, "spectral" if norm == "spectral" else "none"
-        (self.last,) = normalised(nn.Linear(features, 1), norm, 1)
-        self.label = None
-        if shape.classes:
-            (self.label,) = normalised(nn.Linear(features, shape.classes, bias=False), norm, 1)
+        (self.last,) = normalised(nn.Linear(wide[-1] * BASE * BASE, 1), "spectral" if norm == "spectral" else "none", 1)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """float [N, C, H, W] and, where labels are told, int64 [N] to float [N]."""
-        features = self.layers(images)
-        logits: Tensor = self.last(features)
         if self.label is not None:
-            assert label is not None
-            logits = logits + self.label(features).gather(1, label[:, None])
+            plane = self.label(label).view(-1, 1, *images.shape[2:])
+            images = torch.cat([images, plane.to(images.dtype)], dim=1)
+        logits: Tensor = self.last(self.layers(images))
         return logits.squeeze(1)
