@@ -3,8 +3,6 @@
 Each verdict is None, or a clause for people that says what was seen.
 """
 
-from math import log
-
 from torch import Tensor
 
 LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
@@ -12,7 +10,7 @@ LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
 DOUBTFUL_MARGIN, WORSE = 10.0, 2.0  # a margin that is too large once the probe is so many times its best
 ACTIVE_VARIANCE = 0.01
 LEAST_ACTIVE = 0.05  # share of the code's dimensions
-MOST_NATS = 24 * log(2)  # in a dimension: all digits of a float32; healthy runs stay below 4
+MOST_NATS = 10.0  # that a dimension adds to the loss; healthy runs stay below 4
 
 
 def collapsed(diversity: float | None) -> str | None:
@@ -49,8 +47,11 @@ def ignored(active: float | None, length: int) -> str | None:
     return f"the code collapsed ({active:.0f} of its {length} dimensions depend on the image)"
 
 
-def exploded(kl: float | None, length: int) -> str | None:
-    """A posterior that flew away from the prior, as it does at once where the learning rate is far too high."""
-    if kl is None or kl <= MOST_NATS * length:
+def exploded(kl: float | None, weight: float, length: int) -> str | None:
+    """A posterior that flew away from the prior, as it does at once where the learning rate is far too high.
+
+    `weight` is that of the divergence in the loss: where it is next to nothing, a code may lie anywhere.
+    """
+    if kl is None or weight * kl <= MOST_NATS * length:
         return None
     return f"the code exploded (it lies {kl / length:.3g} nats per dimension from N(0, I))"

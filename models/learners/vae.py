@@ -132,9 +132,10 @@ class VaeLearner:
 
         The latter counts once the divergence has its full weight.
         """
-        n_images, length = row["n_images"] or 0, self.settings.latent
-        warm = n_images > self.settings.kl_warmup * self.settings.stop.n_images and settled(self.settings, n_images)
-        return exploded(row["kl"], length) or (ignored(row["active_units"], length) if warm else None)
+        s, n_images = self.settings, int(row["n_images"] or 0)
+        ill = exploded(row["kl"], s.beta * largest_weight(progress(s, n_images), s.kl_warmup), s.latent)
+        warm = n_images > s.kl_warmup * s.stop.n_images and settled(s, n_images)
+        return ill or (ignored(row["active_units"], s.latent) if warm else None)
 
     def fitted_prior(self, train: Images, seen: Callable[[int, float], None]) -> FlowPrior | None:
         """Fits the flow to the codes of the training images; None where the prior stays N(0, I)."""
