@@ -2,12 +2,14 @@
 
 Provoked: the preset `quick` with its learning rates times 50, and with rates of 1, which is the settings' bound. Every
 run has to end with one sentence and exit code 2, and leave its best weights readable. One rollback is allowed, which
-goes on at half of those rates. Healthy: every preset at its own rates, without a rollback, so that any alarm ends the
-run. A provoked run that is not stopped need not be ill: its last probe stands beside that of the healthy ones.
+goes on at half of those rates. The provoked GAN has 48 channels: with `quick`'s own 32, four of ten trained on at 50
+times their rates as healthy ones do, so nothing was there to be stopped. Healthy: every preset at its own rates,
+without a rollback, so that any alarm ends the run. A provoked run that is not stopped need not be ill: its last probe
+stands beside that of the healthy ones.
 
 All runs are stages in temporary clones, on Fashion-MNIST at 28x28, on the CPU with one thread each, and shortened to
 480 steps: the watch begins after 200, and four looks at the validation split follow. Losses, methods, rates, the shape
-of the schedules, code and noise are the presets' own. So is the width of what is provoked; healthy networks are
+of the schedules, code and noise are the presets' own. So is the width of the provoked VAE; healthy networks are
 narrower, so that the presets for a GPU run here as well. Batches are at most 64 images for the GAN and 128 for the
 others, and the VAE's prior is not fitted, which comes after the watch. Needs the checkout's .venv; each seed
 takes about four minutes of CPU time, two trainings at a time.
@@ -44,20 +46,21 @@ PROVOKED = {50: "50 x the rates", math.inf: "rates of 1"}  # by what a preset's 
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage that trains: its module, its optimisers, its curves, and what is made smaller."""
+    """A stage that trains: its module, its optimisers, its curves, its width where healthy or provoked, its batch."""
 
     stage: str
     module: str
     optimisers: tuple[str, ...]
     curves: str | None
     channels: int
+    provoked_channels: int
     batch: int
 
 
 TRAININGS = [
-    Trained("train_gan", "tasks.train.gan", ("generator", "discriminator"), "data/curves/gan.csv", 16, 64),
-    Trained("train_vae", "tasks.train.vae", ("optimiser",), "data/curves/vae.csv", 16, 128),
-    Trained("reference", "tasks.reference", ("optimiser",), None, 8, 128),
+    Trained("train_gan", "tasks.train.gan", ("generator", "discriminator"), "data/curves/gan.csv", 16, 48, 64),
+    Trained("train_vae", "tasks.train.vae", ("optimiser",), "data/curves/vae.csv", 16, 32, 128),
+    Trained("reference", "tasks.reference", ("optimiser",), None, 8, 24, 128),
 ]
 
 
@@ -161,7 +164,7 @@ def settings(run: Run) -> dict[str, object]:
     sections = YAML(typ="safe").load(ROOT / "presets" / f"{run.preset}.yaml")
     section, training = sections[run.training.stage], run.training
     batch = min(section["batch"], training.batch)
-    channels = section["channels"] if run.provoked else training.channels
+    channels = training.provoked_channels if run.provoked else training.channels
     section |= {
         "seed": run.seed,
         "batch": batch,

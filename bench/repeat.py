@@ -1,0 +1,79 @@
+"""Whether a training that is run again gives the same bits: `python bench/repeat.py [--json FILE]`.
+
+In a temporary clone, on scikit-learn's digits and on the device that `auto` finds, the judge, the GAN and the VAE of
+`quick`, shortened, are trained from nothing twice, with `deterministic` on and off. Bits must be equal where it is on,
+and on a CPU in any case; where they are not, the last rows say how far apart the weights of two runs end. Needs the
+checkout's .venv; a minute and a half on two cores.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from checkouts import ROOT, Checkout, cloned
+from resume import TRAININGS, Trained, hashes, wipe
+from rows import Row, at_least, publish
+
+sys.path.insert(0, str(ROOT))
+
+from tasks.weights import load_tensors
+
+SHORT = {
+    "reference.stop.n_images": 25600,
+    "train_gan.stop.n_images": 9600,
+    "train_vae.stop.n_images": 25600,
+    "train_vae.prior_steps": 200,
+}
+WEIGHTS = {
+    "reference": "data/reference/classifier.safetensors",
+    "train_gan": "data/weights/gan/weights.safetensors",
+    "train_vae": "data/weights/vae/weights.safetensors",
+}
+Outcome = tuple[bool, float]
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    rows = []
+    with cloned() as [clone]:
+        clone.set_params(SHORT)
+        clone.must("-m", "tasks.ingest", "digits")
+        clone.must("-m", "tasks.preprocess")
+        for switch in ("on", "off"):
+            clone.set_params({"deterministic": switch})
+            outcomes = {training.stage: twice(clone, training) for training in TRAININGS}
+            rows += table(switch, outcomes)
+    publish(rows, given.json)
+
+
+def twice(clone: Checkout, training: Trained) -> Outcome:
+    """Whether all files are equal, and the largest distance of a tensor's two values over its length."""
+    made, weights = [], []
+    for _ in range(2):
+        wipe(clone, training)
+        clone.must("-m", training.module)
+        made.append(hashes(clone, training))
+        weights.append(load_tensors(clone / WEIGHTS[training.stage])[0])
+    return made[0] == made[1], max(apart(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def apart(first: torch.Tensor, second: torch.Tensor) -> float:
+    """|a - b| / |b|."""
+    return float((first.double() - second.double()).norm() / second.double().norm().clamp_min(1e-12))
+
+
+def table(switch: str, outcomes: dict[str, Outcome]) -> list[Row]:
+    """Equal bits are required of a GPU where they were asked for, and of a CPU always."""
+    equal, title = sum(same for same, _ in outcomes.values()), f"deterministic: {switch}, same bits"
+    bound = len(outcomes) if switch == "on" or not torch.cuda.is_available() else 0
+    count = f"of {len(outcomes)}"
+    rows = [at_least(title, equal, bound, count) if bound else Row(title, equal, count)]
+    return rows + [Row(f"    {stage}, weights apart", distance) for stage, (_, distance) in outcomes.items()]
+
+
+if __name__ == "__main__":
+    main()

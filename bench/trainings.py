@@ -1,0 +1,200 @@
+"""Trainings of Fashion-MNIST in this process, looked at by the judge of `quick` while the clock stands still."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from checkouts import ROOT
+from ruamel.yaml import YAML
+
+sys.path.insert(0, str(ROOT))
+
+from models.device import Mode
+from models.engine import Clock, fit
+from models.feeds import make_feed
+from models.learners.base import told_labels
+from models.learners.gan import GanLearner, augments
+from models.learners.prior import Codes, fit_prior
+from models.learners.vae import VaeLearner
+from models.pixels import to_bytes, to_unit
+from models.prior import FlowPrior
+from models.settings import GanSettings, VaeSettings
+from models.steps import make_step
+from models.streams import Sampler, noise
+from models.vae import sample
+from tasks.judge import Judge, load_judge
+from tasks.params import Params
+from tasks.prepared import Prepared, open_prepared
+from tasks.scores import RealFeatures, load_real, relative_distance, score
+
+Model = Literal["gan", "vae"]
+Learner = GanLearner | VaeLearner
+MOMENTS = 3  # looks at what a training draws
+CALIBRATION = 8.0  # seconds
+BATCH = 500  # images drawn at a time
+SIDE = 8  # of a grid of images
+NUMBERED = 10**9  # images, for a training that is only timed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A preset's section, changed by dotted key where `change` names it, and the seconds it gets, if set."""
+
+    model: Model
+    preset: str
+    seconds: float | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    change: str = ""
+
+    @property
+    def label(self) -> str:
+        """The preset, and what was changed of it."""
+        return f"{self.preset}, {self.change}" if self.change else self.preset
+
+    @property
+    def name(self) -> str:
+        """For a file."""
+        return re.sub(r"[^a-z0-9]+", "-", str(self).lower())
+
+    def __str__(self) -> str:
+        return f"{self.model.upper()}, {self.label}" + (f", {self.seconds:g} s" if self.seconds else "")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the judge said of a training after so many seconds."""
+
+    seconds: float
+    n_images: int
+    figures: dict[str, float]
+
+
+class Trainings:
+    """The data, the judge and the device that all recipes share; the working directory holds data/prepared."""
+
+    def __init__(self, params: Params, mode: Mode) -> None:
+        self.params, self.mode = params, mode
+        self.prepared: Prepared = open_prepared()
+        self.judge: Judge = load_judge()[0]
+        self.real: RealFeatures = load_real()
+
+    def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Look], np.ndarray]:
+        """Trains from nothing for so many seconds, or as the preset says: the looks, and at last a grid's images."""
+        section = settings(recipe, seed)
+        images = section["stop"]["n_images"] if seconds is None else self._affordable(section, recipe.model, seconds)
+        learner = self._learner(section, recipe.model, images)
+        clock, spent, looks = Clock(), 0.0, list[Look]()
+        started = self._now()
+        for _ in self._steps(learner, clock):
+            if clock.n_images * MOMENTS // images > len(looks):
+                spent += self._now() - started
+                started = self._now()
+                prior = self._prior(learner)
+                fitting = self._now() - started
+                looks.append(Look(spent + fitting, clock.n_images, self._figures(learner, prior)))
+                started = self._now()
+        label = np.arange(SIDE**2) * len(self.prepared.manifest.labels) // SIDE**2
+        return looks, self._drawn(learner, prior, noise(SIDE**2, self._length(learner), 0, "grid"), label)
+
+    def _affordable(self, section: dict[str, object], model: Model, seconds: float) -> int:
+        """Images that can be seen in that time, by the recipe's own speed; the fit of a prior takes its part."""
+        learner, clock = self._learner(section, model, NUMBERED), Clock()
+        steps = self._steps(learner, clock)
+        for _ in range(5):
+            next(steps)
+        first, start = clock.n_images, self._now()
+        while self._now() - start < CALIBRATION:
+            next(steps)
+        rate = (clock.n_images - first) / (self._now() - start)
+        left = seconds - (self._prior_seconds(learner) if isinstance(learner, VaeLearner) else 0.0)
+        if left <= 0:
+            sys.exit(f"error: {seconds:g} s are too few for the fit of the prior alone; give it more --seconds")
+        return int(left * rate)
+
+    def _prior_seconds(self, learner: VaeLearner) -> float:
+        if learner.settings.prior == "standard":
+            return 0.0
+        s, times = learner.settings, []
+        prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, learner.shape.classes).to(self.mode.device)
+        some = torch.zeros(2048, s.latent, device=self.mode.device)
+        codes = Codes(some, some, torch.zeros_like(some[:, 0], dtype=torch.int64) if learner.shape.classes else None)
+        for count in (20, 120):
+            start = self._now()
+            fit_prior(prior, codes, count, 0, self.mode, lambda codes, nll: None)
+            times.append(self._now() - start)
+        return (times[1] - times[0]) * s.prior_steps / 100  # without what only the first steps take
+
+    def _learner(self, section: dict[str, object], model: Model, images: int) -> Learner:
+        manifest = self.prepared.manifest
+        section = section | {"stop": {"n_images": images, "patience": 0, "max_seconds": 0}}
+        if model == "gan":
+            gan = GanSettings.model_validate(section)
+            classes = told_labels(gan.conditional, self.prepared.train_counts)
+            augmented = augments(gan.augment, manifest.splits["train"].count)
+            return GanLearner(gan, manifest.size, manifest.channels, self.mode, classes, augmented)
+        vae = VaeSettings.model_validate(section)
+        classes = told_labels(vae.conditional, self.prepared.train_counts)
+        return VaeLearner(vae, manifest.size, manifest.channels, self.mode, classes)
+
+    def _steps(self, learner: Learner, clock: Clock) -> Iterator[Clock]:
+        train = self.prepared.split("train")
+        feed = make_feed(train, Sampler(len(train), learner.settings.seed), self.mode.device, self.params.device_share)
+        return fit(learner, make_step(learner), feed, self.prepared.split("validation"), clock)
+
+    def _prior(self, learner: Learner) -> FlowPrior | None:
+        if isinstance(learner, GanLearner):
+            return None
+        return learner.fitted_prior(self.prepared.split("train"), lambda codes, nll: None)
+
+    def _figures(self, learner: Learner, prior: FlowPrior | None) -> dict[str, float]:
+        """What the stage `evaluate` says of the exported file, here of images that PyTorch draws."""
+        s, counts = self.params.evaluate, np.array(self.prepared.train_counts)
+        rows = noise(s.n_images, self._length(learner), s.seed, "evaluate")
+        label = np.random.default_rng(s.seed).choice(len(counts), s.n_images, p=counts / counts.sum())
+        figures = score(self.judge.features(self._drawn(learner, prior, rows, label)), self.real, s)
+        if prior is not None:
+            standard = self.judge.features(self._drawn(learner, None, rows, label))
+            figures["fd_relative_standard_prior"] = relative_distance(standard, self.real)
+        return figures
+
+    @torch.no_grad()
+    def _drawn(self, learner: Learner, prior: FlowPrior | None, rows: torch.Tensor, label: np.ndarray) -> np.ndarray:
+        """Images uint8 from what ships."""
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            part, told = rows[start : start + BATCH].to(self.mode.device), None
+            if learner.shape.classes:
+                told = torch.from_numpy(label[start : start + BATCH]).to(self.mode.device)
+            if isinstance(learner, GanLearner):
+                images = learner.average.network(part, told)
+            else:
+                images = sample(learner.average_decoder.network, prior, part, None if prior is None else told)
+            parts.append(to_bytes(to_unit(images)).cpu().numpy())
+        return np.concatenate(parts)
+
+    @staticmethod
+    def _length(learner: Learner) -> int:
+        return learner.settings.noise if isinstance(learner, GanLearner) else learner.settings.latent
+
+    def _now(self) -> float:
+        if self.mode.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def settings(recipe: Recipe, seed: int) -> dict[str, object]:
+    """The section of params.yaml that the recipe stands for, as plain values."""
+    section = YAML(typ="safe").load(ROOT / "presets" / f"{recipe.preset}.yaml")[f"train_{recipe.model}"]
+    section |= {"seed": seed, "micro_batch": 0, "rollbacks": 0}
+    for name, value in recipe.changes.items():
+        *above, last = name.split(".")
+        inner = section
+        for part in above:
+            inner = inner[part]
+        inner[last] = value
+    return section
