@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.streams import generator
 
 DIRECTIONS = 256
+LEAST = 1e-12  # where the real images are all equal
 
 
 class RandomFeatures(nn.Module):
@@ -44,6 +45,15 @@ def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
     directions = torch.randn(a.shape[1], DIRECTIONS, generator=generator(0, "directions")).to(a.device)
     directions = directions / directions.norm(dim=0)
     return float(((a @ directions).sort(dim=0).values - (b @ directions).sort(dim=0).values).abs().mean())
+
+
+def relative_distance(generated: Tensor, real: Tensor) -> float:
+    """Sliced Wasserstein distance of two samples float [N, D] in units of that between the real one and its own mean.
+
+    0 for equal samples, 1 for a generator that gives one point for ever, and that the best one.
+    """
+    mean = real.mean(dim=0, keepdim=True).expand_as(real)
+    return sliced_wasserstein(generated, real) / max(sliced_wasserstein(mean, real), LEAST)
 
 
 def spread(features: Tensor) -> float:

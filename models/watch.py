@@ -7,7 +7,8 @@ from torch import Tensor
 
 LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
 LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
-DOUBTFUL_MARGIN, WORSE = 10.0, 2.0  # a margin that is too large once the probe is so many times its best
+DOUBTFUL_MARGIN = 10.0  # too large a margin where the probe says that the images are bad:
+WORSE, USELESS = 2.0, 1.0  # so many times its best, or no better than one mean point
 ACTIVE_VARIANCE = 0.01
 LEAST_ACTIVE = 0.05  # share of the code's dimensions
 MOST_NATS = 10.0  # that a dimension adds to the loss; healthy runs stay below 4
@@ -23,13 +24,13 @@ def collapsed(diversity: float | None) -> str | None:
 def outplayed(real: float | None, fake: float | None, probe: float | None, best: float | None) -> str | None:
     """A discriminator that has won: nothing it says tells the generator which way is better.
 
-    `real` and `fake` are mean logits, `probe` the last look and `best` the best one; long healthy runs may reach a
-    doubtful margin, but then their probe does not get worse.
+    `real` and `fake` are mean logits, `probe` the last look, 1 where one mean point is as good, and `best` the best
+    look; long healthy runs may reach a doubtful margin, but then their images are good and do not get worse.
     """
     if real is None or fake is None:
         return None
-    worse = probe is not None and best is not None and probe > WORSE * best
-    if real - fake <= (DOUBTFUL_MARGIN if worse else LARGEST_MARGIN):
+    bad = probe is not None and (probe > USELESS or (best is not None and probe > WORSE * best))
+    if real - fake <= (DOUBTFUL_MARGIN if bad else LARGEST_MARGIN):
         return None
     return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
 

@@ -14,7 +14,7 @@ from models.losses.adversarial import discriminator_loss, generator_loss, gradie
 from models.microbatches import MicroBatches, held_norms
 from models.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model
-from models.probe import RandomFeatures, sliced_wasserstein, spread
+from models.probe import LEAST, RandomFeatures, relative_distance, spread
 from models.settings import Choice, GanSettings
 from models.streams import generator as stream
 from models.streams import noise as draw_noise
@@ -157,8 +157,9 @@ class GanLearner:
     def probe(self, validation: Images) -> dict[str, float]:
         """Two figures on a fixed random network's features of held-out images and of images from fixed noise.
 
-        `probe` is their sliced Wasserstein distance; `diversity` the spread of the generated ones' features over that
-        of the real ones: about 1, and near 0 when the generator draws one image for ever.
+        `probe` is their sliced Wasserstein distance, 1 where one mean point is as good; `diversity` the spread of the
+        generated ones' features over that of the real ones: about 1, and near 0 when the generator draws one image for
+        ever.
         """
         count = min(len(validation), PROBE_IMAGES)
         images = to_model(torch.from_numpy(validation.gather(np.arange(count))))
@@ -166,7 +167,7 @@ class GanLearner:
         rows = [np.arange(start, min(start + PROBE_BATCH, count)) for start in range(0, count, PROBE_BATCH)]
         drawn = torch.cat([self._drawn(noise[part], validation.labels, part) for part in rows])
         real, fake = self._features(self.mode.place(images)), self._features(drawn)
-        return {"probe": sliced_wasserstein(real, fake), "diversity": spread(fake) / spread(real)}
+        return {"probe": relative_distance(fake, real), "diversity": spread(fake) / max(spread(real), LEAST)}
 
     def _drawn(self, noise: Tensor, labels: np.ndarray | None, rows: np.ndarray) -> Tensor:
         """What the average draws from noise, with the labels of the rows where it is told any."""

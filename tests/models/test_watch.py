@@ -10,7 +10,7 @@ from models.engine import Clock, fit
 from models.feeds import Gathered
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
-from models.probe import spread
+from models.probe import relative_distance, spread
 from models.settings import GanSettings, VaeSettings
 from models.steps import Eager
 from models.streams import Sampler
@@ -35,6 +35,12 @@ def test_a_smaller_margin_will_do_where_the_probe_gets_worse() -> None:
     assert "13 logits apart" in str(outplayed(6.0, -7.0, 0.3, 0.1))
 
 
+def test_a_smaller_margin_will_do_where_the_images_never_were_good() -> None:
+    assert outplayed(6.0, -7.0, 0.9, 0.9) is None
+    assert outplayed(4.0, -5.0, 1.1, 1.1) is None
+    assert "13 logits apart" in str(outplayed(6.0, -7.0, 1.1, 1.1))
+
+
 def test_active_units_are_the_dimensions_that_vary() -> None:
     means = torch.zeros(100, 4)
     means[:, 1] = torch.linspace(-1, 1, 100)
@@ -53,6 +59,14 @@ def test_a_code_explodes_where_it_costs_more_than_any_image_is_worth() -> None:
     assert exploded(None, 1.0, 16) is None
     assert "10.1 nats per dimension" in str(exploded(16 * 10.1, 1.0, 16))
     assert exploded(16 * 100.0, 0.1, 16) is None  # early in the warm-up nothing keeps it near
+
+
+def test_the_probes_unit_is_the_distance_to_one_mean_point() -> None:
+    real = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    assert relative_distance(real, real) == 0
+    assert relative_distance(real.mean(0).expand(400, 3), real) == pytest.approx(1)
+    assert relative_distance(real + 1, real) == pytest.approx(relative_distance(7 * real + 7, 7 * real), rel=1e-4)
+    assert relative_distance(torch.zeros(9, 3), torch.zeros(9, 3)) == 0
 
 
 def test_spread_is_the_root_of_the_total_variance() -> None:
