@@ -33,7 +33,7 @@ class Classifier(nn.Module):
 
     def __init__(self, shape: ClassifierShape) -> None:
         super().__init__()
-        c = shape.channels
+        self.shape, c = shape, shape.channels
         self.body = nn.Sequential(
             *_block(shape.image_channels, c, stride=2),
             *_block(c, 2 * c, stride=1),

@@ -35,6 +35,12 @@ FIGURES = (
         "What the VAE's decoder scores on the codes of the test images: the best its samples can hope for.",
     ),
     Figure(
+        "fd_infinite_test",
+        "Fréchet distance, extrapolated",
+        "lower",
+        "The distance to the test images that infinitely many generated images would have; few lie too high.",
+    ),
+    Figure(
         "fd_*_test",
         "Fréchet distance, test",
         "lower",
@@ -83,10 +89,76 @@ FIGURES = (
         "Share of real images with a generated one nearby; a generator that repeats itself fails here.",
     ),
     Figure(
+        "vendi",
+        "Vendi score",
+        "higher",
+        "How many images there are, as it were, that have nothing in common: at most the length of the features.",
+    ),
+    Figure(
+        "memorised",
+        "Near a training image",
+        "",
+        "Share that comes nearer to a training image than all but 1 % of unseen ones do: 0.01 is none, 1 is a replay.",
+    ),
+    Figure(
+        "memorised_p",
+        "Chance of such nearness",
+        "",
+        "Of a rank-sum test against unseen images; next to nothing where images are nearer in general, however little.",
+    ),
+    Figure(
         "psnr_reconstructions",
         "Reconstruction PSNR (dB)",
         "higher",
         "How close the VAE's reconstructions of test images come, pixel by pixel, for a range of 0 to 1.",
+    ),
+    Figure(
+        "ssim_reconstructions",
+        "Reconstruction SSIM",
+        "higher",
+        "How alike test images and their reconstructions are in local mean, contrast and structure; 1 is equal.",
+    ),
+    Figure(
+        "active_units",
+        "Active units",
+        "",
+        "Dimensions of the code that depend on the image.",
+    ),
+    Figure(
+        "reconstruction_nats",
+        "Reconstruction (nats)",
+        "higher",
+        "Log-density of the test images given their codes, pixels being normal around what is decoded.",
+    ),
+    Figure(
+        "kl_nats",
+        "Divergence (nats)",
+        "",
+        "What the codes say of an image: their distance from N(0, I).",
+    ),
+    Figure(
+        "bound_nats",
+        "Bound (nats)",
+        "higher",
+        "Reconstruction less divergence: a lower bound on the log-density of a test image.",
+    ),
+    Figure(
+        "iw_1_nats",
+        "Bound on fewer images (nats)",
+        "higher",
+        "The bound on those images that the next figure is taken of, with one draw of the code.",
+    ),
+    Figure(
+        "iw_*_nats",
+        "Importance-weighted bound (nats)",
+        "higher",
+        "The same with many draws of the code: nearer to the log-density itself.",
+    ),
+    Figure(
+        "bits_per_value",
+        "Bits per value",
+        "lower",
+        "The bound as the length of a code for the test images, per pixel and channel of 256 steps.",
     ),
 )
 

@@ -29,6 +29,14 @@ class Judge:
             parts.append(self._classifier.features(batch.contiguous(memory_format=torch.channels_last)).numpy())
         return np.concatenate(parts)
 
+    @torch.no_grad()
+    def labels(self, features: np.ndarray) -> np.ndarray | None:
+        """The label int64 [N] that features float32 [N, F] speak for; None from a judge that learnt no labels."""
+        if self._classifier.shape.task != "labels":
+            return None
+        logits: torch.Tensor = self._classifier.head(torch.from_numpy(features))
+        return logits.argmax(1).numpy()
+
 
 def load_judge(folder: Path = REFERENCE) -> tuple[Judge, str]:
     """The judge that the reference stage made, and the SHA-256 of its weights."""

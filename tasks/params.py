@@ -49,6 +49,8 @@ class EvaluateSettings(Settings):
     neighbours: Count = Field(description="k of precision, recall, density and coverage.")
     subsets: int = Field(ge=2, description="Subsets of the kernel distance.")
     subset_size: int = Field(ge=2, description="Images in each subset.")
+    importance_images: int = Field(ge=2, description="Test images that a VAE's importance-weighted bound is taken of.")
+    importance_draws: int = Field(ge=1, le=10_000, description="Draws of the code for each of them.")
     grid: Count = Field(le=32, description="Side of the sample grids, in images.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of the noise.")
 

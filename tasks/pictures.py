@@ -32,6 +32,11 @@ def grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
+def paired(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """First, second, first, second: uint8 [2n, C, H, W] of two [n, C, H, W], for a grid of pairs."""
+    return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
 def write_png(path: Path, image: Image.Image) -> None:
     """Replaces `path` by the image as PNG, without a time or any other metadata."""
     memory = io.BytesIO()

@@ -1,7 +1,7 @@
 """The stage `reference`: trains the feature network that judges and keeps what it says of the real images.
 
-data/reference then holds the network, its features of the held-out and of some training images, the moments of all
-training images, and judge.json: how good the network is and what it does and does not notice.
+data/reference then holds the network, its features of held-out and of training images, the moments of all training
+images, and judge.json: how good the network is and what it does and does not notice.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tasks.runtime import StopSignals, prepare
 from tasks.training import trained
 from tasks.weights import save_tensors
 
-KEPT = 10_000  # images of each split whose features are kept
+KEPT, KEPT_TRAIN = 10_000, 200_000  # test and training images whose features are kept
 BLOCK = 5_000
 LEAST_ACCURACY, MOST_HELD_OUT, LEAST_RATIO = 0.92, 0.002, 10.0
 
@@ -73,6 +73,7 @@ def _look(judge: Judge, prepared: Prepared, folder: Path, stop: StopSignals) -> 
     tensors = {
         "test": test_features[:KEPT],
         "train": train_features[_some(len(train_features))],
+        **({} if test.labels is None else {"test_labels": test.labels[:KEPT]}),
         "train_mean": moments.mean,
         "train_covariance": moments.covariance,
         "train_count": np.array(moments.count),
@@ -112,8 +113,8 @@ def blur(images: np.ndarray) -> np.ndarray:
 
 
 def _some(count: int) -> np.ndarray:
-    """At most KEPT row numbers, drawn with a fixed seed, in order."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:KEPT])
+    """At most KEPT_TRAIN row numbers, drawn with a fixed seed, in order."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:KEPT_TRAIN])
 
 
 def _counts(verdict: dict[str, object]) -> bool:

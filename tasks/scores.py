@@ -8,18 +8,28 @@ import numpy as np
 
 from tasks.files import sha256_file
 from tasks.judge import REFERENCE
-from tasks.metrics.frechet import Moments, frechet_distance, relative_frechet_distance
+from tasks.metrics.diversity import vendi_score
+from tasks.metrics.frechet import (
+    Moments,
+    extrapolated_frechet_distance,
+    frechet_distance,
+    relative_frechet_distance,
+)
 from tasks.metrics.kernel import kernel_distance
+from tasks.metrics.memorisation import Memorisation, memorisation
 from tasks.metrics.neighbours import neighbour_scores
 from tasks.params import EvaluateSettings
 from tasks.weights import load_tensors
 
+NEIGHBOURHOOD = 50  # training images that say what is near; fewer where there are not as many
+
 
 @dataclass(frozen=True)
 class RealFeatures:
-    """What the judge said of the real images: held-out ones, a sample of the training ones, moments of all of those."""
+    """What the judge said of the real images: held-out ones with their labels, if any, and training ones."""
 
     test: np.ndarray
+    test_labels: np.ndarray | None
     train: np.ndarray
     test_moments: Moments
     train_moments: Moments
@@ -31,7 +41,14 @@ def load_real(folder: Path = REFERENCE) -> RealFeatures:
     path = folder / "features.safetensors"
     tensors = {name: tensor.numpy() for name, tensor in load_tensors(path)[0].items()}
     moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"]))
-    return RealFeatures(tensors["test"], tensors["train"], Moments.of(tensors["test"]), moments, sha256_file(path))
+    return RealFeatures(
+        test=tensors["test"],
+        test_labels=tensors.get("test_labels"),
+        train=tensors["train"],
+        test_moments=Moments.of(tensors["test"]),
+        train_moments=moments,
+        hash=sha256_file(path),
+    )
 
 
 def score(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> dict[str, float]:
@@ -41,6 +58,7 @@ def score(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) 
     distances = {
         f"fd_{size}_test": frechet_distance(moments, real.test_moments),
         f"fd_{size}_train": frechet_distance(moments, real.train_moments),
+        "fd_infinite_test": extrapolated_frechet_distance(features, real.test_moments, seed=settings.seed),
         "fd_relative": relative_frechet_distance(moments, real.test_moments),
     }
     kernel = kernel_distance(
@@ -49,14 +67,44 @@ def score(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) 
     distances |= {f"kd_{size}_test": kernel.mean, f"kd_{size}_test_stderr": kernel.standard_error}
     near = neighbour_scores(features[:count], real.test[:count], neighbours(count, settings))
     shares = {"precision": near.precision, "recall": near.recall, "density": near.density, "coverage": near.coverage}
-    return rounded(distances | shares)
+    return rounded(distances | shares | {"vendi": vendi_score(features)})
+
+
+def memorised(features: np.ndarray, real: RealFeatures) -> Memorisation:
+    """How near the training images lie to images with these features, next to held-out ones."""
+    return memorisation(features, real.test, real.train, neighbours=_neighbourhood(real))
+
+
+def by_class(
+    features: np.ndarray, labels: np.ndarray | None, real: RealFeatures, names: list[str]
+) -> dict[str, dict[str, float]]:
+    """By label, its share of the images, that of the test images, and the relative Frechet distance between the two.
+
+    Empty where there are no labels; the distance is left out where either side has too few images for a covariance.
+    """
+    if labels is None or real.test_labels is None:
+        return {}
+    return {
+        name: _class_figures(features[labels == label], len(features), real, real.test_labels == label)
+        for label, name in enumerate(names)
+    }
+
+
+def _class_figures(mine: np.ndarray, count: int, real: RealFeatures, of_class: np.ndarray) -> dict[str, float]:
+    theirs = real.test[of_class]
+    figures = {"share": len(mine) / count, "share_real": len(theirs) / len(real.test)}
+    if min(len(mine), len(theirs)) > real.test.shape[1]:
+        figures["fd_relative"] = relative_frechet_distance(Moments.of(mine), Moments.of(theirs))
+    return rounded(figures)
 
 
 def real_floor(real: RealFeatures, settings: EvaluateSettings) -> dict[str, float]:
     """What real images score: training ones against the held-out ones, and these against all training ones."""
-    floor = score(real.train[: settings.n_images], real, settings)
+    rows = np.sort(np.random.default_rng(0).permutation(len(real.train))[: settings.n_images])
     against_train = frechet_distance(real.test_moments, real.train_moments)
-    return floor | rounded({f"fd_{thousands(settings.n_images)}_train": against_train})
+    half = memorisation(real.test[::2], real.test[1::2], real.train, neighbours=_neighbourhood(real))
+    others = {f"fd_{thousands(settings.n_images)}_train": against_train, "memorised": half.share}
+    return score(real.train[rows], real, settings) | rounded(others)
 
 
 def relative_distance(features: np.ndarray, real: RealFeatures) -> float:
@@ -88,6 +136,10 @@ def subset_size(count: int, settings: EvaluateSettings) -> int:
 def neighbours(count: int, settings: EvaluateSettings) -> int:
     """k as set, or one less than the images of a tiny test split."""
     return min(settings.neighbours, count - 1)
+
+
+def _neighbourhood(real: RealFeatures) -> int:
+    return min(NEIGHBOURHOOD, len(real.train) - 1)
 
 
 def thousands(count: int) -> str:

@@ -30,9 +30,12 @@ SMALL = {
     "train_vae__prior_steps": 20,
     "evaluate__n_images": 500,
     "evaluate__subsets": 10,
+    "evaluate__importance_images": 4,
+    "evaluate__importance_draws": 8,
     "bundle__golden": 4,
 }
 STAGES = 10
+EVALUATE = "tasks/evaluate/__main__.py"
 
 
 def prepare(path: Path) -> Checkout:
@@ -71,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture
 def restored(finished: Checkout) -> Iterator[Checkout]:
     """The finished checkout; edits to parameters and code are taken back afterwards."""
-    kept = {name: (finished / name).read_bytes() for name in ("params.yaml", "dvc.lock", "tasks/evaluate.py")}
+    kept = {name: (finished / name).read_bytes() for name in ("params.yaml", "dvc.lock", EVALUATE)}
     yield finished
     for name, data in kept.items():
         (finished / name).write_bytes(data)
@@ -100,7 +103,7 @@ def test_one_branch_runs_for_its_parameter_and_comes_back_without_training(resto
 
 
 def test_judging_anew_trains_nothing(restored: Checkout) -> None:
-    with (restored / "tasks/evaluate.py").open("a") as file:
+    with (restored / EVALUATE).open("a") as file:
         file.write("# another remark\n")
     assert set(status(restored)) == {"evaluate_gan", "evaluate_vae"}
 

@@ -96,7 +96,7 @@ def test_outputs_persist_nowhere_and_trainings_take_turns() -> None:
 
 # What a one-line edit runs again. Judging, shipping and reporting anew must train nothing.
 RERUNS = {
-    "tasks/evaluate.py": {"evaluate_gan", "evaluate_vae"},
+    "tasks/evaluate/vae.py": {"evaluate_gan", "evaluate_vae"},
     "tasks/scores.py": {"evaluate_gan", "evaluate_vae"},
     "tasks/metrics/neighbours.py": {"evaluate_gan", "evaluate_vae"},
     "tasks/bundle/verify.py": {"bundle_gan", "bundle_vae"},

@@ -57,6 +57,21 @@ def _figure_row(name: str, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def class_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each label that any model was judged by: its share of real images, and each model's share and score."""
+    by_model = {model: one.get("classes", {}) for model, one in metrics.items()}
+    names = list(dict.fromkeys(name for classes in by_model.values() for name in classes))
+    return [_class_row(name, {model: classes.get(name, {}) for model, classes in by_model.items()}) for name in names]
+
+
+def _class_row(name: str, figures: dict[str, dict[str, float]]) -> dict[str, Any]:
+    real = next((one["share_real"] for one in figures.values() if "share_real" in one), None)
+    values = {
+        model: {key: shown(figures.get(model, {}).get(key)) for key in ("share", "fd_relative")} for model in MODELS
+    }
+    return {"name": name, "real": shown(real), "values": values}
+
+
 def stage_rows() -> list[dict[str, Any]]:
     """A row for each stage of dvc.yaml: its receipt for the present inputs, or why there is none."""
     if not PIPELINE_FILE.is_file():

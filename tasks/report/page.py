@@ -40,6 +40,7 @@ def render() -> str:
         verdict=verdict(metrics),
         warnings=warnings(metrics, judge, stages),
         figures=gather.figure_rows(metrics),
+        classes=gather.class_rows(metrics),
         protocols={model: one["protocol"] for model, one in metrics.items()},
         judge=gather.judge_rows(judge) if judge else None,
         stages=stages,
@@ -53,9 +54,11 @@ def render() -> str:
 def _pictures() -> dict[str, Any]:
     drawn = {model: _curves(model) for model in gather.MODELS}
     reconstructions = SAMPLES / "vae/reconstructions.png"
+    nearest = {model: SAMPLES / model / "nearest.png" for model in gather.MODELS}
     return {
         "panels": {caption: data_uri(path) for caption, path in panels().items()},
         "reconstructions": data_uri(reconstructions) if reconstructions.is_file() else None,
+        "nearest": {model.upper(): data_uri(path) for model, path in nearest.items() if path.is_file()},
         "curves": {model: svg for model, svg in drawn.items() if svg},
     }
 

@@ -31,5 +31,11 @@ def warnings(metrics: dict[str, Any], judge: dict[str, Any] | None, stages: list
         found.append("The models were judged by different protocols, so their figures cannot be compared.")
     if judge and not judge["counts"]:
         found.append("The judge fails its own checks (see below), so its figures prove nothing.")
+    found += [
+        f"The {model.upper()} repeats training images: {one['figures']['memorised']:.0%} of its images come nearer to "
+        "one than all but 1 % of unseen images do."
+        for model, one in metrics.items()
+        if one.get("memorises")
+    ]
     receipts = [(stage["name"], (stage["receipt"] or {}).get("facts", {})) for stage in stages]
     return found + [f"{name}: {facts['warning']}." for name, facts in receipts if "warning" in facts]

@@ -19,6 +19,10 @@ PIPELINE = """stages:
 """
 FLOOR = {"fd_10k_test": 0.021, "fd_relative": 0.0011, "precision": 0.91, "recall": 0.9, "coverage": 0.97}
 GAN = {"fd_10k_test": 1.73, "fd_relative": 0.0913, "precision": 0.71, "recall": 0.42, "coverage": 0.66}
+CLASSES = {
+    "Bag": {"share": 0.48, "share_real": 0.5, "fd_relative": 0.123},
+    "<b>Coat</b>": {"share": 0.52, "share_real": 0.5},
+}
 VAE = {"fd_10k_test": 2.9, "fd_relative": 0.153, "precision": 0.8, "recall": 0.31, "coverage": 0.52}
 
 
@@ -53,7 +57,8 @@ def fill_data() -> None:
 def fill_figures() -> None:
     protocol = {"network": "a" * 64, "reference": "b" * 64, "n_images": 10000, "seed": 0, "neighbours": 5}
     for model, figures in (("gan", GAN), ("vae", VAE | {"psnr_reconstructions": 21.4})):
-        record = {"model": model, "figures": figures, "floor": FLOOR, "protocol": protocol}
+        record = {"model": model, "figures": figures, "floor": FLOOR, "classes": CLASSES, "memorises": False}
+        record["protocol"] = protocol
         write_json(Path("data/metrics") / f"{model}.json", record)
 
 
@@ -62,6 +67,7 @@ def fill_pictures() -> None:
     noisy = np.clip(images + np.random.default_rng(0).normal(0, 30, images.shape), 0, 255).astype(np.uint8)
     for model, made in (("gan", noisy), ("vae", images[::-1])):
         write_png(Path("data/samples") / model / "grid.png", grid(made[:64], 8))
+        write_png(Path("data/samples") / model / "nearest.png", grid(made[:32], 8))
         write_png(Path("data/samples") / model / "real.png", grid(images[:64], 8))
     write_png(Path("data/samples/vae/reconstructions.png"), grid(images[:64], 8))
 

@@ -53,7 +53,7 @@ def test_the_page_needs_nothing_but_itself(project: Path) -> None:
     assert addresses
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in addresses)
     assert "<script" not in page
-    assert page.count('src="data:image/png') == 4  # real, GAN, VAE, reconstructions
+    assert page.count('src="data:image/png') == 6  # real, GAN, VAE, reconstructions, nearest pairs of both
     assert "prefers-color-scheme: dark" in page
 
 
@@ -75,6 +75,25 @@ def test_figures_stand_beside_their_floor_and_the_better_one_is_marked(project: 
     assert "Share of generated images that lie among real ones" in row
     row = next(part for part in page.split("<tr>") if ">psnr_reconstructions<" in part)
     assert re.findall(r'<td class="number([^"]*)">([^<]*)</td>', row) == [("", "-"), ("", "21.4"), ("", "-")]
+
+
+def test_labels_stand_with_their_shares_and_distances(project: Path) -> None:
+    standing.fill_everything()
+    page = render()
+    rows = [re.sub(r"<[^>]+>", " ", part).split() for part in page[page.index("<h2>By label") :].split("<tr>")]
+    bag, coat = (next(row for row in rows if share in row) for share in ("0.480", "0.520"))
+    assert bag[:6] == ["Bag", "0.500", "0.480", "0.480", "0.123", "0.123"]
+    assert coat[-4:] == ["0.520", "0.520", "-", "-"]
+
+
+def test_a_model_that_repeats_training_images_is_named(project: Path) -> None:
+    standing.fill_everything()
+    path = Path("data/metrics/gan.json")
+    record = read_json(path) | {"memorises": True}
+    record["figures"]["memorised"] = 0.42
+    write_json(path, record)
+    warned = re.findall(r'<p class="warning">([^<]*)', render())
+    assert any("The GAN repeats training images: 42% of its images" in warning for warning in warned)
 
 
 def test_the_verdict_names_the_closer_model(project: Path) -> None:

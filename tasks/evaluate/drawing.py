@@ -1,0 +1,77 @@
+"""What the exported files draw: images by number, always the same for one seed."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from models.pixels import to_bytes
+from models.streams import noise
+from tasks.console import Progress
+from tasks.errors import UserError
+from tasks.judge import Judge
+from tasks.onnx_session import run_onnx
+from tasks.params import EvaluateSettings
+
+BLOCK = 500
+Rows = np.ndarray  # int64 [n], numbers of images
+Draw = Callable[[Rows], np.ndarray]
+
+
+class Drawing:
+    """`evaluate.n_images` images from an exported file: fixed noise, and labels at the shares of training images."""
+
+    def __init__(self, running: ort.InferenceSession, settings: EvaluateSettings, counts: list[int]) -> None:
+        """`counts` are the training images of each label, none where nothing is told."""
+        self._running, self._settings, self._classes = running, settings, len(counts)
+        self._noise = noise(settings.n_images, self._length, settings.seed, "evaluate").numpy()
+        shares = np.array(counts) / max(sum(counts), 1)
+        random = np.random.default_rng(settings.seed)
+        self.labels = random.choice(len(shares) or 1, settings.n_images, p=shares if counts else None)
+
+    @property
+    def told(self) -> bool:
+        """Whether the file takes a label beside the noise."""
+        return len(self._running.get_inputs()) > 1
+
+    @property
+    def _length(self) -> int:
+        length: int = self._running.get_inputs()[0].shape[1]
+        return length
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        """The images of these numbers, uint8 [n, C, H, W]."""
+        return self._run(self._noise[rows], self.labels[rows])
+
+    def grid(self) -> np.ndarray:
+        """Images for the sample grid, label after label where labels are told; uint8."""
+        count = self._settings.grid**2
+        rows = noise(count, self._length, self._settings.seed, "grid").numpy()
+        return self._run(rows, np.arange(count) * self._classes // count)
+
+    def _run(self, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return as_bytes(run_onnx(self._running, *((codes, labels) if self.told else (codes,)))[0])
+
+
+def look(judge: Judge, draw: Draw, count: int, what: str) -> np.ndarray:
+    """Features float32 [count, F] of the images 0 to count - 1, drawn a block at a time."""
+    features = []
+    with Progress(count, what) as shown:
+        for rows in blocks(count):
+            features.append(judge.features(draw(rows)))
+            shown.advance(len(rows))
+    return np.concatenate(features)
+
+
+def blocks(count: int) -> list[Rows]:
+    """Numbers 0 to count - 1, at most BLOCK at a time."""
+    return [np.arange(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """float32 [N, C, H, W] in [0, 1], as the graphs give them, to uint8; raises UserError where one is no number."""
+    broken = ~np.isfinite(images).all(axis=(1, 2, 3))
+    if broken.any():
+        raise UserError(f"{broken.sum()} of {len(images)} images from the exported file hold NaN or infinity")
+    return to_bytes(torch.from_numpy(images)).numpy()
