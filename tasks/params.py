@@ -62,6 +62,32 @@ class BundleSettings(Settings):
     seed: int = Field(ge=0, lt=2**31, description="Seed of that noise.")
 
 
+class GateLimits(Settings):
+    """What a model must reach whatever is live."""
+
+    fd_relative: float = Field(gt=0, description="Largest relative Frechet distance to the test images.")
+    precision: Fraction = Field(description="Least share of generated images that lie among real ones.")
+    coverage: Fraction = Field(description="Least share of real images with a generated one nearby.")
+    memorised: Fraction = Field(description="Largest share of generated images that are nearly training images.")
+
+
+class GateMargins(Settings):
+    """How much worse than the live model may be: what training once more with another seed moves by itself."""
+
+    fd_relative: float = Field(ge=0, description="Of the relative Frechet distance, as a share of the live model's.")
+    precision: float = Field(ge=0, le=1, description="Of the precision, in absolute terms.")
+    coverage: float = Field(ge=0, le=1, description="Of the coverage, in absolute terms.")
+
+
+class GateSettings(Settings):
+    """When a candidate may take the live model's place."""
+
+    limits: GateLimits
+    margin: GateMargins
+    draws: int = Field(ge=100, le=100_000, description="Resamplings of the images that an interval is taken of.")
+    confidence: float = Field(gt=0.5, lt=1, description="Of the intervals.")
+
+
 class Params(Settings):
     """The whole of params.yaml: a section per stage, and what all stages share."""
 
@@ -76,6 +102,7 @@ class Params(Settings):
     export: ExportSettings
     evaluate: EvaluateSettings
     bundle: BundleSettings
+    gate: GateSettings
 
 
 @cache

@@ -77,7 +77,7 @@ def test_sections_of_params_match_the_model_and_every_one_is_read() -> None:
     values = YAML(typ="safe").load(ROOT / "params.yaml")
     assert values.keys() == Params.model_fields.keys()
     read = {key.split(".")[0] for stage in STAGES.values() for key in stage["params"]}
-    assert read == Params.model_fields.keys()
+    assert read == Params.model_fields.keys() - {"gate"}  # which is no stage
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tasks.metrics.features import Features, as_pair
 
+Flags = NDArray[np.bool_]
 BLOCK = 256  # rows of a distance matrix that are held at once
 
 
@@ -21,8 +22,35 @@ class Neighbours:
     coverage: float
 
 
+@dataclass(frozen=True)
+class Membership:
+    """Image by image: whether each of N generated lies in a real ball (and in how many), and each of M real in a
+    generated ball; and whether each real ball holds a generated image. Balls reach the k-th nearest of one's own kind.
+    """
+
+    precise: Flags
+    balls: NDArray[np.int64]
+    recalled: Flags
+    covered: Flags
+    k: int
+
+    def scores(self) -> Neighbours:
+        """The shares."""
+        return Neighbours(
+            precision=float(self.precise.mean()),
+            recall=float(self.recalled.mean()),
+            density=float(self.balls.sum()) / (self.k * len(self.balls)),
+            coverage=float(self.covered.mean()),
+        )
+
+
 def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Neighbours:
-    """Scores of generated [N, D] against real [M, D] by balls that reach an image's k-th nearest of its own kind.
+    """Scores of generated [N, D] against real [M, D]; see `membership`."""
+    return membership(generated, real, k, block=block).scores()
+
+
+def membership(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Membership:
+    """Which generated images [N, D] and which real ones [M, D] lie in whose balls.
 
     Precision: share of generated images in any real ball. Recall: share of real images in any generated ball
     (Kynkäänniemi et al. 2019, arXiv 1904.06991, equation 1). Density: real balls that a generated image lies in,
@@ -36,20 +64,14 @@ def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: in
     centre = second.mean(axis=0)  # small norms keep the products below accurate
     first, second = first - centre, second - centre
     reach_first, reach_second = _squared_reach(first, k, block), _squared_reach(second, k, block)
-    precise, balls = 0, 0
+    balls = np.zeros(len(first), np.int64)
     recalled, covered = np.zeros(len(second), bool), np.zeros(len(second), bool)
     for rows, distances in _squared_distances(first, second, block):
         inside = distances <= reach_second
-        precise += int(inside.any(axis=1).sum())
-        balls += int(inside.sum())
+        balls[rows] = inside.sum(axis=1)
         covered |= inside.any(axis=0)
         recalled |= (distances <= reach_first[rows, None]).any(axis=0)
-    return Neighbours(
-        precision=precise / len(first),
-        recall=float(recalled.mean()),
-        density=balls / (k * len(first)),
-        coverage=float(covered.mean()),
-    )
+    return Membership(balls > 0, balls, recalled, covered, k)
 
 
 def _squared_reach(points: Features, k: int, block: int) -> Features:

@@ -1,0 +1,1 @@
+"""Whether a candidate may take the live model's place."""

@@ -1,0 +1,109 @@
+"""From what two models draw to one verdict: absolute limits first, then a comparison that knows how sure it is."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tasks.gate.bundles import Judged
+from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
+from tasks.params import GateSettings
+from tasks.scores import RealFeatures, rounded
+
+Verdict = Literal["better", "no worse", "worse", "perhaps worse"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of the candidate against the live model's: ratio or difference, its interval, the margin, and what
+    follows. `worse` where the interval lies beyond the margin, `perhaps worse` where it reaches beyond it.
+    """
+
+    figure: str
+    kind: Literal["ratio", "difference"]
+    interval: Interval
+    margin: float
+    verdict: Verdict
+
+    def record(self) -> dict[str, object]:
+        """For the decision."""
+        ends = {"estimate": self.interval.estimate, "low": self.interval.low, "high": self.interval.high}
+        return {"kind": self.kind, **rounded(ends), "margin": self.margin, "verdict": self.verdict}
+
+    @property
+    def reason(self) -> str | None:
+        """Why it speaks against the candidate, if it does."""
+        if self.verdict in ("better", "no worse"):
+            return None
+        low, high = self.interval.low, self.interval.high
+        unit = "times that of the live model" if self.kind == "ratio" else "away from that of the live model"
+        surely = "surely" if self.verdict == "worse" else "perhaps"
+        return (
+            f"regression: {self.figure} is {low:.3g} to {high:.3g} {unit}, {surely} beyond the margin "
+            f"of {self.margin:.3g}"
+        )
+
+
+@dataclass
+class Decision:
+    """What speaks against the candidate, and every comparison."""
+
+    reasons: list[str] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+
+    @property
+    def blessed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.reasons
+
+
+def decide(candidate: Judged, live: Judged | None, real: RealFeatures, settings: GateSettings, seed: int) -> Decision:
+    """Limits, then, where there is a live model, the comparisons."""
+    comparisons = compare(candidate, live, real, settings, seed) if live else []
+    found = [comparison.reason for comparison in comparisons]
+    return Decision([*beyond_limits(candidate, settings), *(reason for reason in found if reason)], comparisons)
+
+
+def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
+    """A sentence for each limit of params.yaml that the candidate breaks."""
+    figures, limits = candidate.figures, settings.limits
+    reasons = [
+        f"limit: {name} is {figures[name]:.3g}, above gate.limits.{name} = {most:.3g}"
+        for name, most in (("fd_relative", limits.fd_relative), ("memorised", limits.memorised))
+        if not figures[name] <= most
+    ]
+    reasons += [
+        f"limit: {name} is {figures[name]:.3g}, below gate.limits.{name} = {least:.3g}"
+        for name, least in (("precision", limits.precision), ("coverage", limits.coverage))
+        if not figures[name] >= least
+    ]
+    if candidate.near.flagged and figures["memorised"] <= limits.memorised:
+        reasons.append(f"memorisation: {figures['memorised']:.1%} of the images are nearly training images")
+    return reasons
+
+
+def compare(candidate: Judged, live: Judged, real: RealFeatures, settings: GateSettings, seed: int) -> list[Comparison]:
+    """The relative Frechet distance as a ratio, coverage and precision as differences, each by resampling images."""
+    how = Resampling(settings.draws, settings.confidence, seed)
+    ratio = frechet_ratio(candidate.features, live.features, real.test, how)
+    most = 1 + settings.margin.fd_relative
+    ours, theirs = candidate.membership, live.membership
+    covered = mean_difference(ours.covered, theirs.covered, how)
+    precise = mean_difference(ours.precise, theirs.precise, how)
+    margins = settings.margin
+    return [
+        Comparison("fd_relative", "ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0)),
+        Comparison("coverage", "difference", covered, -margins.coverage, _of(covered, margins.coverage)),
+        Comparison("precision", "difference", precise, -margins.precision, _of(precise, margins.precision)),
+    ]
+
+
+def _of(interval: Interval, margin: float) -> Verdict:
+    return _verdict(interval.low, interval.high, -margin, 0.0)
+
+
+def _verdict(low: float, high: float, tolerable: float, equal: float) -> Verdict:
+    """Of an interval of something that is better when higher."""
+    if low > equal:
+        return "better"
+    if low >= tolerable:
+        return "no worse"
+    return "worse" if high < tolerable else "perhaps worse"

@@ -1,0 +1,95 @@
+"""The verdict on features whose laws are known: what is worse, what is better, and what nobody can tell."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.gate.bundles import Judged
+from tasks.gate.decision import Decision, decide
+from tasks.metrics.frechet import Moments
+from tasks.metrics.neighbours import membership
+from tasks.params import load_params
+from tasks.scores import RealFeatures, memorised, score
+
+PARAMS = load_params()
+SETTINGS = PARAMS.evaluate.model_copy(update={"n_images": 1000, "subsets": 10, "subset_size": 100})
+GATE = PARAMS.gate.model_copy(update={"draws": 100})
+
+
+def normal(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return (scale * np.random.default_rng(seed).standard_normal((count, 4)) + shift + 3).astype(np.float32)
+
+
+TRAIN, TEST = normal(1, 3000), normal(2, 1000)
+REAL = RealFeatures(TEST, None, TRAIN, Moments.of(TEST), Moments.of(TRAIN), "f" * 64)
+
+
+def judged(features: np.ndarray) -> Judged:
+    near = memorised(features, REAL)
+    figures = score(features, REAL, SETTINGS) | {"memorised": near.share}
+    return Judged(Path("a"), "gan", "0" * 64, features, figures, membership(features, TEST, SETTINGS.neighbours), near)
+
+
+def decision(candidate: np.ndarray, live: np.ndarray | None) -> Decision:
+    return decide(judged(candidate), None if live is None else judged(live), REAL, GATE, seed=0)
+
+
+def verdicts(found: Decision) -> dict[str, str]:
+    return {one.figure: one.verdict for one in found.comparisons}
+
+
+LIVE = normal(3, 1000, shift=0.4)
+
+
+def test_a_model_may_take_its_own_place() -> None:
+    found = decision(LIVE, LIVE)
+    assert found.blessed
+    assert verdicts(found) == {"fd_relative": "no worse", "coverage": "no worse", "precision": "no worse"}
+
+
+def test_a_better_one_is_called_so() -> None:
+    found = decision(normal(4, 1000, shift=0.1), LIVE)
+    assert found.blessed
+    assert verdicts(found)["fd_relative"] == "better"
+
+
+def test_twice_the_margin_worse_is_refused() -> None:
+    """A shift whose square is 1 + 2 x the margin times the live one's; the interval is far narrower than the margin."""
+    worse = 0.4 * np.sqrt(1 + 2 * GATE.margin.fd_relative)
+    found = decision(LIVE + np.float32(worse - 0.4), LIVE)
+    assert not found.blessed
+    assert verdicts(found)["fd_relative"] == "worse"
+    assert "regression: fd_relative is" in found.reasons[0]
+
+
+def test_what_may_be_worse_is_refused_and_named_so() -> None:
+    tight = GATE.model_copy(update={"margin": GATE.margin.model_copy(update={"fd_relative": 0.0})})
+    found = decide(judged(normal(5, 1000, shift=0.4)), judged(LIVE), REAL, tight, seed=0)
+    assert verdicts(found)["fd_relative"] == "perhaps worse"
+    assert not found.blessed
+
+
+def test_half_of_the_variety_is_refused_for_its_coverage() -> None:
+    half = normal(6, 1000)
+    half = half[half[:, 0] > 3]
+    found = decision(np.concatenate([half, half])[:1000], normal(7, 1000))
+    assert not found.blessed
+    assert verdicts(found)["coverage"] == "worse"
+
+
+def test_replayed_training_images_are_refused_as_such_although_all_else_is_fine() -> None:
+    found = decision(TRAIN[:1000], LIVE)
+    assert verdicts(found)["fd_relative"] == "better"
+    assert [reason.split(":")[0] for reason in found.reasons] == ["limit"]
+    assert "memorised is 1, above gate.limits.memorised = 0.05" in found.reasons[0]
+
+
+@pytest.mark.parametrize(("figure", "value"), [("fd_relative", 0.6), ("precision", 0.2), ("coverage", np.nan)])
+def test_limits_hold_without_a_live_model(figure: str, value: float) -> None:
+    good = judged(normal(7, 1000))
+    assert decide(good, None, REAL, GATE, seed=0).blessed
+    found = decide(replace(good, figures=good.figures | {figure: value}), None, REAL, GATE, seed=0)
+    assert len(found.reasons) == 1
+    assert f"gate.limits.{figure}" in found.reasons[0]

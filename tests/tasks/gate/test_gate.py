@@ -1,0 +1,156 @@
+"""The command on real bundles in ONNX Runtime: what it decides, writes and answers."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from ruamel.yaml import YAML
+
+from models.classifier import Classifier, ClassifierShape
+from tasks.bundle.folder import write_bundle
+from tasks.evaluate.drawing import as_bytes
+from tasks.files import read_json, write_json
+from tasks.judge import Judge
+from tasks.metrics.frechet import Moments
+from tasks.onnx_session import run_onnx, session
+from tasks.weights import save_tensors
+from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
+
+ROOT = Path(__file__).parents[3]
+SHAPE = ClassifierShape(image_channels=1, channels=2, features=8, classes=2, task="labels")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge, real images that follow the law of the live model, and that model's bundle."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        (root / "data").mkdir()
+        fill(root)
+        small_params(root)
+        write_bundle("gan", SETTINGS, THREADS)
+        shutil.copytree("data/bundle/gan", "live")
+        write_reference(root)
+    return root
+
+
+def small_params(root: Path) -> None:
+    params = YAML().load((ROOT / "params.yaml").read_text())
+    params["threads"] = 1
+    params["evaluate"] |= {"n_images": 400, "subsets": 10, "subset_size": 50}
+    params["gate"]["draws"] = 100
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+
+
+def write_reference(root: Path) -> None:
+    torch.manual_seed(0)
+    judge, folder = Classifier(SHAPE).eval(), root / "data/reference"
+    folder.mkdir()
+    save_tensors(
+        folder / "classifier.safetensors", judge.state_dict(), {"model": "classifier", "shape": SHAPE.model_dump()}
+    )
+    running = session(root / "live/gan.onnx", 1)
+    noise = np.random.default_rng(5).standard_normal((1600, 4)).astype(np.float32)
+    features = Judge(judge).features(as_bytes(run_onnx(running, noise)[0]))
+    moments = Moments.of(features[400:])
+    tensors = {"test": features[:400], "test_labels": np.arange(400) % 2, "train": features[400:]}
+    tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance, "train_count": np.array(1200)}
+    save_tensors(folder / "features.safetensors", {k: torch.from_numpy(v) for k, v in tensors.items()}, {})
+    write_json(folder / "judge.json", {"counts": True})
+
+
+def gate(project: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, decision and what was said."""
+    (project / "decision.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tasks.gate", *arguments, "--json", "decision.json"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    file = project / "decision.json"
+    return done.returncode, read_json(file) if file.is_file() else {}, done.stdout + done.stderr
+
+
+def altered(project: Path, factor: float, name: str) -> str:
+    """A copy of the live bundle with one initialiser multiplied."""
+    folder = project / name
+    shutil.copytree(project / "live", folder)
+    model = onnx.load(folder / "gan.onnx")
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "w0")
+    weights.CopyFrom(numpy_helper.from_array(factor * numpy_helper.to_array(weights), "w0"))
+    onnx.save(model, folder / "gan.onnx")
+    return name
+
+
+def test_the_live_model_may_take_its_own_place(project: Path) -> None:
+    code, decision, said = gate(project, "live", "--live", "live")
+    assert (code, decision["decision"], decision["reasons"]) == (0, "blessed", []), said
+    assert decision["comparisons"]["fd_relative"]["estimate"] == pytest.approx(1)
+    assert decision["candidate"]["sha256"] == decision["live"]["sha256"]
+    assert decision["protocol"]["n_images"] == 400
+    assert "gate: blessed" in said
+
+
+def test_an_altered_weight_is_refused_by_the_bundles_own_check(project: Path) -> None:
+    code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live")
+    assert (code, decision["decision"]) == (1, "refused"), said
+    assert decision["reasons"] == [
+        "bundle: gan.onnx has another content than when it was bundled; get the bundle again"
+    ]
+
+
+def test_a_worse_model_is_refused_and_a_person_may_overrule_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    altered(project, 0.3, "weak")
+    shutil.copy("weak/gan.onnx", "data/onnx/gan/gan.onnx")
+    write_bundle("gan", SETTINGS, THREADS)
+    code, decision, said = gate(project, "data/bundle/gan", "--live", "live")
+    assert (code, decision["decision"]) == (1, "refused"), said
+    assert any(reason.startswith("regression: fd_relative") for reason in decision["reasons"])
+    code, decision, said = gate(project, "data/bundle/gan", "--override", "Ada", "--because", "it is what we want")
+    assert (code, decision["decision"]) == (0, "overridden"), said
+    assert decision["override"] == {"by": "Ada", "because": "it is what we want"}
+    assert decision["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("shape", ["N", 1, 16, 16], "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"),
+        ("labels", ["bag"], "its labels are bag, those of the live model bag, coat"),
+    ],
+)
+def test_another_size_or_label_set_is_not_compared(project: Path, key: str, value: list[Any], why: str) -> None:
+    folder = project / f"other-{key}"
+    shutil.copytree(project / "live", folder)
+    contract = read_json(folder / "contract.json")
+    generator = contract["models"]["gan.onnx"]
+    (generator["outputs"][0] if key == "shape" else generator)[key] = value
+    write_json(folder / "contract.json", contract)
+    code, decision, said = gate(project, folder.name, "--live", "live")
+    assert code == 1, said
+    assert f"not comparable: {why}" in decision["reasons"]
+
+
+def test_bad_input_is_one_sentence(project: Path) -> None:
+    code, decision, said = gate(project, "nowhere")
+    assert (code, decision) == (2, {})
+    assert said == "error: nowhere is no bundle: it has no contract.json; name a folder like data/bundle/gan\n"
+    code, _, said = gate(project, "live", "--override", "Ada")
+    assert code == 2
+    assert "--override WHO and --because WHY belong together" in said
+
+
+def test_a_judge_that_fails_its_checks_decides_nothing(project: Path) -> None:
+    write_json(project / "data/reference/judge.json", {"counts": False})
+    code, _, said = gate(project, "live")
+    write_json(project / "data/reference/judge.json", {"counts": True})
+    assert code == 2
+    assert "the judge fails its own checks" in said
