@@ -35,6 +35,13 @@ def outplayed(real: float | None, fake: float | None, probe: float | None, best:
     return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
 
 
+def fallen(probe: float | None, best: float | None) -> str | None:
+    """A generator that fell apart: its images are no better than one mean point, and were far better."""
+    if probe is None or best is None or probe <= USELESS or probe <= WORSE * best:
+        return None
+    return f"the generator fell apart (its images are {probe / best:.2g} times as far from real ones as at their best)"
+
+
 # ---- number of dimensions u with Var_x(E[z_u | x]) > 0.01: Burda 2016, section 5.1 -----------------------------------
 def active_units(means: Tensor) -> int:
     """Dimensions of a code that depend on the image, from posterior means float [N, L]."""

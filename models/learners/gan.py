@@ -19,7 +19,7 @@ from models.settings import Choice, GanSettings
 from models.streams import generator as stream
 from models.streams import noise as draw_noise
 from models.streams import seeded
-from models.watch import collapsed, outplayed
+from models.watch import collapsed, fallen, outplayed
 
 SMALL = 20_000  # training images; Zhao 2020, tables 2 and 3: much is gained with 10,000, little with 50,000
 PROBE_IMAGES, PROBE_BATCH = 2048, 256
@@ -179,7 +179,8 @@ class GanLearner:
         return images
 
     def alarm(self, row: Row, best: float | None) -> str | None:
-        """Mode collapse, seen at every probe; a discriminator that has won, seen at every row."""
+        """Mode collapse and a generator that fell apart, seen at every probe; a discriminator that has won, always."""
         if not settled(self.settings, row["n_images"] or 0):
             return None
-        return collapsed(row["diversity"]) or outplayed(row["logit_real"], row["logit_fake"], row["probe"], best)
+        won = outplayed(row["logit_real"], row["logit_fake"], row["probe"], best)
+        return collapsed(row["diversity"]) or won or fallen(row["probe"], best)

@@ -14,7 +14,7 @@ from models.probe import relative_distance, spread
 from models.settings import GanSettings, VaeSettings
 from models.steps import Eager
 from models.streams import Sampler
-from models.watch import active_units, collapsed, exploded, ignored, outplayed
+from models.watch import active_units, collapsed, exploded, fallen, ignored, outplayed
 
 
 def test_collapse_is_a_want_of_diversity() -> None:
@@ -39,6 +39,14 @@ def test_a_smaller_margin_will_do_where_the_images_never_were_good() -> None:
     assert outplayed(6.0, -7.0, 0.9, 0.9) is None
     assert outplayed(4.0, -5.0, 1.1, 1.1) is None
     assert "13 logits apart" in str(outplayed(6.0, -7.0, 1.1, 1.1))
+
+
+def test_a_generator_falls_apart_when_good_images_turn_useless() -> None:
+    assert fallen(0.9, 0.1) is None  # many times worse, and still images
+    assert fallen(1.4, 0.8) is None  # it never was much better
+    assert fallen(1.4, None) is None
+    assert fallen(None, 0.1) is None
+    assert "14 times as far" in str(fallen(1.4, 0.1))
 
 
 def test_active_units_are_the_dimensions_that_vary() -> None:
