@@ -3,7 +3,7 @@
 In a temporary clone, on scikit-learn's digits and on the device that `auto` finds, the judge, the GAN and the VAE of
 `quick`, shortened, are trained from nothing twice, with `deterministic` on and off. Bits must be equal where it is on,
 and on a CPU in any case; where they are not, the last rows say how far apart the weights of two runs end. Needs the
-checkout's .venv; a minute and a half on two cores.
+checkout's .venv; two and a half minutes on two cores.
 """
 
 import argparse
