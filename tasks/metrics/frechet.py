@@ -44,7 +44,8 @@ def relative_frechet_distance(generated: Moments, real: Moments) -> float:
     features do not vary.
     """
     variance = float(np.trace(real.covariance))
-    if variance <= 0:
+    rounding = float(np.sum(np.square(np.finfo(np.float64).eps * real.count * real.mean)))
+    if variance <= rounding:
         raise ValueError("the features of the real images are all equal, so nothing can be measured against them")
     return frechet_distance(generated, real) / variance
 

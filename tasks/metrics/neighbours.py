@@ -10,6 +10,7 @@ from tasks.metrics.features import Features, as_pair
 
 Flags = NDArray[np.bool_]
 BLOCK = 256  # rows of a distance matrix that are held at once
+ROUNDING = 1e-13  # of squared distances, as a share of squared norms: copies of one image lie at distance 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def membership(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BL
     centre = second.mean(axis=0)  # small norms keep the products below accurate
     first, second = first - centre, second - centre
     reach_first, reach_second = _squared_reach(first, k, block), _squared_reach(second, k, block)
+    slack = ROUNDING * max(np.square(first).sum(axis=1).max(), np.square(second).sum(axis=1).max())
+    reach_first, reach_second = reach_first + slack, reach_second + slack
     balls = np.zeros(len(first), np.int64)
     recalled, covered = np.zeros(len(second), bool), np.zeros(len(second), bool)
     for rows, distances in _squared_distances(first, second, block):

@@ -9,14 +9,16 @@ from tasks.metrics.neighbours import Neighbours, neighbour_scores
 
 
 def normal(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
-    return scale * np.random.default_rng(seed).standard_normal((count, 6))
+    values: np.ndarray = scale * np.random.default_rng(seed).standard_normal((count, 6))
+    return values
 
 
 def plain(generated: np.ndarray, real: np.ndarray, k: int) -> Neighbours:
     """The printed definitions with whole matrices; column 0 of the sorted distances is the point itself."""
 
     def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(a[:, None] - b[None], axis=2)
+        found: np.ndarray = np.linalg.norm(a[:, None] - b[None], axis=2)
+        return found
 
     reach_real = np.sort(distances(real, real), axis=1)[:, k]
     reach_generated = np.sort(distances(generated, generated), axis=1)[:, k]

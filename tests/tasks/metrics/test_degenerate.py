@@ -1,0 +1,152 @@
+"""What every metric says of too few images, of images that are all alike, and of features that are no numbers."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tasks.metrics.bootstrap import Resampling, frechet_ratio
+from tasks.metrics.diversity import vendi_score
+from tasks.metrics.frechet import (
+    Moments,
+    extrapolated_frechet_distance,
+    frechet_distance,
+    relative_frechet_distance,
+)
+from tasks.metrics.kernel import kernel_distance, squared_discrepancy
+from tasks.metrics.memorisation import memorisation
+from tasks.metrics.neighbours import neighbour_scores
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+DRAWS = Resampling(20, 0.9, 0)
+
+
+def normal(seed: int, count: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 6))
+
+
+def alike(value: float, count: int = 60) -> np.ndarray:
+    return np.full((count, 6), value)
+
+
+def memorised(generated: np.ndarray, train: np.ndarray) -> float:
+    return memorisation(generated, normal(7), train, neighbours=5).share
+
+
+METRICS: dict[str, Metric] = {
+    "frechet": lambda a, b: frechet_distance(Moments.of(a), Moments.of(b)),
+    "relative": lambda a, b: relative_frechet_distance(Moments.of(a), Moments.of(b)),
+    "extrapolated": lambda a, b: extrapolated_frechet_distance(a, Moments.of(b)),
+    "ratio": lambda a, b: frechet_ratio(a, normal(8, len(a)) + 1, b, DRAWS).estimate,
+    "discrepancy": squared_discrepancy,
+    "kernel": lambda a, b: kernel_distance(a, b, subsets=5, subset_size=20, seed=0).mean,
+    "neighbours": lambda a, b: neighbour_scores(a, b, 5).density,
+    "memorisation": memorised,
+    "vendi": lambda a, b: vendi_score(a) + vendi_score(b),
+}
+BOTH_SIDES = pytest.mark.parametrize("exchanged", [False, True], ids=["generated", "real"])
+EVERY = pytest.mark.parametrize("name", METRICS)
+
+
+def measured(name: str, odd: np.ndarray, exchanged: bool) -> float:
+    """The metric of odd features on one side and usual ones on the other."""
+    return METRICS[name](normal(0), odd) if exchanged else METRICS[name](odd, normal(0))
+
+
+@EVERY
+@BOTH_SIDES
+def test_usual_features_give_a_number(name: str, exchanged: bool) -> None:
+    assert np.isfinite(measured(name, normal(1), exchanged))
+
+
+@EVERY
+@BOTH_SIDES
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_image_or_none_is_refused(name: str, exchanged: bool, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"features have shape \({count}, 6\); expected \[N, D\] with N >= 2"):
+        measured(name, normal(1, count), exchanged)
+
+
+@EVERY
+@BOTH_SIDES
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_feature_that_is_no_number_is_refused(name: str, exchanged: bool, value: float) -> None:
+    odd = normal(1)
+    odd[30, 3] = value
+    with pytest.raises(ValueError, match="features contain NaN or infinity"):
+        measured(name, odd, exchanged)
+
+
+@pytest.mark.parametrize("name", ["discrepancy", "kernel", "neighbours", "memorisation"])
+@BOTH_SIDES
+def test_features_of_two_networks_are_refused(name: str, exchanged: bool) -> None:
+    with pytest.raises(ValueError, match="one network gives one length"):
+        measured(name, normal(1)[:, :5], exchanged)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("extrapolated", "at least 20 images"),
+        ("kernel", "5 subsets of 20 images from 3"),
+        ("neighbours", "5 neighbours among 3 images"),
+    ],
+)
+def test_too_few_images_are_said_by_number(name: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        measured(name, normal(1, 3), exchanged=False)
+
+
+@pytest.mark.parametrize("neighbours", [1, 60])
+def test_a_neighbourhood_needs_two_and_fewer_than_all(neighbours: int) -> None:
+    with pytest.raises(ValueError, match=f"{neighbours} neighbours among 60 training images"):
+        memorisation(normal(0), normal(1), normal(2), neighbours=neighbours)
+
+
+@EVERY
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])  # 0.1 is rounded, so that sums of it are not exact
+def test_generated_images_that_are_all_alike_give_a_number(name: str, value: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(measured(name, alike(value), exchanged=False))
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("relative", "ratio")])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_real_images_that_are_all_alike_give_a_number(name: str, value: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(measured(name, alike(value), exchanged=True))
+
+
+@pytest.mark.parametrize("name", ["relative", "ratio"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_nothing_is_measured_relative_to_real_images_that_are_all_alike(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match="all equal"):
+        measured(name, alike(value), exchanged=True)
+
+
+def test_what_rounding_leaves_is_no_variance() -> None:
+    with pytest.raises(ValueError, match="all equal"):
+        measured("relative", alike(0.1), exchanged=True)
+
+
+def test_images_all_alike_on_both_sides_are_told_apart_by_their_place_alone() -> None:
+    same, other = alike(0.1), alike(0.3)
+    assert frechet_distance(Moments.of(same), Moments.of(same)) == pytest.approx(0, abs=1e-15)
+    assert frechet_distance(Moments.of(same), Moments.of(other)) == pytest.approx(6 * 0.2**2)
+    assert squared_discrepancy(same, same) == pytest.approx(0, abs=1e-12)
+    assert squared_discrepancy(same, other) > 1e-3
+    near, far = neighbour_scores(same, same, 5), neighbour_scores(same, other, 5)
+    assert (near.precision, near.recall, near.coverage) == (1, 1, 1)
+    assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
+    assert vendi_score(same) == pytest.approx(1)
+
+
+def test_training_images_that_are_all_alike_make_no_copies() -> None:
+    """Where all neighbours lie at one distance, none of them is the one that was repeated."""
+    found = memorisation(alike(1.0), alike(1.0), alike(1.0), neighbours=5)
+    assert (found.share, found.flagged) == (0, False)
+    assert 0 <= found.p_value <= 1
+    assert (found.nearness == 1).all()
