@@ -26,7 +26,7 @@ SHORT = {
     "train_vae.prior_steps": 200,
 }
 WEIGHTS = {
-    "reference": "data/reference/classifier.safetensors",
+    "reference": "data/reference/network.safetensors",
     "train_gan": "data/weights/gan/weights.safetensors",
     "train_vae": "data/weights/vae/weights.safetensors",
 }

@@ -27,10 +27,11 @@ from models.settings import GanSettings, VaeSettings
 from models.steps import make_step
 from models.streams import Sampler, noise
 from models.vae import sample
-from tasks.judge import Judge, load_judge
+from tasks.judge import REFERENCE
 from tasks.params import Params
 from tasks.prepared import Prepared, open_prepared
-from tasks.scores import RealFeatures, load_real, relative_distance, score
+from tasks.scores import relative_distance, score
+from tasks.yardstick import load_yardstick
 
 Model = Literal["gan", "vae"]
 Learner = GanLearner | VaeLearner
@@ -80,8 +81,8 @@ class Trainings:
     def __init__(self, params: Params, mode: Mode) -> None:
         self.params, self.mode = params, mode
         self.prepared: Prepared = open_prepared()
-        self.judge: Judge = load_judge()[0]
-        self.real: RealFeatures = load_real()
+        yardstick = load_yardstick(REFERENCE, params.evaluate, self.prepared.hash)
+        self.judge, self.real = yardstick.judge, yardstick.real
 
     def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Look], np.ndarray]:
         """Trains from nothing for so many seconds, or as the preset says: the looks, and at last a grid's images."""

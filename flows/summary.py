@@ -31,9 +31,10 @@ def results_text(root: Path) -> str:
 
 
 def read_figures(root: Path) -> dict[str, dict[str, Any]]:
-    """The exported files' figures by model: what data/metrics/MODEL.json has under `figures`."""
+    """The exported files' figures by model, as the first judge sees them: the numbers in data/metrics/MODEL.json."""
     files = sorted((root / "data/metrics").glob("*.json"))
-    return {path.stem: json.loads(path.read_text(encoding="utf-8"))["figures"] for path in files}
+    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    return {model: {name: value for name, value in one.items() if name != "second"} for model, one in read.items()}
 
 
 def figures_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

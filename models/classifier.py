@@ -6,9 +6,14 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+Kind = Literal["classifier", "selfsupervised", "random"]
+
 
 class ClassifierShape(BaseModel):
-    """What the weights fit: image channels, width, length of the features, classes, and what was told apart."""
+    """What the weights fit: image channels, width, length of the features, classes, and what the network learnt.
+
+    `classifier`: labels; `selfsupervised`: quarter turns; `random`: nothing, its weights are as they were drawn.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -16,7 +21,7 @@ class ClassifierShape(BaseModel):
     channels: int
     features: int
     classes: int
-    task: Literal["labels", "rotations"]
+    kind: Kind
 
 
 class FourMeans(nn.Module):

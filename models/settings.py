@@ -110,12 +110,16 @@ class VaeSettings(LearnerSettings):
         return self
 
 
-class ClassifierSettings(LearnerSettings):
-    """The feature network that judges."""
+class WeightsFile(Settings):
+    """A file of weights that somebody else trained, and what it must hold."""
 
-    network: Literal["auto", "labels", "rotations"] = Field(
-        description="What it tells apart: labels, quarter turns (need no labels), or auto: labels where they exist."
-    )
+    file: str = Field(description="Path of a .safetensors or .pth file; empty: none.")
+    sha256: str = Field(pattern="^([0-9a-f]{64})?$", description="SHA-256 of that file, in 64 hexadecimal digits.")
+
+
+class ClassifierSettings(LearnerSettings):
+    """A feature network of our own, whose features judge."""
+
     channels: Count = Field(le=512, description="Channels at full resolution; doubled at each halving.")
     features: Count = Field(le=4096, description="Length of the feature vector.")
     shift: Fraction = Field(description="Largest lift of the background in training, as a share of the range.")

@@ -23,6 +23,12 @@ FIGURES = (
         "Fréchet distance to the test images over their own variance: 0 is perfect, 1 is one mean image for ever.",
     ),
     Figure(
+        "fd_relative_second",
+        "The same, second judge",
+        "lower",
+        "The same by a network that learnt something else.",
+    ),
+    Figure(
         "fd_relative_standard_prior",
         "The same, codes from N(0, I)",
         "lower",
@@ -93,6 +99,12 @@ FIGURES = (
         "Vendi score",
         "higher",
         "How many images there are, as it were, that have nothing in common: at most the length of the features.",
+    ),
+    Figure(
+        "accuracy_score",
+        "Classifier accuracy score",
+        "higher",
+        "What a network that learnt from generated images alone gets right of real ones; only of models told a label.",
     ),
     Figure(
         "memorised",

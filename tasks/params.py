@@ -2,9 +2,9 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -15,6 +15,7 @@ from models.settings import (
     GanSettings,
     Settings,
     VaeSettings,
+    WeightsFile,
 )
 from tasks.errors import UserError
 
@@ -35,6 +36,28 @@ class PreprocessSettings(Settings):
     shard_mib: Count = Field(le=4096, description="Largest size of a shard in MiB.")
 
 
+class JudgeSettings(ClassifierSettings):
+    """A feature network that judges: trained here, drawn, or read from a file of somebody else's weights."""
+
+    weights: WeightsFile
+
+
+class ReferenceSettings(JudgeSettings):
+    """The network whose figures decide."""
+
+    network: Literal["auto", "classifier", "selfsupervised", "inception", "dinov2"] = Field(
+        description="What judges. auto: a classifier where there are labels, else selfsupervised (quarter turns)."
+    )
+
+
+class SecondReferenceSettings(JudgeSettings):
+    """The network that judges beside it, so that what fools one does not pass unseen."""
+
+    network: Literal["auto", "selfsupervised", "random", "inception", "dinov2"] = Field(
+        description="What judges. auto: selfsupervised, or random weights where the first judge is that."
+    )
+
+
 class ExportSettings(Settings):
     """How a model becomes a file."""
 
@@ -45,12 +68,15 @@ class ExportSettings(Settings):
 class EvaluateSettings(Settings):
     """How the exported file is judged."""
 
-    n_images: Count = Field(ge=16, description="Generated images that are scored.")
+    n_images: Count = Field(ge=20, description="Generated images that are scored.")
     neighbours: Count = Field(description="k of precision, recall, density and coverage.")
     subsets: int = Field(ge=2, description="Subsets of the kernel distance.")
     subset_size: int = Field(ge=2, description="Images in each subset.")
     importance_images: int = Field(ge=2, description="Test images that a VAE's importance-weighted bound is taken of.")
     importance_draws: int = Field(ge=1, le=10_000, description="Draws of the code for each of them.")
+    accuracy_epochs: Count = Field(
+        le=100, description="Looks at each image that a labelled generator draws, by a network that learns from them."
+    )
     grid: Count = Field(le=32, description="Side of the sample grids, in images.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of the noise.")
 
@@ -75,6 +101,7 @@ class GateMargins(Settings):
     """How much worse than the live model may be: what training once more with another seed moves by itself."""
 
     fd_relative: float = Field(ge=0, description="Of the relative Frechet distance, as a share of the live model's.")
+    fd_relative_second: float = Field(ge=0, description="The same, as the second judge sees it.")
     precision: float = Field(ge=0, le=1, description="Of the precision, in absolute terms.")
     coverage: float = Field(ge=0, le=1, description="Of the coverage, in absolute terms.")
 
@@ -96,13 +123,20 @@ class Params(Settings):
     deterministic: Literal["off", "on"] = Field(description="Whether a GPU repeats itself bit for bit; CPUs always do.")
     device_share: Fraction = Field(description="Share of the GPU's memory that images may take; more are streamed.")
     preprocess: PreprocessSettings
-    reference: ClassifierSettings
+    reference: ReferenceSettings
+    reference_second: SecondReferenceSettings
     train_gan: GanSettings
     train_vae: VaeSettings
     export: ExportSettings
     evaluate: EvaluateSettings
     bundle: BundleSettings
     gate: GateSettings
+
+    @model_validator(mode="after")
+    def _two_of_a_kind_see_alike(self) -> Self:
+        if self.reference.network == self.reference_second.network != "auto":
+            raise ValueError("the second judge must not be what the first is; set reference_second.network to auto")
+        return self
 
 
 @cache

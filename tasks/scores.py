@@ -1,13 +1,8 @@
 """Generated images against real ones: from features to the figures of data/metrics, named by their protocol."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
-from tasks.files import sha256_file
-from tasks.judge import REFERENCE
 from tasks.metrics.diversity import vendi_score
 from tasks.metrics.frechet import (
     Moments,
@@ -17,42 +12,24 @@ from tasks.metrics.frechet import (
 )
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.memorisation import Memorisation, memorisation
-from tasks.metrics.neighbours import neighbour_scores
+from tasks.metrics.neighbours import Membership, membership
 from tasks.params import EvaluateSettings
-from tasks.weights import load_tensors
-
-NEIGHBOURHOOD = 50  # training images that say what is near; fewer where there are not as many
+from tasks.yardstick import NEIGHBOURHOOD, RealFeatures, neighbours, subset_size
 
 
-@dataclass(frozen=True)
-class RealFeatures:
-    """What the judge said of the real images: held-out ones with their labels, if any, and training ones."""
-
-    test: np.ndarray
-    test_labels: np.ndarray | None
-    train: np.ndarray
-    test_moments: Moments
-    train_moments: Moments
-    hash: str
+def among(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> Membership:
+    """Who lies among whom, of as many images with these features, float [N, F], as there are test images."""
+    count = min(len(features), len(real.test))
+    return membership(features[:count], real.test[:count], neighbours(count, settings))
 
 
-def load_real(folder: Path = REFERENCE) -> RealFeatures:
-    """Reads what the reference stage kept; raises UserError when it is missing or damaged."""
-    path = folder / "features.safetensors"
-    tensors = {name: tensor.numpy() for name, tensor in load_tensors(path)[0].items()}
-    moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"]))
-    return RealFeatures(
-        test=tensors["test"],
-        test_labels=tensors.get("test_labels"),
-        train=tensors["train"],
-        test_moments=Moments.of(tensors["test"]),
-        train_moments=moments,
-        hash=sha256_file(path),
-    )
+def score(
+    features: np.ndarray, real: RealFeatures, settings: EvaluateSettings, members: Membership | None = None
+) -> dict[str, float]:
+    """Every figure of images with these features, float [N, F], N = `settings.n_images` or what there is.
 
-
-def score(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> dict[str, float]:
-    """Every figure of images with these features, float [N, F], N = `settings.n_images` or what there is."""
+    `members` is what `among` says of them, where the caller knows it already.
+    """
     size = thousands(settings.n_images)
     moments, count = Moments.of(features), min(len(features), len(real.test))
     distances = {
@@ -65,14 +42,22 @@ def score(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) 
         features, real.test, subsets=settings.subsets, subset_size=subset_size(count, settings), seed=settings.seed
     )
     distances |= {f"kd_{size}_test": kernel.mean, f"kd_{size}_test_stderr": kernel.standard_error}
-    near = neighbour_scores(features[:count], real.test[:count], neighbours(count, settings))
+    near = (members or among(features, real, settings)).scores()
     shares = {"precision": near.precision, "recall": near.recall, "density": near.density, "coverage": near.coverage}
     return rounded(distances | shares | {"vendi": vendi_score(features)})
 
 
 def memorised(features: np.ndarray, real: RealFeatures) -> Memorisation:
     """How near the training images lie to images with these features, next to held-out ones."""
-    return memorisation(features, real.test, real.train, neighbours=_neighbourhood(real))
+    return real.nearness.judge(features)
+
+
+def strangest(features: np.ndarray, real: RealFeatures) -> np.ndarray:
+    """Rows of features, float [N, F], int64 [N]: first the images that are farthest from any held-out one."""
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(real.test)  # type: ignore[no-untyped-call]
+    distances, _ = search.kneighbors(features)
+    rows: np.ndarray = np.argsort(-distances[:, 0], kind="stable")
+    return rows
 
 
 def by_class(
@@ -102,7 +87,7 @@ def real_floor(real: RealFeatures, settings: EvaluateSettings) -> dict[str, floa
     """What real images score: training ones against the held-out ones, and these against all training ones."""
     rows = np.sort(np.random.default_rng(0).permutation(len(real.train))[: settings.n_images])
     against_train = frechet_distance(real.test_moments, real.train_moments)
-    half = memorisation(real.test[::2], real.test[1::2], real.train, neighbours=_neighbourhood(real))
+    half = memorisation(real.test[::2], real.test[1::2], real.train, neighbours=min(NEIGHBOURHOOD, len(real.train) - 1))
     others = {f"fd_{thousands(settings.n_images)}_train": against_train, "memorised": half.share}
     return score(real.train[rows], real, settings) | rounded(others)
 
@@ -110,36 +95,6 @@ def real_floor(real: RealFeatures, settings: EvaluateSettings) -> dict[str, floa
 def relative_distance(features: np.ndarray, real: RealFeatures) -> float:
     """The relative Frechet distance alone, against the held-out images."""
     return relative_frechet_distance(Moments.of(features), real.test_moments)
-
-
-def protocol(real: RealFeatures, network: str, settings: EvaluateSettings) -> dict[str, Any]:
-    """What two figures must share to be compared."""
-    count = min(settings.n_images, len(real.test))
-    return {
-        "network": network,
-        "reference": real.hash,
-        "n_images": settings.n_images,
-        "n_test": len(real.test),
-        "n_neighbour_scores": count,
-        "neighbours": neighbours(count, settings),
-        "subsets": settings.subsets,
-        "subset_size": subset_size(count, settings),
-        "seed": settings.seed,
-    }
-
-
-def subset_size(count: int, settings: EvaluateSettings) -> int:
-    """Images in a subset of the kernel distance: as set, or half of a small test split."""
-    return min(settings.subset_size, count // 2)
-
-
-def neighbours(count: int, settings: EvaluateSettings) -> int:
-    """k as set, or one less than the images of a tiny test split."""
-    return min(settings.neighbours, count - 1)
-
-
-def _neighbourhood(real: RealFeatures) -> int:
-    return min(NEIGHBOURHOOD, len(real.train) - 1)
 
 
 def thousands(count: int) -> str:

@@ -20,6 +20,8 @@ SMALL = {
     "threads": 1,
     "reference__channels": 4,
     "reference__stop__n_images": 2560,
+    "reference_second__channels": 4,
+    "reference_second__stop__n_images": 2560,
     "train_gan__channels": 4,
     "train_gan__conditional": "on",
     "train_gan__stop__n_images": 3200,
@@ -32,9 +34,10 @@ SMALL = {
     "evaluate__subsets": 10,
     "evaluate__importance_images": 4,
     "evaluate__importance_draws": 8,
+    "evaluate__accuracy_epochs": 1,
     "bundle__golden": 4,
 }
-STAGES = 10
+STAGES = 11
 EVALUATE = "tasks/evaluate/__main__.py"
 
 
@@ -73,8 +76,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture
 def restored(finished: Checkout) -> Iterator[Checkout]:
-    """The finished checkout; edits to parameters and code are taken back afterwards."""
-    kept = {name: (finished / name).read_bytes() for name in ("params.yaml", "dvc.lock", EVALUATE)}
+    """The finished checkout; edits to parameters and code, and what git keeps of a run, are taken back afterwards."""
+    record = [path for folder in ("metrics", "curves") for path in (finished / "data" / folder).iterdir()]
+    names = ["params.yaml", "dvc.lock", EVALUATE, *(path.relative_to(finished.path).as_posix() for path in record)]
+    kept = {name: (finished / name).read_bytes() for name in names}
     yield finished
     for name, data in kept.items():
         (finished / name).write_bytes(data)
@@ -90,6 +95,34 @@ def test_after_repro_the_flow_finds_every_stage_cached(finished: Checkout) -> No
     assert (finished / "report/index.html").exists()
     assert status(finished) == {}
     assert hashes(finished) == before
+
+
+def test_dvc_shows_the_figures_and_the_pictures(restored: Checkout) -> None:
+    shown = json.loads(restored.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    for model in ("gan", "vae"):
+        figures = shown[f"data/metrics/{model}.json"]["data"]
+        assert all(isinstance(value, float) for value in (figures | figures.pop("second")).values())
+        assert {"fd_relative", "coverage"} <= figures.keys()
+    drawn = restored.run("dvc", "plots", "show", "-o", "plots")
+    assert drawn.returncode == 0 and "failed" not in drawn.stderr, drawn.stderr
+    pictures = {path.name for path in (restored / "plots/static").iterdir()}
+    assert len(pictures) == 7 and "workspace_data_samples_gan_worst.png" in pictures
+    page = (restored / "plots/index.html").read_text()
+    assert all(name in page for name in ("loss_d", "probe", "kl", "background 24", "noise 16"))
+    shutil.rmtree(restored / "plots")
+
+
+def test_dvc_compares_two_runs_in_figures_and_pictures(restored: Checkout) -> None:
+    for command in (["add", "-A"], ["commit", "-qm", "Run"]):
+        assert restored.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", *command).returncode == 0
+    restored.set_params(evaluate__seed=1)
+    assert repro(restored) == ["evaluate_gan", "evaluate_vae", "bundle_gan", "bundle_vae"]
+    changed = json.loads(restored.run("dvc", "metrics", "diff", "--json").stdout)["data/metrics/gan.json"]
+    assert {"old", "new", "diff"} <= changed["fd_relative"].keys()
+    assert restored.run("dvc", "plots", "diff", "-o", "plots").returncode == 0
+    pictures = {path.name for path in (restored / "plots/static").iterdir()}
+    assert {"HEAD_data_samples_gan_grid.png", "workspace_data_samples_gan_grid.png"} <= pictures
+    shutil.rmtree(restored / "plots")
 
 
 def test_one_branch_runs_for_its_parameter_and_comes_back_without_training(restored: Checkout) -> None:
@@ -135,7 +168,8 @@ def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finish
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from image" in resumed.stdout
     made = hashes(other)
-    assert {"data/reference", "data/weights/gan", "data/weights/vae", "data/bundle/gan"} <= made.keys()
+    made_here = {"data/reference", "data/reference_second", "data/weights/gan", "data/weights/vae", "data/bundle/gan"}
+    assert made_here <= made.keys()
     assert made == {path: hash_ for path, hash_ in hashes(finished).items() if path in made}
 
 

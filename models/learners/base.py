@@ -20,7 +20,10 @@ Row = Mapping[str, float | None]  # of the curves: n_images, mean losses, and th
 class Images(Protocol):
     """A split of a data set: uint8 images that are fetched by index, labels where they exist."""
 
-    shape: tuple[int, int, int]  # C, H, W
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        ...
 
     @property
     def labels(self) -> np.ndarray | None: ...

@@ -1,11 +1,13 @@
-"""The judge's training: class labels where they exist, quarter turns where they do not."""
+"""The training of networks that judge: by class labels, or by quarter turns, which need none."""
+
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.classifier import Classifier, ClassifierShape
+from models.classifier import Classifier, ClassifierShape, Kind
 from models.device import Mode
 from models.learners.base import Batch, Images, Losses, Row, Schedule, progress
 from models.microbatches import MicroBatches
@@ -18,27 +20,39 @@ from models.streams import seeded
 EVALUATION_BATCH = 512
 
 
+def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, classes: int) -> Classifier:
+    """A network of these settings; its weights are drawn anew for each seed and kind."""
+    shape = ClassifierShape(
+        image_channels=image_channels,
+        channels=settings.channels,
+        features=settings.features,
+        classes=classes,
+        kind=kind,
+    )
+    with seeded(settings.seed, f"{kind} weights"):
+        return Classifier(shape)
+
+
 class ClassifierLearner:
     """Tells labels apart, or quarter turns, which need no labels but an eye for shape (Gidaris 2018)."""
 
     losses = ("cross_entropy",)
     signs = ("probe",)
 
-    def __init__(self, settings: ClassifierSettings, image_channels: int, classes: int, mode: Mode) -> None:
-        """`classes` is the number of labels; 0 where there are none. Raises ValueError when labels are asked for."""
-        if settings.network == "labels" and not classes:
-            raise ValueError("the data has no labels; set reference.network to auto or rotations")
+    def __init__(
+        self,
+        settings: ClassifierSettings,
+        kind: Literal["classifier", "selfsupervised"],
+        image_channels: int,
+        classes: int,
+        mode: Mode,
+    ) -> None:
+        """`classes` is the number of labels; 0 where there are none. Raises ValueError for a classifier of none."""
+        if kind == "classifier" and not classes:
+            raise ValueError("the data has no labels for a classifier to tell apart; choose selfsupervised")
         self.settings, self.mode = settings, mode
-        by_labels = bool(classes) and settings.network != "rotations"
-        self.shape = ClassifierShape(
-            image_channels=image_channels,
-            channels=settings.channels,
-            features=settings.features,
-            classes=classes if by_labels else 4,
-            task="labels" if by_labels else "rotations",
-        )
-        with seeded(settings.seed, "classifier weights"):
-            self.classifier = mode.place_network(Classifier(self.shape))
+        network = untrained(settings, kind, image_channels, classes if kind == "classifier" else 4)
+        self.classifier, self.shape = mode.place_network(network), network.shape
         self.networks: dict[str, nn.Module] = {"classifier": self.classifier}
         self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser, mode)}
         self._run = MicroBatches(settings.micro_batch, mode)
@@ -71,7 +85,7 @@ class ClassifierLearner:
         return images + amount * (1 - images)
 
     def _task(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.shape.task == "labels":
+        if self.shape.kind == "classifier":
             assert labels is not None
             return images, labels
         turns = torch.arange(len(images), device=images.device) % 4

@@ -15,7 +15,7 @@ OWN = "a folder of images of the maker's own; their licence is the maker's to st
 
 
 def model_card(
-    model: str, contract: dict[str, Any], metrics: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
+    model: str, contract: dict[str, Any], judged: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
 ) -> str:
     """Markdown with the front matter that model hubs read, made of contract.json, figures and the data's manifest."""
     environment = Environment(
@@ -33,8 +33,8 @@ def model_card(
         length=generator["inputs"][0]["shape"][1],
         image=generator["outputs"][0]["shape"],
         files=sorted(contract["models"]),
-        rows=_rows(metrics),
-        protocol=metrics["protocol"],
+        rows=_rows(judged),
+        protocol=judged["protocol"],
         source=SOURCES.get(manifest["source"], OWN),
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
         labels=manifest["labels"],
@@ -43,8 +43,8 @@ def model_card(
     )
 
 
-def _rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
-    figures, floor = metrics["figures"], metrics["floor"]
+def _rows(judged: dict[str, Any]) -> list[dict[str, str]]:
+    figures, floor = judged["figures"], judged["floor"]
     return [
         {
             "name": name,

@@ -1,6 +1,6 @@
 """What the exported files draw: images by number, always the same for one seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -17,6 +17,10 @@ from tasks.params import EvaluateSettings
 BLOCK = 500
 Rows = np.ndarray  # int64 [n], numbers of images
 Draw = Callable[[Rows], np.ndarray]
+
+
+class BrokenImageError(UserError):
+    """What an exported file gives is no image."""
 
 
 class Drawing:
@@ -54,14 +58,16 @@ class Drawing:
         return as_bytes(run_onnx(self._running, *((codes, labels) if self.told else (codes,)))[0])
 
 
-def look(judge: Judge, draw: Draw, count: int, what: str) -> np.ndarray:
-    """Features float32 [count, F] of the images 0 to count - 1, drawn a block at a time."""
-    features = []
+def look(judges: Sequence[Judge], draw: Draw, count: int, what: str) -> list[np.ndarray]:
+    """Features float32 [count, F] by each judge of the images 0 to count - 1, drawn a block at a time."""
+    parts: list[list[np.ndarray]] = [[] for _ in judges]
     with Progress(count, what) as shown:
         for rows in blocks(count):
-            features.append(judge.features(draw(rows)))
+            images = draw(rows)
+            for judge, seen in zip(judges, parts, strict=True):
+                seen.append(judge.features(images))
             shown.advance(len(rows))
-    return np.concatenate(features)
+    return [np.concatenate(seen) for seen in parts]
 
 
 def blocks(count: int) -> list[Rows]:
@@ -70,8 +76,8 @@ def blocks(count: int) -> list[Rows]:
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:
-    """float32 [N, C, H, W] in [0, 1], as the graphs give them, to uint8; raises UserError where one is no number."""
+    """float32 [N, C, H, W] in [0, 1], as the graphs give them, to uint8; raises BrokenImageError where one is none."""
     broken = ~np.isfinite(images).all(axis=(1, 2, 3))
     if broken.any():
-        raise UserError(f"{broken.sum()} of {len(images)} images from the exported file hold NaN or infinity")
+        raise BrokenImageError(f"{broken.sum()} of {len(images)} images from the exported file hold NaN or infinity")
     return to_bytes(torch.from_numpy(images)).numpy()

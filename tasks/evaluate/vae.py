@@ -11,25 +11,29 @@ from models.streams import generator as stream
 from models.watch import active_units
 from tasks.console import Progress
 from tasks.evaluate.drawing import Drawing, Rows, as_bytes, blocks, look
-from tasks.judge import Judge
-from tasks.metrics.likelihood import gaussian_divergence, gaussian_log_density, importance_weighted_bound
+from tasks.judgement import relative_interval
+from tasks.metrics.bootstrap import Interval
+from tasks.metrics.intervals import mean_interval
+from tasks.metrics.likelihood import gaussian_divergence, gaussian_log_density, importance_weighted_bounds
 from tasks.onnx_session import run_onnx, session
 from tasks.params import EvaluateSettings, Params
 from tasks.pictures import grid, paired, write_png
 from tasks.prepared import Prepared, Split
-from tasks.scores import RealFeatures, relative_distance, rounded
+from tasks.yardstick import Yardstick
 
 ONNX = Path("data/onnx/vae")
 MEASURED = 2_000  # validation images that the variance of the pixels' noise is measured on
 LEAST_VARIANCE = 1e-10  # of pixels in [0, 1]; a perfect copy has no finite density or PSNR
 
 
-def vae_figures(judge: Judge, real: RealFeatures, prepared: Prepared, params: Params, folder: Path) -> dict[str, float]:
+def vae_figures(yardstick: Yardstick, prepared: Prepared, params: Params, folder: Path) -> dict[str, Interval | float]:
     """Figures of the test images' reconstructions and of the bound; writes reconstructions.png."""
-    test, settings = prepared.split("test"), params.evaluate
+    test, settings, judge = prepared.split("test"), params.evaluate, yardstick.judge
     coder = Coder(session(ONNX / "encoder.onnx", params.threads), session(ONNX / "decoder.onnx", params.threads))
     count = min(settings.n_images, len(test))
-    standard = look(judge, Drawing(coder.decoder, settings, []), settings.n_images, "judging without the fitted prior")
+    [standard] = look(
+        [judge], Drawing(coder.decoder, settings, []), settings.n_images, "judging without the fitted prior"
+    )
     errors: list[np.ndarray] = []
     likenesses: list[np.ndarray] = []
 
@@ -40,19 +44,17 @@ def vae_figures(judge: Judge, real: RealFeatures, prepared: Prepared, params: Pa
         likenesses.append(similarity(images, copies))
         return copies
 
-    features = look(judge, reconstruct, count, "judging reconstructions")
+    [features] = look([judge], reconstruct, count, "judging reconstructions")
     shown = np.arange(min(settings.grid * (settings.grid // 2), len(test)))
     write_png(folder / "reconstructions.png", grid(paired(test.gather(shown), reconstruct(shown)), settings.grid))
     squared = np.concatenate(errors)[:count]
-    return rounded(
-        {
-            "fd_relative_standard_prior": relative_distance(standard, real),
-            "fd_relative_reconstructions": relative_distance(features, real),
-            "psnr_reconstructions": float(np.mean(-10 * np.log10(np.maximum(squared, LEAST_VARIANCE)))),
-            "ssim_reconstructions": float(np.concatenate(likenesses)[:count].mean()),
-            **bound_figures(coder, test, prepared.split("validation"), settings),
-        }
-    )
+    return {
+        "fd_relative_standard_prior": relative_interval(standard, yardstick.real, settings),
+        "fd_relative_reconstructions": relative_interval(features, yardstick.real, settings),
+        "psnr_reconstructions": mean_interval(-10 * np.log10(np.maximum(squared, LEAST_VARIANCE))),
+        "ssim_reconstructions": mean_interval(np.concatenate(likenesses)[:count]),
+        **bound_figures(coder, test, prepared.split("validation"), settings),
+    }
 
 
 class Coder:
@@ -71,7 +73,9 @@ class Coder:
         return run_onnx(self.decoder, codes)[0]
 
 
-def bound_figures(coder: Coder, test: Split, validation: Split, settings: EvaluateSettings) -> dict[str, float]:
+def bound_figures(
+    coder: Coder, test: Split, validation: Split, settings: EvaluateSettings
+) -> dict[str, Interval | float]:
     """The bound on ln p(x) of test images in nats, in its two parts and by importance weights, and in bits.
 
     Pixels in [0, 1] follow N(decoded, v), codes N(0, I): the model as it was trained, before a prior was fitted to its
@@ -86,17 +90,18 @@ def bound_figures(coder: Coder, test: Split, validation: Split, settings: Evalua
         likelihoods.append(pixel_log_density(images, coder.decode(codes), variance))
         divergences.append(gaussian_divergence(mean, log_variance).sum(axis=1))
         means.append(mean)
-    reconstruction, divergence = float(np.concatenate(likelihoods).mean()), float(np.concatenate(divergences).mean())
+    reconstruction, divergence = np.concatenate(likelihoods), np.concatenate(divergences)
     bound, pixels = reconstruction - divergence, int(np.prod(test.shape))
     weights = importance_weights(coder, test, variance, settings)
     return {
         "active_units": float(active_units(torch.from_numpy(np.concatenate(means)))),
-        "reconstruction_nats": reconstruction,
-        "kl_nats": divergence,
-        "bound_nats": bound,
-        "bits_per_value": 8 - bound / (pixels * np.log(2)),  # of 256 steps, the density taken as constant over a step
-        f"iw_{settings.importance_draws}_nats": importance_weighted_bound(weights).mean,
-        "iw_1_nats": importance_weighted_bound(weights[:, :1]).mean,
+        "reconstruction_nats": mean_interval(reconstruction),
+        "kl_nats": mean_interval(divergence),
+        "bound_nats": mean_interval(bound),
+        # Of 256 steps, the density taken as constant over a step.
+        "bits_per_value": mean_interval(8 - bound / (pixels * np.log(2))),
+        f"iw_{settings.importance_draws}_nats": mean_interval(importance_weighted_bounds(weights)),
+        "iw_1_nats": mean_interval(importance_weighted_bounds(weights[:, :1])),
     }
 
 

@@ -1,39 +1,45 @@
 """`python -m tasks.gate CANDIDATE [--live BUNDLE]`: whether a bundle may take the live one's place.
 
-Both files are run in ONNX Runtime on the same noise and looked at by the judge of data/reference. Refused is what fails
-its own check, breaks a limit of params.yaml, or cannot be shown to be no worse than the live model by more than the
-margin. The decision is one JSON file; exit code 0: blessed, 1: refused, 2: it could not be decided. A person can
-override a refusal, and is then named in the decision with the reason.
+Both files are run in ONNX Runtime on the same noise and looked at by the two judges of data/reference and
+data/reference_second. Refused is what fails its own check, breaks a limit of params.yaml, or cannot be shown to be no
+worse than the live model by more than the margin. The decision is one JSON file; exit code 0: blessed, 1: refused, 2:
+it could not be decided. A person can override a refusal, and is then named in the decision with the reason.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from tasks.bundle.folder import bundle_faults
 from tasks.console import run
 from tasks.errors import UserError
-from tasks.files import read_json, write_json
-from tasks.gate.bundles import faults, judged, read_contract
+from tasks.evaluate.drawing import BrokenImageError
+from tasks.files import replacing, write_json
+from tasks.gate.bundles import generator_contract, judged
 from tasks.gate.decision import Decision, decide
-from tasks.judge import REFERENCE, load_judge
+from tasks.judge import REFERENCE, SECOND
 from tasks.params import load_params
+from tasks.pictures import grid, write_png
 from tasks.runtime import limit_threads
-from tasks.scores import load_real, protocol
 from tasks.workplace import work_folder
+from tasks.yardstick import load_yardsticks
 
 VERDICTS = {True: "blessed", False: "refused"}
 
 
-def gate(candidate: Path, live: Path | None) -> dict[str, object]:
-    """The decision; raises UserError where none is possible, as with a judge that fails its own checks."""
-    contract = read_contract(candidate)
+def gate(candidate: Path, live: Path | None, pictures: Path) -> dict[str, object]:
+    """The decision, with candidate.png and live.png of the same noise in `pictures`, where both could be judged.
+
+    Raises UserError where no decision is possible, as with a judge that fails its own checks.
+    """
+    contract = generator_contract(candidate)
     decision, record = Decision(), dict[str, object]({"candidate": {"bundle": candidate.as_posix()}, "live": None})
-    decision.reasons += [f"bundle: {fault}" for fault in faults(candidate)]
-    unlike = contract.unlike(read_contract(live)) if live else None
+    decision.reasons += [f"bundle: {fault}" for fault in bundle_faults(candidate)]
+    unlike = contract.unlike(generator_contract(live)) if live else None
     if unlike:
         decision.reasons.append(f"not comparable: {unlike}")
     if decision.blessed:
-        decision, judgement = _judge(candidate, live)
+        decision, judgement = _judge(candidate, live, pictures)
         record |= judgement
     record |= {
         "decision": VERDICTS[decision.blessed],
@@ -44,19 +50,29 @@ def gate(candidate: Path, live: Path | None) -> dict[str, object]:
     return record
 
 
-def _judge(candidate: Path, live: Path | None) -> tuple[Decision, dict[str, object]]:
-    params, real = load_params(), load_real()
+def _judge(candidate: Path, live: Path | None, pictures: Path) -> tuple[Decision, dict[str, object]]:
+    params = load_params()
     limit_threads(params.threads)
-    judge, network = load_judge()
-    if not read_json(REFERENCE / "judge.json")["counts"]:
-        raise UserError("the judge fails its own checks (data/reference/judge.json), so it cannot decide anything")
-    folders = [candidate] if live is None else [candidate, live]
-    ours, *theirs = (judged(folder, judge, real, params) for folder in folders)
-    decision = decide(ours, theirs[0] if theirs else None, real, params.gate, params.evaluate.seed)
+    first, second = load_yardsticks(params.evaluate)
+    if not first.counts:
+        raise UserError(f"the judge fails its own checks ({REFERENCE / 'judge.json'}), so it cannot decide anything")
+    yardsticks = [first, second] if second.counts else [first]
+    try:
+        ours = judged(candidate, yardsticks, params)
+    except BrokenImageError as error:
+        return Decision([f"images: {error}"]), {}
+    theirs = judged(live, yardsticks, params) if live else None
+    decision = decide(ours, theirs, params.gate, params.evaluate.seed)
+    with replacing(pictures) as folder:
+        folder.mkdir()
+        for name, one in (("candidate", ours), ("live", theirs)):
+            if one:
+                write_png(folder / f"{name}.png", grid(one.shown, params.evaluate.grid))
     return decision, {
         "candidate": ours.record(),
-        "live": theirs[0].record() if theirs else None,
-        "protocol": protocol(real, network, params.evaluate),
+        "live": theirs.record() if theirs else None,
+        "settings": params.gate.model_dump() | {"seed": params.evaluate.seed},
+        "not_asked": None if second.counts else f"the second judge, which fails its own checks ({SECOND}/judge.json)",
     }
 
 
@@ -74,6 +90,8 @@ def report(record: dict[str, object]) -> None:
     for figure, one in comparisons.items():
         print(f"  {figure}: {one['kind']} to the live model {one['estimate']:.3g} ", end="")
         print(f"({one['low']:.3g} to {one['high']:.3g}, margin {one['margin']:.3g}): {one['verdict']}")
+    if record.get("not_asked"):
+        print(f"  not asked: {record['not_asked']}")
     for reason in reasons:
         print(f"  {reason}")
 
@@ -85,14 +103,17 @@ def main() -> int:
     parser.add_argument("--live", type=Path, metavar="BUNDLE", help="what it would replace; none: limits alone")
     parser.add_argument("--override", metavar="WHO", help="who takes the responsibility for it all the same")
     parser.add_argument("--because", metavar="WHY", help="the reason that this person gives")
-    parser.add_argument("--json", type=Path, help="where the decision goes; .work/gate/MODEL.json unless told")
+    parser.add_argument(
+        "--json", type=Path, help="where the decision goes, pictures beside it; .work/gate/MODEL.json unless told"
+    )
     given = parser.parse_args()
     if bool(given.override) != bool(given.because):
         parser.error("--override WHO and --because WHY belong together")
-    record = gate(given.candidate, given.live)
+    file = given.json or work_folder() / "gate" / f"{generator_contract(given.candidate).model}.json"
+    record = gate(given.candidate, given.live, file.with_suffix(""))
     if given.override and record["decision"] == "refused":
         override(record, given.override, given.because)
-    write_json(given.json or work_folder() / "gate" / f"{read_contract(given.candidate).model}.json", record)
+    write_json(file, record)
     report(record)
     return int(record["decision"] == "refused")
 

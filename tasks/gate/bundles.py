@@ -1,7 +1,6 @@
-"""A bundle on the bench: its own check, and what its file draws as the judge sees it."""
+"""A bundle on the bench: what its contract says, and what its file draws as the judges see it."""
 
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,45 @@ import numpy as np
 from tasks.errors import UserError
 from tasks.evaluate.drawing import Drawing, look
 from tasks.files import read_json, sha256_file
-from tasks.judge import Judge
 from tasks.metrics.memorisation import Memorisation
-from tasks.metrics.neighbours import Membership, membership
+from tasks.metrics.neighbours import Membership
 from tasks.onnx_session import session
-from tasks.params import Params
-from tasks.scores import RealFeatures, memorised, neighbours, rounded, score
+from tasks.params import EvaluateSettings, Params
+from tasks.scores import among, memorised, rounded, score
+from tasks.yardstick import Yardstick
+
+
+@dataclass(frozen=True)
+class View:
+    """A generator's images as one judge sees them; image i comes from noise i, whatever the bundle."""
+
+    yardstick: Yardstick
+    features: np.ndarray
+    figures: dict[str, float]
+    membership: Membership
+
+    def record(self) -> dict[str, object]:
+        """For the decision."""
+        return {"figures": self.figures, "protocol": self.yardstick.protocol.model_dump()}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a bundle's generator was found to do. Image i comes from noise i, in every bundle."""
+    """What a bundle's generator was found to do; `second` is None where that judge is not to be trusted."""
 
     folder: Path
     model: str
     sha256: str
-    features: np.ndarray
-    figures: dict[str, float]
-    membership: Membership
+    first: View
+    second: View | None
     near: Memorisation
+    shown: np.ndarray  # uint8 [n, C, H, W], from the same noise whatever the bundle, for people to look at
 
     def record(self) -> dict[str, object]:
         """For the decision."""
-        return {
-            "bundle": self.folder.as_posix(),
-            "model": self.model,
-            "sha256": self.sha256,
-            "figures": self.figures,
-            "memorises": self.near.flagged,
-        }
+        about: dict[str, object] = {"bundle": self.folder.as_posix(), "model": self.model, "sha256": self.sha256}
+        views = self.first.record() | {"second": self.second.record() if self.second else None}
+        return about | views | {"memorises": self.near.flagged}
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Contract:
         return None
 
 
-def read_contract(folder: Path) -> Contract:
+def generator_contract(folder: Path) -> Contract:
     """Raises UserError when the folder is no bundle."""
     path = folder / "contract.json"
     if not path.is_file():
@@ -74,32 +83,30 @@ def read_contract(folder: Path) -> Contract:
         raise UserError(f"{path} cannot be read ({error!r}); make the bundle again") from None
 
 
-def faults(folder: Path) -> list[str]:
-    """What the bundle's own verify.py complains of: hashes, contract, golden images."""
-    if not (folder / "verify.py").is_file():
-        return ["verify.py is missing, so nothing vouches for the files"]
-    check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
-    lines = (check.stdout + check.stderr).splitlines()
-    found = [line.removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL")]
-    return found if found or not check.returncode else [f"verify.py fails: {lines[-1] if lines else 'without a word'}"]
+def judged(folder: Path, yardsticks: Sequence[Yardstick], params: Params) -> Judged:
+    """Draws `evaluate.n_images` images from a bundle's generator and scores them by one or two yardsticks.
 
-
-def judged(folder: Path, judge: Judge, real: RealFeatures, params: Params) -> Judged:
-    """Draws `evaluate.n_images` images from a bundle's generator and scores them; raises UserError if it cannot.
-
-    Where the generator is told labels, they come at the shares of the test images.
+    Where the generator is told labels, they come at the shares of the test images. Raises UserError if it cannot draw.
     """
-    contract, settings = read_contract(folder), params.evaluate
+    contract, settings, real = generator_contract(folder), params.evaluate, yardsticks[0].real
     if contract.told and real.test_labels is None:
         raise UserError(f"{folder} wants labels and the real images have none; judge it with the data it was made of")
     counts = [] if real.test_labels is None else np.bincount(real.test_labels, minlength=len(contract.labels)).tolist()
     file = folder / f"{contract.model}.onnx"
     drawing = Drawing(session(file, params.threads), settings, counts)
-    features = look(judge, drawing, settings.n_images, f"judging {folder}")
-    near, count = memorised(features, real), min(len(features), len(real.test))
-    figures = score(features, real, settings) | rounded({"memorised": near.share})
-    members = membership(features[:count], real.test[:count], neighbours(count, settings))
-    return Judged(folder, contract.model, sha256_file(file), features, figures, members, near)
+    judges = [yardstick.judge for yardstick in yardsticks]
+    seen = look(judges, drawing, settings.n_images, f"judging {folder}")
+    first, *others = (view(*each, settings) for each in zip(yardsticks, seen, strict=True))
+    near = memorised(first.features, real)
+    first.figures.update(rounded({"memorised": near.share}))
+    second = others[0] if others else None
+    return Judged(folder, contract.model, sha256_file(file), first, second, near, drawing.grid())
+
+
+def view(yardstick: Yardstick, features: np.ndarray, settings: EvaluateSettings) -> View:
+    """Scores images by their features, float [N, F]."""
+    members = among(features, yardstick.real, settings)
+    return View(yardstick, features, score(features, yardstick.real, settings, members), members)
 
 
 def _size(shape: list[Any]) -> str:

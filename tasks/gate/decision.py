@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tasks.gate.bundles import Judged
+from tasks.gate.bundles import Judged, View
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
 from tasks.params import GateSettings
-from tasks.scores import RealFeatures, rounded
+from tasks.scores import rounded
 
 Verdict = Literal["better", "no worse", "worse", "perhaps worse"]
 
@@ -55,16 +55,16 @@ class Decision:
         return not self.reasons
 
 
-def decide(candidate: Judged, live: Judged | None, real: RealFeatures, settings: GateSettings, seed: int) -> Decision:
+def decide(candidate: Judged, live: Judged | None, settings: GateSettings, seed: int) -> Decision:
     """Limits, then, where there is a live model, the comparisons."""
-    comparisons = compare(candidate, live, real, settings, seed) if live else []
+    comparisons = compare(candidate, live, settings, seed) if live else []
     found = [comparison.reason for comparison in comparisons]
     return Decision([*beyond_limits(candidate, settings), *(reason for reason in found if reason)], comparisons)
 
 
 def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
     """A sentence for each limit of params.yaml that the candidate breaks."""
-    figures, limits = candidate.figures, settings.limits
+    figures, limits = candidate.first.figures, settings.limits
     reasons = [
         f"limit: {name} is {figures[name]:.3g}, above gate.limits.{name} = {most:.3g}"
         for name, most in (("fd_relative", limits.fd_relative), ("memorised", limits.memorised))
@@ -80,20 +80,31 @@ def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
     return reasons
 
 
-def compare(candidate: Judged, live: Judged, real: RealFeatures, settings: GateSettings, seed: int) -> list[Comparison]:
-    """The relative Frechet distance as a ratio, coverage and precision as differences, each by resampling images."""
-    how = Resampling(settings.draws, settings.confidence, seed)
-    ratio = frechet_ratio(candidate.features, live.features, real.test, how)
-    most = 1 + settings.margin.fd_relative
-    ours, theirs = candidate.membership, live.membership
+def compare(candidate: Judged, live: Judged, settings: GateSettings, seed: int) -> list[Comparison]:
+    """The relative Frechet distance as a ratio, by each judge; coverage and precision as differences, by the first.
+
+    Every interval comes of resampling images. Raises UserError where the two were not judged by one protocol.
+    """
+    how, margins = Resampling(settings.draws, settings.confidence, seed), settings.margin
+    ours, theirs = candidate.first.membership, live.first.membership
     covered = mean_difference(ours.covered, theirs.covered, how)
     precise = mean_difference(ours.precise, theirs.precise, how)
-    margins = settings.margin
-    return [
-        Comparison("fd_relative", "ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0)),
+    comparisons = [
+        _distances("fd_relative", candidate.first, live.first, margins.fd_relative, how),
         Comparison("coverage", "difference", covered, -margins.coverage, _of(covered, margins.coverage)),
         Comparison("precision", "difference", precise, -margins.precision, _of(precise, margins.precision)),
     ]
+    if candidate.second and live.second:
+        margin = margins.fd_relative_second
+        comparisons.append(_distances("fd_relative_second", candidate.second, live.second, margin, how))
+    return comparisons
+
+
+def _distances(figure: str, candidate: View, live: View, margin: float, how: Resampling) -> Comparison:
+    candidate.yardstick.protocol.require(live.yardstick.protocol)
+    ratio = frechet_ratio(candidate.features, live.features, candidate.yardstick.real.test, how)
+    most = 1 + margin
+    return Comparison(figure, "ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0))
 
 
 def _of(interval: Interval, margin: float) -> Verdict:

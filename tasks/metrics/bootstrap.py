@@ -47,6 +47,8 @@ def frechet_ratio(candidate: ArrayLike, live: ArrayLike, real: ArrayLike, how: R
     """
     first, truth = as_pair(candidate, real)
     second, _ = as_pair(live, real)
+    middle = truth.mean(axis=0)  # distances do not depend on it, and moments of what lies about 0 are accurate
+    first, second, truth = first - middle, second - middle, truth - middle
     if len(first) != len(second):
         raise ValueError(f"{len(first)} images against {len(second)}; pairs need as many of both")
     estimate = _log_ratio(first, second, truth)
@@ -77,12 +79,12 @@ def _resampled(
     for _ in range(how.draws):
         rows = np.bincount(random.integers(0, len(candidate), len(candidate)), minlength=len(candidate))
         others = np.bincount(random.integers(0, len(real), len(real)), minlength=len(real))
-        yield _weighted(candidate, rows), _weighted(live, rows), _weighted(real, others)
+        yield weighted_moments(candidate, rows), weighted_moments(live, rows), weighted_moments(real, others)
 
 
-def _weighted(features: Features, counts: Counts) -> Moments:
-    """Moments of features [N, D] of which row i was drawn counts[i] times, N times in all."""
+def weighted_moments(features: Features, counts: Counts) -> Moments:
+    """Moments of features [N, D], which lie about 0, of which row i was drawn counts[i] times."""
     total = int(counts.sum())
     mean = counts @ features / total
-    centred = features - mean
-    return Moments(mean, (centred * counts[:, None]).T @ centred / (total - 1), total)
+    products = (features * counts[:, None]).T @ features
+    return Moments(mean, (products - total * np.outer(mean, mean)) / (total - 1), total)

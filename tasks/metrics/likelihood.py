@@ -1,20 +1,10 @@
 """How well a VAE explains an image: its bound in two parts, and the tighter one by importance weights."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from tasks.metrics.features import Features
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over images, in nats, and its standard error."""
-
-    mean: float
-    standard_error: float
 
 
 def gaussian_divergence(mean: ArrayLike, log_variance: ArrayLike) -> Features:
@@ -35,14 +25,14 @@ def gaussian_log_density(values: ArrayLike, mean: ArrayLike, log_variance: Array
     return density
 
 
-def importance_weighted_bound(log_weights: ArrayLike) -> Estimate:
-    """Lower bound on ln p(x), averaged over images, from ln p(x, z) - ln q(z | x) of K draws of z: float [N, K].
+def importance_weighted_bounds(log_weights: ArrayLike) -> Features:
+    """Lower bounds on ln p(x) of N images, float64 [N], from ln p(x, z) - ln q(z | x) of K draws of z: float [N, K].
 
     ln of the mean weight: Burda et al. 2016 (arXiv 1509.00519), equation 8. With K = 1 it is the usual bound; it grows
-    with K towards ln p(x). Raises ValueError unless N >= 2 and all entries are finite.
+    with K towards ln p(x). Raises ValueError unless there are images and all entries are finite.
     """
     weights = np.asarray(log_weights, np.float64)
-    if weights.ndim != 2 or len(weights) < 2 or not np.isfinite(weights).all():
-        raise ValueError(f"log weights of shape {weights.shape} must be finite, of 2 images or more")
-    values = logsumexp(weights, axis=1) - np.log(weights.shape[1])
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    if weights.ndim != 2 or not weights.size or not np.isfinite(weights).all():
+        raise ValueError(f"log weights of shape {weights.shape} must be finite, [N, K]")
+    bounds: Features = logsumexp(weights, axis=1) - np.log(weights.shape[1])
+    return bounds

@@ -33,30 +33,39 @@ class Memorisation:
         return self.share > SUSPECT and self.p_value < SIGNIFICANT
 
 
-def memorisation(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike, *, neighbours: int = 50) -> Memorisation:
-    """How near features [N, D] lie to those [M, D] of training images, next to held-out ones [H, D].
+class Nearness:
+    """How near held-out images, features [H, D], lie to training images, [M, D]: what generated ones are held against.
 
     Nearness of an image is its distance to the nearest training image over the mean distance to its `neighbours`
     nearest ones (Carlini et al. 2023, arXiv 2301.13188, section 5): a plain image has many neighbours at one
     distance, a copy has one that is far nearer than the rest, so that a blurred image is not taken for a copy. Near is
     compared with held-out images by their quantile and by the rank-sum test (Mann & Whitney 1947, as Meehan et al.
     2020, arXiv 2004.05675, on plain distances). Memory is a few rows of distances at a time.
-    Raises ValueError unless there are more training images than `neighbours`, and at least 2 of those.
     """
-    ours, training = as_pair(generated, train)
-    others, _ = as_pair(held_out, train)
-    if not 2 <= neighbours < len(training):
-        raise ValueError(f"{neighbours} neighbours among {len(training)} training images; at least 2 and fewer")
-    search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(training)  # type: ignore[no-untyped-call]
-    nearness, nearest = _nearness(search, ours)
-    expected, _ = _nearness(search, others)
-    near = np.quantile(expected, NEAR)
-    test = mannwhitneyu(nearness, expected, alternative="less", method="asymptotic")
-    return Memorisation(float((nearness < near).mean()), float(test.pvalue), nearness, nearest)
+
+    def __init__(self, held_out: ArrayLike, train: ArrayLike, *, neighbours: int = 50) -> None:
+        """Raises ValueError unless there are more training images than `neighbours`, and at least 2 of those."""
+        others, training = as_pair(held_out, train)
+        if not 2 <= neighbours < len(training):
+            raise ValueError(f"{neighbours} neighbours among {len(training)} training images; at least 2 and fewer")
+        self._search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")  # type: ignore[no-untyped-call]
+        self._search.fit(training)
+        self._train, self._expected = training, self._of(others)[0]
+
+    def judge(self, generated: ArrayLike) -> Memorisation:
+        """Whether images with these features [N, D] come nearer than held-out ones do."""
+        nearness, nearest = self._of(as_pair(generated, self._train)[0])
+        near = np.quantile(self._expected, NEAR)
+        test = mannwhitneyu(nearness, self._expected, alternative="less", method="asymptotic")
+        return Memorisation(float((nearness < near).mean()), float(test.pvalue), nearness, nearest)
+
+    def _of(self, points: Features) -> tuple[Features, NDArray[np.int64]]:
+        """Nearness [N] and the nearest training image's row [N]; 1 where all neighbours are at distance 0."""
+        distances, rows = self._search.kneighbors(points)  # type: ignore[no-untyped-call]
+        mean = distances.mean(axis=1)
+        return np.divide(distances[:, 0], mean, out=np.ones_like(mean), where=mean > 0), rows[:, 0]
 
 
-def _nearness(search: NearestNeighbors, points: Features) -> tuple[Features, NDArray[np.int64]]:
-    """Nearness [N] and the nearest training image's row [N]; 1 where all neighbours are at distance 0."""
-    distances, rows = search.kneighbors(points)  # type: ignore[no-untyped-call]
-    mean = distances.mean(axis=1)
-    return np.divide(distances[:, 0], mean, out=np.ones_like(mean), where=mean > 0), rows[:, 0]
+def memorisation(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike, *, neighbours: int = 50) -> Memorisation:
+    """How near features [N, D] lie to those [M, D] of training images, next to held-out ones [H, D]; see Nearness."""
+    return Nearness(held_out, train, neighbours=neighbours).judge(generated)

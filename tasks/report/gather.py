@@ -7,20 +7,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tasks.errors import UserError
-from tasks.figures import describe, ordered, shown
+from tasks.figures import shown
 from tasks.files import read_json, sha256_file
 from tasks.inputs import PIPELINE_FILE, stage_inputs
 from tasks.workplace import work_folder
 
 MODELS = ("gan", "vae")
-JUDGE = {
-    "network": "It learnt to tell apart",
-    "accuracy": "Accuracy at that, on test images",
-    "checks.held_out": "Relative Fréchet distance of held-out real images",
-    "checks.blurred": "Of the same images, blurred by one pixel",
-    "checks.missing_class": "Of the same images without one class, the one least missed",
-    "counts": "Its figures count",
-}
+BUNDLES, JUDGED, PREPARED = Path("data/bundle"), Path("data/judged"), Path("data/prepared")
 
 
 def optional_json(path: Path) -> Any:
@@ -29,47 +22,16 @@ def optional_json(path: Path) -> Any:
 
 
 def read_metrics() -> dict[str, Any]:
-    """The metrics files that exist, by model."""
-    files = {model: optional_json(Path("data/metrics") / f"{model}.json") for model in MODELS}
+    """By model, what evaluate wrote of it: figures, intervals, floors, protocols and labels."""
+    files = {model: optional_json(JUDGED / f"{model}.json") for model in MODELS}
     return {model: metrics for model, metrics in files.items() if metrics}
 
 
-def figure_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each figure of any model: both values, the floor, what it means, and which model is better."""
-    names = ordered(list({name for one in metrics.values() for name in one["figures"]}))
-    return [_figure_row(name, metrics) for name in names]
-
-
-def _figure_row(name: str, metrics: dict[str, Any]) -> dict[str, Any]:
-    figure = describe(name)
-    values = {model: one["figures"][name] for model, one in metrics.items() if name in one["figures"]}
-    floors = [one["floor"][name] for one in metrics.values() if name in one["floor"]]
-    best = {"lower": min, "higher": max}.get(figure.better)
-    winner = best(values, key=lambda model: values[model]) if best and len(values) > 1 else ""
-    return {
-        "name": name,
-        "title": figure.title,
-        "meaning": figure.meaning,
-        "better": figure.better,
-        "values": {model: shown(values.get(model)) for model in MODELS},
-        "floor": shown(floors[0] if floors else None),
-        "winner": winner,
-    }
-
-
-def class_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each label that any model was judged by: its share of real images, and each model's share and score."""
-    by_model = {model: one.get("classes", {}) for model, one in metrics.items()}
-    names = list(dict.fromkeys(name for classes in by_model.values() for name in classes))
-    return [_class_row(name, {model: classes.get(name, {}) for model, classes in by_model.items()}) for name in names]
-
-
-def _class_row(name: str, figures: dict[str, dict[str, float]]) -> dict[str, Any]:
-    real = next((one["share_real"] for one in figures.values() if "share_real" in one), None)
-    values = {
-        model: {key: shown(figures.get(model, {}).get(key)) for key in ("share", "fd_relative")} for model in MODELS
-    }
-    return {"name": name, "real": shown(real), "values": values}
+def read_data() -> dict[str, Any]:
+    """What preprocess says of the data: manifest, the size of each split, and what was left out."""
+    manifest = optional_json(PREPARED / "manifest.json")
+    splits = {name: manifest["splits"][name] for name in ("train", "validation", "test")} if manifest else {}
+    return {"manifest": manifest, "splits": splits, "quarantine": optional_json(PREPARED / "quarantine.json") or []}
 
 
 def stage_rows() -> list[dict[str, Any]]:
@@ -102,16 +64,9 @@ def origins() -> dict[str, dict[str, str]]:
 
 def _origins() -> Iterator[tuple[str, dict[str, str]]]:
     for model in MODELS:
-        file = f"{model}.onnx"
-        contract = optional_json(Path("data/bundle") / model / "contract.json")
-        if contract:
-            yield model, {file: sha256_file(Path("data/bundle") / model / file)} | contract["models"][file]["hashes"]
-
-
-def judge_rows(judge: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the judge was found to be, in words."""
-    facts = dict(flat(judge))
-    return [(title, facts[name]) for name, title in JUDGE.items() if name in facts]
+        contract, file = optional_json(BUNDLES / model / "contract.json"), BUNDLES / model / f"{model}.onnx"
+        if contract and file.is_file():
+            yield model, {file.name: sha256_file(file)} | contract["models"][file.name]["hashes"]
 
 
 def flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:

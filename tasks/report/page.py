@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from tasks.files import write_bytes
-from tasks.pictures import data_uri
-from tasks.report import gather
+from tasks.report import gather, judges, tables
 from tasks.report.curves import draw_curves, read_curves
+from tasks.report.decisions import decisions
+from tasks.report.embed import embedded
 from tasks.report.picture import SAMPLES, panels, write_picture
-from tasks.report.verdict import verdict, warnings
+from tasks.report.plots import Panel
+from tasks.report.verdict import agreement, leads, protocol_faults, verdict, warnings
 
 REPORT = Path("report")
-PREPARED = Path("data/prepared")
 
 
 def write_report() -> None:
@@ -35,42 +35,60 @@ def render() -> str:
     )
     environment.filters["flat"] = lambda value: list(gather.flat(value))
     metrics, stages = gather.read_metrics(), gather.stage_rows()
-    judge = gather.optional_json(Path("data/reference/judge.json"))
     return environment.get_template("page.html.j2").render(
-        verdict=verdict(metrics),
-        warnings=warnings(metrics, judge, stages),
-        figures=gather.figure_rows(metrics),
-        classes=gather.class_rows(metrics),
-        protocols={model: one["protocol"] for model, one in metrics.items()},
-        judge=gather.judge_rows(judge) if judge else None,
         stages=stages,
+        decisions=decisions(),
         origins=gather.origins(),
         params=Path("params.yaml").read_text(encoding="utf-8"),
+        curves={model: panels for model in gather.MODELS if (panels := _curves(model))},
+        **_figures(metrics, stages),
+        **_judges(metrics),
         **_pictures(),
-        **_data(),
+        **gather.read_data(),
     )
 
 
-def _pictures() -> dict[str, Any]:
-    drawn = {model: _curves(model) for model in gather.MODELS}
-    reconstructions = SAMPLES / "vae/reconstructions.png"
-    nearest = {model: SAMPLES / model / "nearest.png" for model in gather.MODELS}
+def _figures(metrics: dict[str, Any], stages: list[dict[str, Any]]) -> dict[str, Any]:
+    comparable = not protocol_faults(metrics)
     return {
-        "panels": {caption: data_uri(path) for caption, path in panels().items()},
-        "reconstructions": data_uri(reconstructions) if reconstructions.is_file() else None,
-        "nearest": {model.upper(): data_uri(path) for model, path in nearest.items() if path.is_file()},
-        "curves": {model: svg for model, svg in drawn.items() if svg},
+        "verdict": verdict(metrics, comparable),
+        "warnings": warnings(metrics, judges.read_judges(), stages),
+        "agreement": agreement(metrics),
+        "figures": tables.figure_rows(metrics, comparable),
+        "second_figures": tables.second_rows(metrics, comparable),
+        "classes": tables.class_rows(metrics),
+        "protocols": {model: one["protocol"] for model, one in metrics.items()},
     }
 
 
-def _curves(model: str) -> Markup | None:
+def _judges(metrics: dict[str, Any]) -> dict[str, Any]:
+    seen, scores = judges.read_sensitivities(), leads(metrics)
+    first = seen.get("first")
+    worths = [judges.worth(first, model, score) for model, score in scores.items()] if first else []
+    return {
+        "judge_facts": judges.fact_rows(judges.read_judges()),
+        "sensitivity": judges.sensitivity_panels(seen, scores),
+        "worths": [worth for worth in worths if worth],
+        "missing": judges.missing_rows(seen),
+        "missing_judges": [name for name, one in seen.items() if one.without],
+    }
+
+
+def _pictures() -> dict[str, Any]:
+    reconstructions = SAMPLES / "vae/reconstructions.png"
+    return {
+        "panels": {caption: embedded(path) for caption, path in panels().items()},
+        "reconstructions": embedded(reconstructions) if reconstructions.is_file() else None,
+        "nearest": _of_models("nearest.png"),
+        "worst": _of_models("worst.png"),
+    }
+
+
+def _of_models(name: str) -> dict[str, str]:
+    paths = {model.upper(): SAMPLES / model / name for model in gather.MODELS}
+    return {model: embedded(path) for model, path in paths.items() if path.is_file()}
+
+
+def _curves(model: str) -> list[Panel]:
     path = Path("data/curves") / f"{model}.csv"
-    curves = read_curves(path) if path.is_file() else {}
-    return Markup(draw_curves(curves, salt=model)) if curves else None  # our own SVG, escaped by matplotlib
-
-
-def _data() -> dict[str, Any]:
-    manifest = gather.optional_json(PREPARED / "manifest.json")
-    splits = {name: manifest["splits"][name] for name in ("train", "validation", "test")} if manifest else {}
-    quarantine = gather.optional_json(PREPARED / "quarantine.json") or []
-    return {"manifest": manifest, "splits": splits, "quarantine": quarantine}
+    return draw_curves(read_curves(path), salt=model) if path.is_file() else []

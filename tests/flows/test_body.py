@@ -110,7 +110,7 @@ def test_the_report_and_the_artifacts_follow_the_stages(toy: Toy) -> None:
         (toy / "data/samples" / model).mkdir(parents=True)
         Image.new("L", (40, 40), 200).save(toy / f"data/samples/{model}/grid.png")
         (toy / "data/metrics").mkdir(exist_ok=True)
-        (toy / f"data/metrics/{model}.json").write_text(json.dumps({"figures": {"distance": distance}}))
+        (toy / f"data/metrics/{model}.json").write_text(json.dumps({"distance": distance}))
     report = ["sh", "-c", "test -f data/prepared && mkdir report && touch report/index.html"]
     assert outcomes(pipeline(toy.path, report)) == {"prepared": "Ran", "report": "Ran"}
 

@@ -94,7 +94,7 @@ def test_a_killed_run_takes_trainers_and_its_server_along(training: Toy) -> None
 
 def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -> None:
     (toy / "data/metrics").mkdir()
-    toy.stage("evaluate", cmd="""echo '{"figures": {"distance": 1.5}}' > data/metrics/gan.json; touch data/evaluate""")
+    toy.stage("evaluate", cmd="""echo '{"distance": 1.5}' > data/metrics/gan.json; touch data/evaluate""")
     toy.stage("gan", cmd="mkdir -p data/bundle/gan; touch data/bundle/gan/model.onnx")
     toy.stages["gan"]["outs"] = ["data/bundle/gan"]
     toy.write()

@@ -36,7 +36,7 @@ Make = Callable[[], Learner]
         "vae-residual",
         "vae-textbook",
         "classifier",
-        "rotations",
+        "selfsupervised",
     ]
 )
 def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -> Make:  # type: ignore[no-untyped-def]
@@ -51,8 +51,8 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
         "vae": lambda: VaeLearner(vae_settings(), 28, 1, mode),
         "vae-residual": lambda: VaeLearner(vae_settings(network="residual", reconstruction="bernoulli"), 28, 1, mode),
         "vae-textbook": lambda: VaeLearner(vae_settings(reconstruction="summed_mse", prior="standard"), 28, 1, mode),
-        "classifier": lambda: ClassifierLearner(classifier_settings(), 1, 4, mode),
-        "rotations": lambda: ClassifierLearner(classifier_settings(), 1, 0, mode),
+        "classifier": lambda: ClassifierLearner(classifier_settings(), "classifier", 1, 4, mode),
+        "selfsupervised": lambda: ClassifierLearner(classifier_settings(), "selfsupervised", 1, 0, mode),
     }
     return makers[request.param]  # type: ignore[no-any-return]
 
@@ -103,7 +103,7 @@ def test_the_vae_learns(mode: Mode, vae_settings, images) -> None:  # type: igno
 
 
 def test_the_classifier_learns(mode: Mode, classifier_settings, images) -> None:  # type: ignore[no-untyped-def]
-    learner = ClassifierLearner(classifier_settings(n_images=1600), 1, 4, mode)
+    learner = ClassifierLearner(classifier_settings(n_images=1600), "classifier", 1, 4, mode)
     run(learner, images, Clock())
     assert learner.accuracy(images) > 0.9
 
@@ -115,7 +115,7 @@ def test_the_gans_probe_falls(mode: Mode, gan_settings, images) -> None:  # type
 
 def test_labels_asked_for_where_there_are_none(mode: Mode, classifier_settings) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="no labels"):
-        ClassifierLearner(classifier_settings(network="labels"), 1, 0, mode)
+        ClassifierLearner(classifier_settings(), "classifier", 1, 0, mode)
 
 
 def test_a_plateau_stops_the_run() -> None:

@@ -17,9 +17,10 @@ from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.microbatches import MicroBatches
-from models.settings import ClassifierSettings, GanSettings, VaeSettings
+from models.settings import GanSettings, VaeSettings
 from models.steps import Eager
 from models.vae import Decoder, Encoder, VaeShape
+from tasks.params import ReferenceSettings
 
 GAN = GanShape(size=28, image_channels=1, noise=8, classes=3, channels=4, upsample="transposed")
 UNTOLD = GAN.model_copy(update={"classes": 0})
@@ -34,7 +35,7 @@ VAE = VaeShape(
     prior_layers=0,
     prior_width=8,
 )
-CLASSIFIER = ClassifierShape(image_channels=1, channels=4, features=8, classes=3, task="labels")
+CLASSIFIER = ClassifierShape(image_channels=1, channels=4, features=8, classes=3, kind="classifier")
 NOISE, IMAGES, CODES, LABELS = (10, 8), (10, 1, 28, 28), (10, 4), torch.arange(10) % 3
 
 NETWORKS = {
@@ -80,7 +81,7 @@ def _tuple(outputs: Any) -> tuple[Tensor, ...]:
 LEARNERS: dict[str, Callable[..., Learner]] = {
     "gan": lambda s, mode: GanLearner(GanSettings.model_validate(s), 28, 1, mode, 4, augmented=True),
     "vae": lambda s, mode: VaeLearner(VaeSettings.model_validate(s), 28, 1, mode),
-    "classifier": lambda s, mode: ClassifierLearner(ClassifierSettings.model_validate(s), 1, 4, mode),
+    "classifier": lambda s, mode: ClassifierLearner(ReferenceSettings.model_validate(s), "classifier", 1, 4, mode),
 }
 
 

@@ -82,7 +82,7 @@ def test_vae(size: int, network: str) -> None:
 
 @pytest.mark.parametrize("size", [8, *SIZES])
 def test_classifier_takes_any_size(size: int) -> None:
-    shape = ClassifierShape(image_channels=1, channels=2, features=6, classes=3, task="labels")
+    shape = ClassifierShape(image_channels=1, channels=2, features=6, classes=3, kind="classifier")
     classifier = Classifier(shape)
     images = torch.randn(2, 1, size, size)
     assert classifier.features(images).shape == (2, 6)

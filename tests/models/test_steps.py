@@ -41,7 +41,7 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
         "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, captured),
         "gan-in-parts": lambda: GanLearner(gan_settings(micro_batch=3), 28, 1, captured),
         "vae": lambda: VaeLearner(vae_settings(), 28, 1, captured),
-        "classifier": lambda: ClassifierLearner(classifier_settings(), 1, 4, captured),
+        "classifier": lambda: ClassifierLearner(classifier_settings(), "classifier", 1, 4, captured),
     }
     return makers[request.param]  # type: ignore[no-any-return]
 

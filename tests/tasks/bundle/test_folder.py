@@ -94,7 +94,7 @@ def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
 
 def test_a_missing_input_is_one_sentence_and_keeps_the_old_bundle(bundle: Path, project: Path) -> None:
     before = sha256_tree(bundle)
-    (project / "data/metrics/gan.json").unlink()
+    (project / "data/judged/gan.json").unlink()
     with pytest.raises(UserError, match=r"gan\.json is missing; run the stage"):
         write_bundle("gan", SETTINGS, THREADS)
     (project / "data/onnx/gan/gan.onnx").unlink()

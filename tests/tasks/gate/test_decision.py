@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.gate.bundles import Judged
+from models.classifier import Classifier, ClassifierShape
+from tasks.errors import UserError
+from tasks.gate.bundles import Judged, view
 from tasks.gate.decision import Decision, decide
+from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
-from tasks.metrics.neighbours import membership
 from tasks.params import load_params
-from tasks.scores import RealFeatures, memorised, score
+from tasks.scores import memorised
+from tasks.yardstick import Protocol, RealFeatures, Yardstick
 
 PARAMS = load_params()
 SETTINGS = PARAMS.evaluate.model_copy(update={"n_images": 1000, "subsets": 10, "subset_size": 100})
@@ -23,17 +26,33 @@ def normal(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.
 
 
 TRAIN, TEST = normal(1, 3000), normal(2, 1000)
-REAL = RealFeatures(TEST, None, TRAIN, Moments.of(TEST), Moments.of(TRAIN), "f" * 64)
+REAL = RealFeatures(TEST, None, TRAIN, Moments.of(TEST), Moments.of(TRAIN))
+SHAPE = ClassifierShape(image_channels=1, channels=1, features=4, classes=1, kind="random")
+PROTOCOL = Protocol(
+    network="random",
+    weights="a" * 64,
+    resizer="none",
+    reference="b" * 64,
+    n_images=1000,
+    n_test=1000,
+    n_neighbour_scores=1000,
+    neighbours=5,
+    subsets=10,
+    subset_size=100,
+    seed=0,
+)
+YARDSTICK = Yardstick(Judge(Classifier(SHAPE)), REAL, PROTOCOL, counts=True, prepared="")
 
 
-def judged(features: np.ndarray) -> Judged:
-    near = memorised(features, REAL)
-    figures = score(features, REAL, SETTINGS) | {"memorised": near.share}
-    return Judged(Path("a"), "gan", "0" * 64, features, figures, membership(features, TEST, SETTINGS.neighbours), near)
+def judged(features: np.ndarray, second: np.ndarray | None = None, yardstick: Yardstick = YARDSTICK) -> Judged:
+    first, near = view(yardstick, features, SETTINGS), memorised(features, REAL)
+    first.figures["memorised"] = near.share
+    other = None if second is None else view(yardstick, second, SETTINGS)
+    return Judged(Path("a"), "gan", "0" * 64, first, other, near, np.zeros((1, 1, 4, 4), np.uint8))
 
 
 def decision(candidate: np.ndarray, live: np.ndarray | None) -> Decision:
-    return decide(judged(candidate), None if live is None else judged(live), REAL, GATE, seed=0)
+    return decide(judged(candidate), None if live is None else judged(live), GATE, seed=0)
 
 
 def verdicts(found: Decision) -> dict[str, str]:
@@ -66,7 +85,7 @@ def test_twice_the_margin_worse_is_refused() -> None:
 
 def test_what_may_be_worse_is_refused_and_named_so() -> None:
     tight = GATE.model_copy(update={"margin": GATE.margin.model_copy(update={"fd_relative": 0.0})})
-    found = decide(judged(normal(5, 1000, shift=0.4)), judged(LIVE), REAL, tight, seed=0)
+    found = decide(judged(normal(5, 1000, shift=0.4)), judged(LIVE), tight, seed=0)
     assert verdicts(found)["fd_relative"] == "perhaps worse"
     assert not found.blessed
 
@@ -89,7 +108,22 @@ def test_replayed_training_images_are_refused_as_such_although_all_else_is_fine(
 @pytest.mark.parametrize(("figure", "value"), [("fd_relative", 0.6), ("precision", 0.2), ("coverage", np.nan)])
 def test_limits_hold_without_a_live_model(figure: str, value: float) -> None:
     good = judged(normal(7, 1000))
-    assert decide(good, None, REAL, GATE, seed=0).blessed
-    found = decide(replace(good, figures=good.figures | {figure: value}), None, REAL, GATE, seed=0)
+    assert decide(good, None, GATE, seed=0).blessed
+    bad = replace(good.first, figures=good.first.figures | {figure: value})
+    found = decide(replace(good, first=bad), None, GATE, seed=0)
     assert len(found.reasons) == 1
     assert f"gate.limits.{figure}" in found.reasons[0]
+
+
+def test_what_the_second_judge_alone_sees_is_refused() -> None:
+    worse = LIVE + np.float32(0.4 * np.sqrt(1 + 2 * GATE.margin.fd_relative_second) - 0.4)
+    found = decide(judged(LIVE, second=worse), judged(LIVE, second=LIVE), GATE, seed=0)
+    assert verdicts(found)["fd_relative"] == "no worse"
+    assert verdicts(found)["fd_relative_second"] == "worse"
+    assert not found.blessed
+
+
+def test_figures_of_two_protocols_are_not_compared() -> None:
+    other = replace(YARDSTICK, protocol=PROTOCOL.model_copy(update={"n_images": 500, "reference": "c" * 64}))
+    with pytest.raises(UserError, match=r"reference b+ and c+, n_images 1000 and 500"):
+        decide(judged(LIVE), judged(LIVE, yardstick=other), GATE, seed=0)

@@ -24,7 +24,7 @@ from tasks.weights import save_tensors
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 
 ROOT = Path(__file__).parents[3]
-SHAPE = ClassifierShape(image_channels=1, channels=2, features=8, classes=2, task="labels")
+SHAPE = ClassifierShape(image_channels=1, channels=2, features=8, classes=2, kind="classifier")
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +53,29 @@ def small_params(root: Path) -> None:
 
 def write_reference(root: Path) -> None:
     torch.manual_seed(0)
-    judge, folder = Classifier(SHAPE).eval(), root / "data/reference"
+    for name, shape in (("reference", SHAPE), ("reference_second", SHAPE.model_copy(update={"kind": "random"}))):
+        write_judge(root, root / "data" / name, Judge(Classifier(shape)))
+
+
+def write_judge(root: Path, folder: Path, judge: Judge) -> None:
     folder.mkdir()
-    save_tensors(
-        folder / "classifier.safetensors", judge.state_dict(), {"model": "classifier", "shape": SHAPE.model_dump()}
-    )
+    judge.save(folder)
     running = session(root / "live/gan.onnx", 1)
     noise = np.random.default_rng(5).standard_normal((1600, 4)).astype(np.float32)
-    features = Judge(judge).features(as_bytes(run_onnx(running, noise)[0]))
+    features = judge.features(as_bytes(run_onnx(running, noise)[0]))
     moments = Moments.of(features[400:])
     tensors = {"test": features[:400], "test_labels": np.arange(400) % 2, "train": features[400:]}
     tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance, "train_count": np.array(1200)}
-    save_tensors(folder / "features.safetensors", {k: torch.from_numpy(v) for k, v in tensors.items()}, {})
+    save_tensors(
+        folder / "features.safetensors", {k: torch.from_numpy(v) for k, v in tensors.items()}, {"prepared": ""}
+    )
     write_json(folder / "judge.json", {"counts": True})
 
 
 def gate(project: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     """Exit code, decision and what was said."""
     (project / "decision.json").unlink(missing_ok=True)
+    shutil.rmtree(project / "decision", ignore_errors=True)
     command = [sys.executable, "-m", "tasks.gate", *arguments, "--json", "decision.json"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
@@ -94,8 +99,14 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
     assert (code, decision["decision"], decision["reasons"]) == (0, "blessed", []), said
     assert decision["comparisons"]["fd_relative"]["estimate"] == pytest.approx(1)
     assert decision["candidate"]["sha256"] == decision["live"]["sha256"]
-    assert decision["protocol"]["n_images"] == 400
+    assert decision["candidate"]["protocol"] == decision["live"]["protocol"]
+    assert decision["candidate"]["protocol"]["n_images"] == 400
+    assert decision["candidate"]["second"]["protocol"]["network"] == "random"
+    assert decision["comparisons"]["fd_relative_second"]["estimate"] == pytest.approx(1)
+    assert decision["settings"]["draws"] == 100
     assert "gate: blessed" in said
+    pictures = [(project / f"decision/{name}.png").read_bytes() for name in ("candidate", "live")]
+    assert pictures[0] == pictures[1]
 
 
 def test_an_altered_weight_is_refused_by_the_bundles_own_check(project: Path) -> None:
@@ -154,3 +165,22 @@ def test_a_judge_that_fails_its_checks_decides_nothing(project: Path) -> None:
     write_json(project / "data/reference/judge.json", {"counts": True})
     assert code == 2
     assert "the judge fails its own checks" in said
+
+
+def test_a_second_judge_that_fails_its_checks_is_not_asked(project: Path) -> None:
+    write_json(project / "data/reference_second/judge.json", {"counts": False})
+    code, decision, said = gate(project, "live", "--live", "live")
+    write_json(project / "data/reference_second/judge.json", {"counts": True})
+    assert code == 0, said
+    assert "fd_relative_second" not in decision["comparisons"]
+    assert decision["candidate"]["second"] is None
+    assert "not asked: the second judge, which fails its own checks" in said
+
+
+def test_images_that_are_none_are_refused_as_such(project: Path) -> None:
+    altered(project, float("nan"), "broken")
+    (project / "broken/verify.py").write_text("# says nothing\n")
+    code, decision, said = gate(project, "broken")
+    assert code == 1, said
+    assert decision["reasons"] == ["images: 400 of 400 images from the exported file hold NaN or infinity"]
+    assert not (project / "decision").exists()

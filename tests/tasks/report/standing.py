@@ -1,4 +1,4 @@
-"""What the stages leave in a project, made up: figures, curves, pictures, manifests and receipts."""
+"""What the stages and the gate leave in a project, made up: figures, curves, pictures, manifests and receipts."""
 
 import shutil
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from tasks.files import write_json
+from tasks.files import sha256_file, write_json
 from tasks.inputs import stage_inputs
 from tasks.pictures import grid, write_png
 from tasks.workplace import work_folder
+from tasks.yardstick import Protocol
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = """stages:
@@ -23,6 +24,25 @@ CLASSES = {
     "Bag": {"share": 0.48, "share_real": 0.5, "fd_relative": 0.123},
     "<b>Coat</b>": {"share": 0.52, "share_real": 0.5},
 }
+INTERVALS = {"gan": {"fd_relative": [0.0871, 0.0962]}, "vae": {"fd_relative": [0.147, 0.16], "kd_10k_test": [-1, 1]}}
+SECOND = {
+    "gan": {"fd_relative": 0.21, "precision": 0.64, "fd_10k_test": 7.5},
+    "vae": {"fd_relative": 0.34, "vendi": 9.0},
+}
+CHECKS = {"held_out": 0.0011, "blurred": 0.187, "missing_class": 0.0423}
+SENSITIVITY = """spoilt_by,amount,fd_relative
+background,0,0.00209
+background,24,0.0102
+blur,0.5,0.0095
+blur,1,0.0969
+blur,2,0.418
+noise,4,0.00357
+noise,16,0.0485
+contrast,0.95,0.00245
+contrast,0.5,0.136
+missing class,Bag,0.0423
+missing class,<b>Coat</b>,0.0639
+"""
 VAE = {"fd_10k_test": 2.9, "fd_relative": 0.153, "precision": 0.8, "recall": 0.31, "coverage": 0.52}
 
 
@@ -30,10 +50,12 @@ def fill_everything() -> None:
     """The state of the folder where it is called after every stage ran, save that train_vae's input is gone."""
     fill_start()
     fill_data()
+    fill_judges()
     fill_figures()
     fill_pictures()
     fill_curves()
     fill_receipts()
+    fill_gate()
 
 
 def fill_start() -> None:
@@ -48,18 +70,33 @@ def fill_data() -> None:
     about = {"source": "fashion-mnist", "size": 28, "color": "grey", "official_splits": True}
     write_json(Path("data/prepared/manifest.json"), about | {"labels": ["Bag", "<b>Coat</b>"], "splits": splits})
     quarantine = [{"file": f"cut-{i}.png", "reason": "truncated"} for i in range(7)]
-    write_json(Path("data/prepared/quarantine.json"), [*quarantine, {"file": "notes.txt", "reason": "not an image"}])
-    checks = {"held_out": 0.0011, "blurred": 0.187, "missing_class": 0.0423}
-    judge = {"network": "labels", "accuracy": 0.9312, "checks": checks, "counts": True}
-    write_json(Path("data/reference/judge.json"), judge)
+    quarantine += [{"file": "notes.txt", "reason": "not an image"}, {"file": f"{'x' * 80}.png", "reason": "too small"}]
+    write_json(Path("data/prepared/quarantine.json"), quarantine)
+
+
+def fill_judges() -> None:
+    for folder, network in (("reference", "classifier"), ("reference_second", "selfsupervised")):
+        judge = {"network": network, "accuracy": 0.9312, "checks": CHECKS, "counts": True}
+        write_json(Path("data") / folder / "judge.json", judge)
+        (Path("data") / folder / "sensitivity.csv").write_text(SENSITIVITY)
+    second = Path("data/reference_second/sensitivity.csv")
+    second.write_text(SENSITIVITY.replace("blur,1,0.0969", "blur,1,0.31"))
+
+
+def protocol() -> dict[str, object]:
+    """One with every key that figures carry now."""
+    return {name: "a" * 64 if one.annotation is str else 5 for name, one in Protocol.model_fields.items()}
 
 
 def fill_figures() -> None:
-    protocol = {"network": "a" * 64, "reference": "b" * 64, "n_images": 10000, "seed": 0, "neighbours": 5}
     for model, figures in (("gan", GAN), ("vae", VAE | {"psnr_reconstructions": 21.4})):
+        second = {"figures": SECOND[model], "floor": {"fd_relative": 0.002}, "protocol": protocol()}
+        second["intervals"] = {
+            "fd_relative": [SECOND[model]["fd_relative"] - 0.01, SECOND[model]["fd_relative"] + 0.01]
+        }
         record = {"model": model, "figures": figures, "floor": FLOOR, "classes": CLASSES, "memorises": False}
-        record["protocol"] = protocol
-        write_json(Path("data/metrics") / f"{model}.json", record)
+        record |= {"protocol": protocol(), "intervals": INTERVALS[model], "second": second}
+        write_json(Path("data/judged") / f"{model}.json", record)
 
 
 def fill_pictures() -> None:
@@ -68,6 +105,7 @@ def fill_pictures() -> None:
     for model, made in (("gan", noisy), ("vae", images[::-1])):
         write_png(Path("data/samples") / model / "grid.png", grid(made[:64], 8))
         write_png(Path("data/samples") / model / "nearest.png", grid(made[:32], 8))
+        write_png(Path("data/samples") / model / "worst.png", grid(made[40:56], 8))
         write_png(Path("data/samples") / model / "real.png", grid(images[:64], 8))
     write_png(Path("data/samples/vae/reconstructions.png"), grid(images[:64], 8))
 
@@ -89,3 +127,39 @@ def fill_receipts() -> None:
         key = stage_inputs(stage).key
         receipt = {"stage": stage, "key": key, "seconds": 12.3, "peak_mib": 1234, "machine": machine, "facts": facts}
         write_json(work_folder() / "receipts" / stage / f"{key}.json", receipt)
+
+
+def fill_gate() -> None:
+    """A refusal of the GAN whose file stands in data/bundle, with the pictures of both sides."""
+    file = Path("data/bundle/gan/gan.onnx")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not a network")
+    write_json(file.with_name("contract.json"), {"models": {file.name: {"hashes": {"weights": "e" * 64}}}})
+    write_json(work_folder() / "gate/gan.json", decision(sha256_file(file)))
+    images = (load_digits().images * 255 / 16).round().astype(np.uint8)[:, None]
+    for name, start in (("candidate", 0), ("live", 64)):
+        write_png(work_folder() / "gate/gan" / f"{name}.png", grid(images[start : start + 64], 8))
+
+
+def decision(sha256: str) -> dict[str, object]:
+    """What `python -m tasks.gate` writes of a candidate that it refuses against a live bundle."""
+    comparisons = {
+        "fd_relative": comparison("ratio", (1.52, 1.47, 1.58), 1.35, "worse"),
+        "coverage": comparison("difference", (0.021, 0.011, 0.032), -0.05, "better"),
+        "precision": comparison("difference", (-0.04, -0.061, -0.02), -0.05, "perhaps worse"),
+    }
+    return {
+        "candidate": {"bundle": "data/bundle/gan", "model": "gan", "sha256": sha256, "figures": GAN, "second": None},
+        "live": {"bundle": "live/gan", "model": "gan", "sha256": "f" * 64, "figures": GAN, "second": None},
+        "settings": {"confidence": 0.95, "seed": 0},
+        "not_asked": "the second judge, which fails its own checks (data/reference_second/judge.json)",
+        "decision": "refused",
+        "reasons": ["regression: fd_relative is 1.47 to 1.58 times that of the live model, surely beyond <1.35>"],
+        "comparisons": comparisons,
+        "override": None,
+    }
+
+
+def comparison(kind: str, ends: tuple[float, float, float], margin: float, word: str) -> dict[str, object]:
+    estimate, low, high = ends
+    return {"kind": kind, "estimate": estimate, "low": low, "high": high, "margin": margin, "verdict": word}

@@ -1,0 +1,94 @@
+"""The classifier accuracy score: what a network that learns from generated images alone then knows of real ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.device import Mode
+from models.learners.base import Images
+from models.learners.classifier import ClassifierLearner
+from models.settings import ClassifierSettings, StopSettings
+from models.steps import make_step
+from models.streams import Sampler
+from tasks.console import Progress
+from tasks.evaluate.drawing import Drawing
+from tasks.metrics.bootstrap import Interval
+from tasks.metrics.intervals import share_interval
+from tasks.params import Params
+from tasks.prepared import Prepared
+
+MODE = Mode(torch.device("cpu"), None, torch.channels_last, "the same with and without a GPU")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a generator that is told labels draws, as a split."""
+
+    drawing: Drawing
+    shape: tuple[int, int, int]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """What each image was to show."""
+        return self.drawing.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """Drawn anew each time, so that memory holds no more than a batch."""
+        return self.drawing(indices)
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some images of a split."""
+
+    whole: Images
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        return self.whole.shape
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Of these images."""
+        return None if self.whole.labels is None else self.whole.labels[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 [n, C, H, W] for int64 [n]."""
+        return self.whole.gather(self.rows[indices])
+
+
+def accuracy_scores(drawing: Drawing, prepared: Prepared, params: Params) -> tuple[Interval, Interval]:
+    """Accuracy on the test images after learning from the drawn ones, and from as many real training images.
+
+    Ravuri & Vinyals 2019 (arXiv 1905.10887), section 3.1, with the reference stage's own network and recipe, shortened
+    to `evaluate.accuracy_epochs` looks at each image.
+    """
+    train, test = prepared.split("train"), prepared.split("test")
+    drawn = Drawn(drawing, train.shape)
+    rows = np.sort(np.random.default_rng(params.evaluate.seed).permutation(len(train))[: len(drawn)])
+    stop = StopSettings(n_images=params.evaluate.accuracy_epochs * len(drawn), patience=0, max_seconds=0)
+    settings, classes = params.reference.model_copy(update={"stop": stop}), len(prepared.manifest.labels)
+    shares = [_accuracy(images, test, settings, classes) for images in (drawn, Some(train, rows))]
+    return share_interval(shares[0], len(test)), share_interval(shares[1], len(test))
+
+
+def _accuracy(images: Images, test: Images, settings: ClassifierSettings, classes: int) -> float:
+    """Of a network that learns from `images` alone, on `test`."""
+    learner = ClassifierLearner(settings, "classifier", images.shape[0], classes, MODE)
+    step, sampler, told = make_step(learner), Sampler(len(images), settings.seed), images.labels
+    assert told is not None
+    with Progress(settings.stop.n_images, f"learning from {len(images):,} images") as shown:
+        for clock in range(0, settings.stop.n_images, settings.batch):
+            rows = sampler.batch(clock, settings.batch)
+            step(torch.from_numpy(images.gather(rows)), torch.from_numpy(told[rows]), clock, 1.0)
+            shown.advance(settings.batch)
+    return learner.accuracy(test)

@@ -1,0 +1,1 @@
+"""The feature networks that judge, and what they say of the real images."""

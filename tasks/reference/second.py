@@ -1,0 +1,10 @@
+"""The stage `reference_second`: a second feature network, which learnt something else, judges beside the first.
+
+data/reference_second holds what data/reference holds of the first.
+"""
+
+from tasks.console import run_stage
+from tasks.reference.make import make_second
+
+if __name__ == "__main__":
+    run_stage("reference_second", make_second)
