@@ -95,6 +95,9 @@ class GateLimits(Settings):
     precision: Fraction = Field(description="Least share of generated images that lie among real ones.")
     coverage: Fraction = Field(description="Least share of real images with a generated one nearby.")
     memorised: Fraction = Field(description="Largest share of generated images that are nearly training images.")
+    label_share: Fraction = Field(
+        description="Least share of any label, as the judge reads it off, over its share of the real images."
+    )
 
 
 class GateMargins(Settings):

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from tasks.judge import Judge
 from tasks.metrics.diversity import vendi_score
 from tasks.metrics.frechet import (
     Moments,
@@ -58,6 +59,21 @@ def strangest(features: np.ndarray, real: RealFeatures) -> np.ndarray:
     distances, _ = search.kneighbors(features)
     rows: np.ndarray = np.argsort(-distances[:, 0], kind="stable")
     return rows
+
+
+def rarest_label(judge: Judge, features: np.ndarray, real: RealFeatures) -> tuple[int, float] | None:
+    """The label that images with these features, float [N, F], show least for its share, and how often for that.
+
+    Shares are those that the judge reads off either side, as a multiple of the held-out images'; None where it learnt
+    no labels.
+    """
+    labels, theirs = judge.labels(features.astype(np.float32)), judge.labels(real.test)
+    if labels is None or theirs is None:
+        return None
+    expected = np.bincount(theirs) / len(theirs)
+    found = np.bincount(labels, minlength=len(expected))[: len(expected)] / len(labels)
+    times = np.divide(found, expected, out=np.full(len(expected), np.inf), where=expected > 0)
+    return int(times.argmin()), float(times.min())
 
 
 def by_class(

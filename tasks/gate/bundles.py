@@ -14,7 +14,7 @@ from tasks.metrics.memorisation import Memorisation
 from tasks.metrics.neighbours import Membership
 from tasks.onnx_session import session
 from tasks.params import EvaluateSettings, Params
-from tasks.scores import among, memorised, rounded, score
+from tasks.scores import among, memorised, rarest_label, rounded, score
 from tasks.yardstick import Yardstick
 
 
@@ -42,6 +42,7 @@ class Judged:
     first: View
     second: View | None
     near: Memorisation
+    rarest: str  # the label that is drawn least for its share, if images have labels
     shown: np.ndarray  # uint8 [n, C, H, W], from the same noise whatever the bundle, for people to look at
 
     def record(self) -> dict[str, object]:
@@ -99,8 +100,12 @@ def judged(folder: Path, yardsticks: Sequence[Yardstick], params: Params) -> Jud
     first, *others = (view(*each, settings) for each in zip(yardsticks, seen, strict=True))
     near = memorised(first.features, real)
     first.figures.update(rounded({"memorised": near.share}))
+    rarest = rarest_label(yardsticks[0].judge, first.features, real)
+    if rarest:
+        first.figures.update(rounded({"label_share": rarest[1]}))
+    named = contract.labels[rarest[0]] if rarest else ""
     second = others[0] if others else None
-    return Judged(folder, contract.model, sha256_file(file), first, second, near, drawing.grid())
+    return Judged(folder, contract.model, sha256_file(file), first, second, near, named, drawing.grid())
 
 
 def view(yardstick: Yardstick, features: np.ndarray, settings: EvaluateSettings) -> View:

@@ -75,6 +75,11 @@ def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
         for name, least in (("precision", limits.precision), ("coverage", limits.coverage))
         if not figures[name] >= least
     ]
+    if figures.get("label_share", 1.0) < limits.label_share:
+        reasons.append(
+            f"limit: {candidate.rarest} is drawn {figures['label_share']:.2g} times as often as it occurs, "
+            f"below gate.limits.label_share = {limits.label_share:.3g}"
+        )
     if candidate.near.flagged and figures["memorised"] <= limits.memorised:
         reasons.append(f"memorisation: {figures['memorised']:.1%} of the images are nearly training images")
     return reasons

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tasks.gate.decision import Decision, decide
 from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
 from tasks.params import load_params
-from tasks.scores import memorised
+from tasks.scores import memorised, rarest_label
 from tasks.yardstick import Protocol, RealFeatures, Yardstick
 
 PARAMS = load_params()
@@ -48,7 +49,7 @@ def judged(features: np.ndarray, second: np.ndarray | None = None, yardstick: Ya
     first, near = view(yardstick, features, SETTINGS), memorised(features, REAL)
     first.figures["memorised"] = near.share
     other = None if second is None else view(yardstick, second, SETTINGS)
-    return Judged(Path("a"), "gan", "0" * 64, first, other, near, np.zeros((1, 1, 4, 4), np.uint8))
+    return Judged(Path("a"), "gan", "0" * 64, first, other, near, "bag", np.zeros((1, 1, 4, 4), np.uint8))
 
 
 def decision(candidate: np.ndarray, live: np.ndarray | None) -> Decision:
@@ -127,3 +128,29 @@ def test_figures_of_two_protocols_are_not_compared() -> None:
     other = replace(YARDSTICK, protocol=PROTOCOL.model_copy(update={"n_images": 500, "reference": "c" * 64}))
     with pytest.raises(UserError, match=r"reference b+ and c+, n_images 1000 and 500"):
         decide(judged(LIVE), judged(LIVE, yardstick=other), GATE, seed=0)
+
+
+def test_a_label_that_is_hardly_drawn_is_refused_by_name() -> None:
+    good = judged(normal(7, 1000))
+    rare = replace(good, first=replace(good.first, figures=good.first.figures | {"label_share": 0.1}))
+    assert decide(rare, None, GATE, seed=0).reasons == [
+        "limit: bag is drawn 0.1 times as often as it occurs, below gate.limits.label_share = 0.3"
+    ]
+
+
+class Reader:
+    """A judge that reads the label off the first feature."""
+
+    def labels(self, features: np.ndarray) -> np.ndarray:
+        return features[:, 0].astype(np.int64)
+
+
+def test_the_rarest_label_is_the_one_drawn_least_for_its_share() -> None:
+    def shown(*counts: int) -> np.ndarray:
+        return np.repeat(np.arange(len(counts)), counts)[:, None].astype(np.float32)
+
+    judge: Any = Reader()
+    real = replace(REAL, test=shown(600, 300, 100))
+    assert rarest_label(judge, shown(500, 450, 50), real) == (2, pytest.approx(0.5))
+    assert rarest_label(judge, shown(10), real) == (1, 0.0)
+    assert rarest_label(YARDSTICK.judge, LIVE, REAL) is None
