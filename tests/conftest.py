@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,6 +74,17 @@ class Checkout:
 def checkout(tmp_path: Path) -> Checkout:
     """The project as a newcomer clones it: committed, without data."""
     return make_checkout(tmp_path / "project")
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the network fails the test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
 def make_checkout(path: Path) -> Checkout:

@@ -1,8 +1,6 @@
 """Networks of others: which weights they take, and that images reach them as they were trained to see them."""
 
 import io
-import socket
-import urllib.request
 
 import numpy as np
 import pytest
@@ -20,15 +18,7 @@ from tests.tasks.reference.blank import Weights, dinov2_weights, images, incepti
 WEIGHTS = {"inception": inception_weights, "dinov2": dinov2_weights}
 LENGTHS = {"inception": 2048, "dinov2": 384}
 EITHER = pytest.mark.parametrize("name", ["inception", "dinov2"])
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture(scope="module")

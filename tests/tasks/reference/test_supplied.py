@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,14 +17,7 @@ from tests.tasks.reference.blank import dinov2_weights, inception_weights, setti
 
 WHERE = "params.yaml: reference.weights"
 EITHER = pytest.mark.parametrize("name", ["inception", "dinov2"])
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 class Evil:
