@@ -21,6 +21,8 @@ KEPT, KEPT_TRAIN = 10_000, 200_000  # test and training images whose features ar
 SPOILT_IMAGES = 2_500  # test images, each spoilt in every way
 BLOCK = 5_000
 LEAST_ACCURACY, MOST_HELD_OUT, LEAST_RATIO = 0.92, 0.002, 10.0
+CHANCE_DRAWS = 10
+SEEN_BLUR = 1 / 14  # of an image's side, as a deviation: what nobody overlooks, however smooth the images are
 Change = Callable[[np.ndarray], np.ndarray]
 Seen = Callable[[int], None]
 
@@ -46,7 +48,8 @@ def look(
         _save(folder, train_features, test_features, test.labels, moments, prepared.hash)
         checks = {
             "held_out": _distance(test_features, moments),
-            "blurred": _distance(_features(judge, test, seen, blur), moments),
+            "blurred": _distance(_features(judge, test, seen, _blurred), moments),
+            **chance(train_features, len(test_features), moments),
         }
         classes = dict(_without_a_class(test_features, prepared, moments))
         if classes:
@@ -60,17 +63,20 @@ def look(
 def counts(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> bool:
     """Whether a judge's figures are to be believed: it knows what it learnt, and sees what people see.
 
-    A missing class must show to a classifier; what other networks, which were told of no classes, make of it is
-    published and not asked for.
+    Distances of few images are long by chance; what as many training images have (`chance`, `chance_deviation`) is
+    taken off first. Held-out images may then be far by MOST_HELD_OUT and twice that chance; a spoilt set must be
+    LEAST_RATIO times as far as they are, or as chance moves it. A missing class must show to a classifier; what other
+    networks, which were told of no classes, make of it is published and not asked for.
     """
     asked = [
         checks["blurred"],
         *([checks["missing_class"]] if kind == "classifier" and "missing_class" in checks else []),
     ]
+    chance, held_out = checks["chance"], checks["held_out"] - checks["chance"]
     return (
         accuracy.get("accuracy", 1.0) >= LEAST_ACCURACY
-        and checks["held_out"] <= MOST_HELD_OUT
-        and min(asked) >= LEAST_RATIO * checks["held_out"]
+        and held_out <= MOST_HELD_OUT + 2 * chance
+        and min(asked) - chance >= LEAST_RATIO * max(held_out, checks["chance_deviation"])
     )
 
 
@@ -104,6 +110,18 @@ def _without_a_class(features: np.ndarray, prepared: Prepared, moments: Moments)
         for label in np.unique(labels):
             if (labels != label).sum() > 1:
                 yield names[label], _distance(features[labels != label], moments)
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    return blur(images, SEEN_BLUR * images.shape[-1])
+
+
+def chance(train: np.ndarray, count: int, moments: Moments) -> dict[str, float]:
+    """What distance `count` training images have from all of them: the mean of some draws, and its deviation."""
+    random = np.random.default_rng(0)
+    size = min(count, len(train))
+    found = [_distance(train[random.permutation(len(train))[:size]], moments) for _ in range(CHANCE_DRAWS)]
+    return {"chance": float(f"{np.mean(found):.6g}"), "chance_deviation": float(f"{np.std(found, ddof=1):.6g}")}
 
 
 def _spoilt(judge: Judge, images: np.ndarray, moments: Moments, seen: Seen) -> Iterator[tuple[str, str, float]]:

@@ -25,8 +25,9 @@ FACTS = {
     "network": "It learnt",
     "accuracy": "Accuracy at that, on test images",
     "checks.held_out": "Relative Fréchet distance of held-out real images",
-    "checks.blurred": "Of the same images, blurred by one pixel",
-    "checks.missing_class": "Of the same images without one class, the one least missed",
+    "checks.chance": "Of as many training images, by chance",
+    "checks.blurred": "Of the held-out images, blurred by a fourteenth of their side",
+    "checks.missing_class": "Of the held-out images without one class, the one least missed",
     "counts": "Its figures count",
 }
 WAYS = {  # of spoiling images: title, what its amount is, and the amount in a sentence

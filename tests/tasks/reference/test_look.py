@@ -13,13 +13,14 @@ from tasks.judge import Judge
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.params import load_params
 from tasks.prepared import Prepared
-from tasks.reference.look import counts, look
+from tasks.reference.look import chance, counts, look
 from tasks.reference.spoil import SPOILT, blur, disturb
 from tasks.runtime import StopSignals
 from tasks.weights import load_tensors
 from tests.tasks.noise_folders import draw, prepare
 
-GOOD = {"held_out": 0.001, "blurred": 0.5, "missing_class": 0.2}
+NO_CHANCE = {"chance": 0.0, "chance_deviation": 0.0}
+GOOD = {"held_out": 0.001, "blurred": 0.5, "missing_class": 0.2} | NO_CHANCE
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,9 @@ def test_the_verdict_is_drawn_from_what_is_written(seen: tuple[Path, dict[str, A
     assert verdict["network"] == "random"
     assert verdict["checks"] == {
         "held_out": rows["background", "0"],
-        "blurred": rows["blur", "1"],
+        "blurred": rows["blur", "2"],
+        "chance": verdict["checks"]["chance"],
+        "chance_deviation": verdict["checks"]["chance_deviation"],
         "missing_class": missing,
     }
     assert verdict["counts"] == counts("random", verdict["checks"], {})
@@ -128,7 +131,7 @@ def test_images_without_labels_have_no_classes_to_miss(judge: Judge, tmp_path: P
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
     folder, verdict = looked(judge, prepared, tmp_path / "reference")
-    assert set(verdict["checks"]) == {"held_out", "blurred"}
+    assert set(verdict["checks"]) == {"held_out", "blurred", "chance", "chance_deviation"}
     assert not [way for way, _ in sensitivity(folder) if way == "missing class"]
     assert "test_labels" not in load_tensors(folder / "features.safetensors")[0]
 
@@ -153,7 +156,7 @@ def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(judge: Ju
 @pytest.mark.parametrize("kind", ["classifier", "selfsupervised", "random", "inception", "dinov2"])
 def test_a_judge_that_sees_everything_counts(kind: str) -> None:
     assert counts(kind, GOOD, {"accuracy": 0.95})
-    assert counts(kind, {"held_out": 0.001, "blurred": 0.5}, {})
+    assert counts(kind, {name: value for name, value in GOOD.items() if name != "missing_class"}, {})
 
 
 @pytest.mark.parametrize("kind", ["classifier", "selfsupervised", "random", "inception", "dinov2"])
@@ -180,4 +183,25 @@ def test_a_missing_class_is_asked_of_a_classifier_alone() -> None:
 
 
 def test_the_edges_of_what_counts() -> None:
-    assert counts("classifier", {"held_out": 0.002, "blurred": 0.02, "missing_class": 0.02}, {"accuracy": 0.92})
+    checks = {"held_out": 0.002, "blurred": 0.02, "missing_class": 0.02}
+    assert counts("classifier", checks | NO_CHANCE, {"accuracy": 0.92})
+
+
+def test_what_few_images_have_by_chance_does_not_speak_against_a_judge() -> None:
+    """Figures of 251 test images of `digits`: as many training images are 0.015 from all of them."""
+    few = {"held_out": 0.0129, "blurred": 0.0801, "missing_class": 0.0768, "chance": 0.0149, "chance_deviation": 0.0035}
+    assert counts("classifier", few, {"accuracy": 0.98})
+    assert not counts("classifier", few | {"blurred": 0.03}, {"accuracy": 0.98}), "chance might explain the blur"
+    assert not counts("classifier", few | {"held_out": 0.06}, {"accuracy": 0.98}), "it tells training images apart"
+    assert not counts("classifier", few | NO_CHANCE, {"accuracy": 0.98})
+
+
+def test_chance_is_the_distance_of_as_many_images_of_the_same_law() -> None:
+    random = np.random.default_rng(3)
+    train = random.standard_normal((20_000, 8))
+    moments = Moments.of(train)
+    fresh = [relative_frechet_distance(Moments.of(random.standard_normal((200, 8))), moments) for _ in range(30)]
+    found = chance(train, 200, moments)
+    assert found["chance"] == pytest.approx(np.mean(fresh), rel=0.2)
+    assert found["chance_deviation"] == pytest.approx(np.std(fresh), rel=0.6)
+    assert chance(train, 2_000, moments)["chance"] < 0.2 * found["chance"]

@@ -29,7 +29,7 @@ SECOND = {
     "gan": {"fd_relative": 0.21, "precision": 0.64, "fd_10k_test": 7.5},
     "vae": {"fd_relative": 0.34, "vendi": 9.0},
 }
-CHECKS = {"held_out": 0.0011, "blurred": 0.187, "missing_class": 0.0423}
+CHECKS = {"held_out": 0.0011, "blurred": 0.187, "missing_class": 0.0423, "chance": 0.0004, "chance_deviation": 0.0001}
 SENSITIVITY = """spoilt_by,amount,fd_relative
 background,0,0.00209
 background,24,0.0102
