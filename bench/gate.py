@@ -36,7 +36,7 @@ from tasks.gate.bundles import Judged, View
 from tasks.gate.decision import Decision, decide
 from tasks.metrics.frechet import Moments
 from tasks.onnx_session import session
-from tasks.params import Params, load_params
+from tasks.params import Params, load_params, read_params
 from tasks.prepared import open_prepared
 from tasks.reference.spoil import blur, fade
 from tasks.runtime import limit_threads
@@ -103,7 +103,7 @@ def make_others(clone: Checkout, trained: Path) -> None:
     """The live model's recipe with other seeds, and with twice the images."""
     for seed in SEEDS:
         export(clone, trained, str(seed), {"train_gan.seed": seed})
-    images = load_params(clone / "params.yaml").train_gan.stop.n_images
+    images = read_params(clone / "params.yaml").train_gan.stop.n_images
     export(clone, trained, TWICE, {"train_gan.seed": len(SEEDS) + 1, "train_gan.stop.n_images": 2 * images})
 
 

@@ -1,7 +1,9 @@
-"""What every flow does with the DAG: one Prefect task per stage, in the order and at the pace that dvc.yaml allows."""
+"""What every flow does: one Prefect task per stage, in the order and at the pace that dvc.yaml allows, and steps of its
+own behind them.
+"""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from flows.dag import Dag, Stage, read_dag
 from flows.stages import Crew, Outcome, Say, StageError, StageRun, StoppedError
 from flows.summary import REPORT_COMMAND
 from flows.turns import Turns
+from tasks.errors import UserError
 
 REPORT_DEADLINE = 900
-RETRY_DELAY_SECONDS = 2
+RETRY_DELAY_SECONDS = 2.0
 
 Future = PrefectFuture[Any]
+Step = Callable[[Say], StageRun]
 
 
 class PipelineError(Exception):
@@ -28,8 +32,8 @@ class PipelineError(Exception):
 
     def __init__(self, runs: Sequence[StageRun]) -> None:
         self.runs = tuple(runs)
-        failed = [run.name for run in runs if run.outcome is Outcome.FAILED]
-        super().__init__(f"{' and '.join(failed)} failed")
+        self.failed = [run for run in runs if run.outcome is Outcome.FAILED]
+        super().__init__("; ".join(f"{run.name} failed: {run.reason}" for run in self.failed))
 
 
 @flow(name="pipeline")
@@ -40,16 +44,11 @@ def pipeline(root: Path, report: Sequence[str] | None = REPORT_COMMAND) -> list[
     Returns what became of each stage. Raises PipelineError when a stage failed, and UserError when dvc.yaml's meta is
     wrong or data is missing; when it is interrupted, all its processes are stopped first.
     """
-    dag, crew = read_dag(root), Crew(root)
-    try:
-        futures = submit_stages(dag, crew)
+    with Crew(root) as crew:
+        futures = submit_stages(read_dag(root), crew)
         if report is not None:
-            futures["report"] = _report_task(crew, report).submit(wait_for=[*futures.values()], return_state=False)
-        wait([*futures.values()])
-    except BaseException:
-        crew.stop_all()
-        raise
-    runs = conclude(futures)
+            futures["report"] = submit("report", report_step(crew, report), futures.values())
+        runs = conclude(futures)
     publish(root)
     return runs
 
@@ -59,17 +58,69 @@ def submit_stages(dag: Dag, crew: Crew) -> dict[str, Future]:
     turns = Turns()
     futures: dict[str, Future] = {}
     for rank, stage in enumerate(dag.stages):
+
+        def run(say: Say, stage: Stage = stage, rank: int = rank) -> StageRun:
+            with turns.turn(stage.policy.resource, rank):
+                return crew.run_stage(stage, say)
+
         upstream = [futures[name] for name in stage.upstream]
-        futures[stage.name] = _stage_task(stage, crew, turns, rank).submit(wait_for=upstream, return_state=False)
+        futures[stage.name] = submit(stage.name, run, upstream, stage.policy.retries)
     return futures
 
 
+def report_step(crew: Crew, command: Sequence[str] = REPORT_COMMAND) -> Step:
+    """Writes the report."""
+    return lambda say: StageRun("report", Outcome.RAN, crew.run(command, say, REPORT_DEADLINE))
+
+
+def submit(
+    name: str, step: Step, after: Iterable[Future] = (), retries: int = 0, delay: float = RETRY_DELAY_SECONDS
+) -> Future:
+    """Submits a task that does a step once all of `after` have ended well; tries again `delay` seconds after a failure.
+
+    The task passes the step's lines on and ends in a state that the UI shows as it is.
+    """
+
+    @task(
+        name=name,
+        task_run_name=name,
+        retries=retries,
+        retry_delay_seconds=delay,
+        retry_condition_fn=_may_help,
+        cache_policy=NO_CACHE,
+    )
+    def body() -> State[StageRun]:
+        try:
+            done = step(speaker(name))
+        except StoppedError as error:
+            return Cancelled(message=str(error))
+        if done.outcome is Outcome.CACHED:
+            return Completed(name="Cached", message="unchanged, as dvc.lock says", data=done)
+        return Completed(data=done)
+
+    future: Future = body.submit(wait_for=[*after], return_state=False)
+    return future
+
+
 def conclude(futures: Mapping[str, Future]) -> list[StageRun]:
-    """What became of each task; raises PipelineError unless all ran or were unchanged."""
+    """Waits for all tasks; returns what became of each, raises PipelineError unless all ran or were unchanged."""
+    wait([*futures.values()])
     runs = [_conclusion(name, future) for name, future in futures.items()]
     if any(run.outcome in (Outcome.FAILED, Outcome.SKIPPED) for run in runs):
         raise PipelineError(runs)
     return runs
+
+
+def speaker(name: str) -> Say:
+    """Passes lines to the terminal, under a name, and to the log of the Prefect run that this is called in."""
+    logger = get_run_logger()
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{name} | {line}\n")  # in one piece, since stages speak at the same time
+        sys.stdout.flush()
+        logger.info(line)
+
+    return say
 
 
 def _conclusion(name: str, future: Future) -> StageRun:
@@ -82,56 +133,7 @@ def _conclusion(name: str, future: Future) -> StageRun:
     return StageRun(name, Outcome.FAILED, reason=str(future.result(raise_on_failure=False)))
 
 
-def _stage_task(stage: Stage, crew: Crew, turns: Turns, rank: int) -> Task[[], Any]:
-    def run(say: Say) -> StageRun:
-        with turns.turn(stage.policy.resource, rank):
-            return crew.run_stage(stage, say)
-
-    return _task(stage.name, run, stage.policy.retries)
-
-
-def _report_task(crew: Crew, command: Sequence[str]) -> Task[[], Any]:
-    def run(say: Say) -> StageRun:
-        return StageRun("report", Outcome.RAN, crew.run(command, say, REPORT_DEADLINE))
-
-    return _task("report", run, retries=0)
-
-
-def _task(name: str, run: Callable[[Say], StageRun], retries: int) -> Task[[], Any]:
-    """A Prefect task around `run` that passes its lines on and ends in a state that the UI shows as it is."""
-
-    @task(
-        name=name,
-        task_run_name=name,
-        retries=retries,
-        retry_delay_seconds=RETRY_DELAY_SECONDS,
-        retry_condition_fn=_may_help,
-        cache_policy=NO_CACHE,
-    )
-    def body() -> State[StageRun]:
-        try:
-            done = run(_speaker(name))
-        except StoppedError as error:
-            return Cancelled(message=str(error))
-        if done.outcome is Outcome.CACHED:
-            return Completed(name="Cached", message="unchanged, as dvc.lock says", data=done)
-        return Completed(data=done)
-
-    return body
-
-
-def _speaker(name: str) -> Say:
-    """Passes a stage's lines to the terminal, under its name, and to Prefect's log."""
-    logger = get_run_logger()
-
-    def say(line: str) -> None:
-        sys.stdout.write(f"{name} | {line}\n")  # in one piece, since stages speak at the same time
-        sys.stdout.flush()
-        logger.info(line)
-
-    return say
-
-
 def _may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again: a person's mistake stays one."""
-    return not (isinstance(state.data, StageError) and state.data.mistake)
+    error = state.data
+    return not (isinstance(error, UserError) or (isinstance(error, StageError) and error.mistake))

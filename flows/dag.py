@@ -1,4 +1,4 @@
-"""The DAG as dvc.yaml declares it, and the one place that touches DVC.
+"""The DAG as dvc.yaml declares it, and how the flows touch DVC.
 
 DVC's Python side reads (`Repo.index.graph`, `Repo.status`); everything that runs or writes is a command line built by
 `dvc_command`, since only a process can be stopped.
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from dvc.stage import PipelineStage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import UserError
+from tasks.files import digest, sha256_file
+from tasks.params import PARAMS_FILE, read_params
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0  # what the supervisors of a run that died need to end its stages
@@ -51,6 +53,14 @@ class Dag:
     """All stages, each after its upstreams and otherwise in dvc.yaml's order."""
 
     stages: tuple[Stage, ...]
+
+    def up_to(self, names: Collection[str]) -> "Dag":
+        """The stages named and all that they rest on."""
+        wanted = set(names)
+        for stage in reversed(self.stages):
+            if stage.name in wanted:
+                wanted.update(stage.upstream)
+        return Dag(tuple(stage for stage in self.stages if stage.name in wanted))
 
 
 def read_dag(root: Path) -> Dag:
@@ -106,6 +116,31 @@ def status(root: Path) -> dict[str, Any]:
     """What `dvc status` would say: nothing, or what changed by stage name and .dvc file."""
     with _open(root) as repo:
         return {address.rpartition(":")[2]: changes for address, changes in repo.status().items()}
+
+
+def fingerprint(root: Path, dag: Dag) -> str:
+    """Hex SHA-256 over all that shapes the outputs of a DAG's stages: commands, code, params.yaml and pinned data."""
+    params = read_params(root / PARAMS_FILE).model_dump()
+    return digest({"stages": dict(_sources(root, {stage.name for stage in dag.stages})), "params": params})
+
+
+def _sources(root: Path, names: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Per stage its command and, by path, the hashes of what it reads and no stage makes."""
+    with _open(root) as repo:
+        inputs = [stage for stage in repo.index.stages if not isinstance(stage, PipelineStage)]
+        pins = {out.fs_path: str(out.hash_info.value) for stage in inputs for out in stage.outs}
+        for stage in repo.index.stages:
+            if isinstance(stage, PipelineStage) and stage.name in names:
+                paths = [str(dep.fs_path) for dep in stage.deps if dep.protocol == "local"]
+                yield str(stage.name), {"cmd": str(stage.cmd)} | dict(_hashes(root.resolve(), paths, pins))
+
+
+def _hashes(root: Path, paths: Iterable[str], pins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for path in map(Path, paths):
+        if str(path) in pins:
+            yield path.relative_to(root).as_posix(), pins[str(path)]
+        elif root / "data" not in path.parents:  # what stages make follows from the rest
+            yield path.relative_to(root).as_posix(), sha256_file(path)
 
 
 def dvc_command(*arguments: str) -> list[str]:

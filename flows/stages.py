@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ UNCHANGED = re.compile(r"Stage '.*' (didn't change, skipping|is cached - skippin
 CHATTER = re.compile(
     r"\s*$|(Generating|Updating) lock file|To track the changes with git, run:|\s+git add |"
     r"To enable auto staging, run:|\s+dvc config core\.autostage|Use `dvc push` to send your updates|"
-    r"Data and pipelines are up to date\."
+    r"Data and pipelines are up to date\.|Having any troubles\?|<https://error\.dvc\.org"
 )
 
 
@@ -60,7 +60,7 @@ class StoppedError(Exception):
 
 
 class Crew:
-    """The processes of one run in the folder `root`."""
+    """The processes of one run in the folder `root`; as a context it stops them when its block is broken off."""
 
     def __init__(self, root: Path, grace: float = GRACE_SECONDS) -> None:
         self.root = root
@@ -88,8 +88,18 @@ class Crew:
         # DVC's verdict comes before anything that the stage itself prints.
         return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
 
-    def run(self, command: Sequence[str], say: Say, deadline: float) -> float:
-        """Runs a command to its end, passes its lines to `say` and returns its seconds; raises as `run_stage` does."""
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self.stop_all()
+
+    def run(self, command: Sequence[str], say: Say, deadline: float, fine: Collection[int] = (0,)) -> float:
+        """Runs a command to its end, passes its lines to `say` and returns its seconds; raises as `run_stage` does.
+
+        `fine` are the exit codes that are no failure.
+        """
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         start = time.monotonic()
         expired = threading.Event()
@@ -112,7 +122,7 @@ class Crew:
             raise StoppedError("the run was stopped")
         if expired.is_set():
             raise TimeoutError(f"it was stopped at its deadline of {deadline:g} s")
-        if code:
+        if code not in fine:
             raise _error(tail, code)
         return time.monotonic() - start
 

@@ -143,8 +143,13 @@ class Params(Settings):
 
 
 @cache
-def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Reads and checks params.yaml; raises UserError with every fault in it."""
+def load_params() -> Params:
+    """What params.yaml says, read once; raises UserError with every fault in it."""
+    return read_params(PARAMS_FILE)
+
+
+def read_params(path: Path) -> Params:
+    """Reads and checks a file like params.yaml; raises UserError with every fault in it."""
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -159,8 +164,12 @@ def check_params(values: object, where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_sentence(fault["loc"], fault["msg"], fault["input"]) for fault in error.errors())
-        raise UserError(f"{where}: {faults}; correct it there") from None
+        raise UserError(f"{where}: {faults_text(error)}; correct it there") from None
+
+
+def faults_text(error: ValidationError) -> str:
+    """Each key at fault, with what was expected."""
+    return "; ".join(_sentence(fault["loc"], fault["msg"], fault["input"]) for fault in error.errors())
 
 
 def _sentence(place: tuple[int | str, ...], message: str, value: object) -> str:

@@ -4,7 +4,7 @@ difference is printed, and values that somebody set by hand are not lost without
 
 import argparse
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,32 @@ from tasks.errors import UserError
 from tasks.files import write_bytes
 from tasks.params import PARAMS_FILE, check_params
 
-PRESETS = Path("presets")
+HERE = Path()
+
+
+def preset_names(root: Path = HERE) -> list[str]:
+    """The presets of the project at `root`."""
+    return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+
+
+def preset_values(root: Path, name: str) -> dict[str, Any]:
+    """A preset's values by dotted key."""
+    return dict(_leaves(_read(root / "presets" / f"{name}.yaml")))
+
+
+def rewrite(root: Path, values: Mapping[str, Any]) -> list[str]:
+    """Writes values by dotted key into `root`/params.yaml, comments kept; returns the changes as `key: old -> new`.
+
+    Raises UserError, and leaves the file alone, where the result is not valid.
+    """
+    file = root / PARAMS_FILE
+    content = _read(file)
+    changes = {key: (old, new) for key, new in values.items() if (old := _get(content, key)) != new}
+    for key, (_, new) in changes.items():
+        _set(content, key, new)
+    if changes:
+        _write(file, content)
+    return [f"{key}: {old} -> {new}" for key, (old, new) in changes.items()]
 
 
 def apply_preset(name: str, force: bool) -> list[str]:
@@ -24,21 +49,17 @@ def apply_preset(name: str, force: bool) -> list[str]:
     Raises UserError for an unknown name, for a result that is not valid, and, without `force`, where a value to be
     overwritten comes from no preset, which means that a person wrote it.
     """
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    names = preset_names()
     if name not in names:
         raise UserError(f"there is no preset `{name}`; choose one of {', '.join(names)}")
-    overlays = {known: dict(_leaves(_read(PRESETS / f"{known}.yaml"))) for known in names}
+    overlays = {known: preset_values(HERE, known) for known in names}
     values = _read(PARAMS_FILE)
-    changes = {key: new for key, new in overlays[name].items() if _get(values, key) != new}
-    by_hand = [key for key in changes if all(_get(values, key) != other.get(key) for other in overlays.values())]
+    changed = [key for key, new in overlays[name].items() if _get(values, key) != new]
+    by_hand = [key for key in changed if all(_get(values, key) != other.get(key) for other in overlays.values())]
     if by_hand and not force:
         listed = ", ".join(f"{key} ({_get(values, key)})" for key in by_hand)
         raise UserError(f"preset `{name}` would overwrite what was set by hand in {PARAMS_FILE}: {listed}; use FORCE=1")
-    told = [f"{key}: {_get(values, key)} -> {new}" for key, new in changes.items()]
-    for key, new in changes.items():
-        _set(values, key, new)
-    _write(values)
-    return told
+    return rewrite(HERE, overlays[name])
 
 
 def _yaml() -> YAML:
@@ -52,11 +73,11 @@ def _read(path: Path) -> Any:
     return _yaml().load(path.read_text(encoding="utf-8"))
 
 
-def _write(values: Any) -> None:
+def _write(file: Path, values: Any) -> None:
     text = io.StringIO()
     _yaml().dump(values, text)
-    check_params(YAML(typ="safe").load(text.getvalue()), f"the preset in {PARAMS_FILE}")
-    write_bytes(PARAMS_FILE, text.getvalue().encode())
+    check_params(YAML(typ="safe").load(text.getvalue()), f"{file} would not be valid")
+    write_bytes(file, text.getvalue().encode())
 
 
 def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:

@@ -115,14 +115,17 @@ def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -
     assert not (toy / "data/metrics").exists()
 
 
-def test_a_second_run_ends_with_one_sentence(toy: Toy) -> None:
+def test_a_second_run_in_the_checkout_waits_and_says_so(toy: Toy) -> None:
+    toy.stage("prepared")
     (toy / ".work").mkdir()
     with FileLock(toy / ".work/run.lock"):
         process = toy.start()
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert output.startswith("error: another run holds")
-    assert len(output.splitlines()) == 1
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("waiting for another run in this checkout to end")
+        assert toy.ran() == [] and process.poll() is None
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert toy.ran() == ["prepared"]
 
 
 def test_missing_data_ends_with_one_sentence(toy: Toy) -> None:

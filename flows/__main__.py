@@ -1,0 +1,76 @@
+"""`python -m flows retrain | gate-and-release | rollback`: what the deployments do, from a terminal.
+
+Exit codes: 0 when the flow completed, also where the gate refused; 1 when it failed, 2 for a person's mistake.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows.form import COMMITTED, Overrides, check_overrides
+from flows.terminal import catch_signals, recorded
+from tasks.console import run
+from tasks.errors import UserError
+
+MODELS = ("both", "gan", "vae")
+
+
+def main() -> None:
+    """Parses, runs the flow and says what came of it."""
+    given = vars(_parser().parse_args())
+    catch_signals()
+    flow = given.pop("flow")
+    parameters = {"overrides": _overrides(given.pop("set"))} if flow == "retrain" else {}
+    with recorded(Path.cwd()):
+        flows = _flows()
+    state = flows[flow](**given, **parameters, return_state=True)
+    print(f"\n{state.name}: {state.message}", flush=True)
+    sys.exit(0 if state.is_completed() else 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
+    kinds = parser.add_subparsers(dest="flow", required=True)
+    retrain = kinds.add_parser("retrain", help="train on the newest data and release what the gate blesses")
+    retrain.add_argument("--preset", default=COMMITTED, help="laid over the committed params.yaml")
+    retrain.add_argument("--models", choices=MODELS, default="both")
+    retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as train_gan.seed=7")
+    release = kinds.add_parser("gate-and-release", help="judge the results of a commit and release what passes")
+    release.add_argument("revision", help="a branch, tag or commit")
+    release.add_argument("--models", choices=MODELS, default="both")
+    release.add_argument("--override-by", default="", metavar="WHO", help="answers for it where the gate refuses")
+    release.add_argument("--override-because", default="", metavar="WHY")
+    rollback = kinds.add_parser("rollback", help="make an earlier version live again")
+    rollback.add_argument("model", choices=MODELS[1:])
+    rollback.add_argument("version", nargs="?", default="", help="as v1.2.0; what was live before, unless told")
+    return parser
+
+
+def _overrides(settings: list[str]) -> Overrides:
+    """`KEY=VALUE`s as the form; raises UserError for what the form does not have."""
+    tree: dict[str, Any] = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise UserError(f"--set {setting} is no KEY=VALUE; say for instance --set train_gan.seed=7")
+        *above, last = key.split(".")
+        branch = tree
+        for part in above:
+            branch = branch.setdefault(part, {})
+        branch[last] = YAML(typ="safe").load(value)
+    return check_overrides(tree)
+
+
+def _flows() -> dict[str, Any]:
+    from flows.gate_and_release import gate_and_release
+    from flows.retrain import retrain
+    from flows.rollback import rollback
+
+    return {"retrain": retrain, "gate-and-release": gate_and_release, "rollback": rollback}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,57 @@
+"""The flow `gate-and-release`: a commit that has results goes before the gate, and out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.artifacts import publish as show
+from flows.body import speaker
+from flows.dag import read_dag
+from flows.form import Models, chosen
+from flows.git import has_branch
+from flows.guard import end_with_worker
+from flows.naming import run_name
+from flows.promotion import Override, fetch, judge, keep_report, publish, state_of
+from flows.release import release_lock
+from flows.stages import Crew
+from flows.worktree import DATA_PIN, preflight, worktree
+from tasks.errors import UserError
+from tasks.workplace import work_folder
+
+Revision = Annotated[str, Field(min_length=1, description="Branch, tag or commit whose dvc.lock has the results.")]
+Person = Annotated[str, Field(description="Who releases it although the gate refuses it. Empty: nobody does.")]
+Reason = Annotated[str, Field(description="Why that person does.")]
+
+
+@flow(name="gate-and-release")
+def gate_and_release(
+    revision: Revision, models: Models = "both", override_by: Person = "", override_because: Reason = ""
+) -> State[Any]:
+    """Judges the bundles of a commit against what is live, and releases those that pass, or that a person answers for.
+
+    For a candidate that the gate refused, for a push that failed, and for results that somebody committed by hand.
+    """
+    end_with_worker()
+    if bool(override_by) != bool(override_because):
+        raise UserError("an override needs both, who answers for it and why; fill in both fields, or neither")
+    override = Override(override_by, override_because) if override_by else None
+    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("gate-and-release")
+    preflight(checkout)
+    branch = revision if has_branch(checkout, revision) else None
+    with worktree(checkout, work, name, revision) as place, Crew(place.path) as crew:
+        say(f"commit {place.commit[:10]} in {place.path}")
+        fetch(crew, say, str(DATA_PIN))
+        needed = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
+        fetch(crew, say, *(stage.name for stage in needed.stages))
+        with release_lock(work, say):
+            verdicts = judge(place, crew, work, chosen(models), override)
+            passed = any(verdict.passed for verdict in verdicts)
+            released = publish(place, crew, work, verdicts, branch) if passed else []
+        show(place.path)
+        keep_report(place, work, name)
+    sentences = [*(f"{release} is live" for release in released), *map(str, verdicts)]
+    return Completed(name=state_of(verdicts), message="; ".join(sentences))

@@ -1,0 +1,159 @@
+"""From candidates in a worktree to releases, or to a refusal: gate, report, push, tag. Whoever calls this holds the
+release lock, so that what a candidate is compared with is what it replaces.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.body import Step, conclude, report_step, submit
+from flows.dag import dvc_command
+from flows.release import Release, bundle_md5, is_breaking, live, publish_refs, push_data, register
+from flows.stages import Crew, Outcome, Say, StageError, StageRun
+from flows.summary import REPORT
+from flows.worktree import Worktree
+from tasks.files import read_json, remove
+
+GATE_DEADLINE, FETCH_DEADLINE = 3600, 6 * 3600
+PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
+REFUSED = 1  # the gate's exit code
+REPORTS_URL = "IMAGEWRIGHT_REPORTS_URL"  # where `.work/reports` can be opened, if a server shows it
+
+Word = Literal["blessed", "overridden", "refused", "already live"]
+StateName = Literal["Released", "Rejected", "Nothing new"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """A person's word against the gate."""
+
+    by: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided of one model, against what was live then; `record` is the gate's own."""
+
+    model: str
+    word: Word
+    before: Release | None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may take the live one's place."""
+        return self.word in ("blessed", "overridden")
+
+    def __str__(self) -> str:
+        if self.word == "already live":
+            return f"{self.model} is what is live already ({self.before})"
+        against = f"against {self.before}" if self.before else "by the limits alone, since none is live"
+        return "; ".join([f"{self.model} {self.word} {against}", *self.record.get("reasons", [])])
+
+
+def state_of(verdicts: Sequence[Verdict]) -> StateName:
+    """What a run with these verdicts is called in Prefect."""
+    if any(verdict.passed for verdict in verdicts):
+        return "Released"
+    return "Rejected" if any(verdict.word == "refused" for verdict in verdicts) else "Nothing new"
+
+
+def judge(
+    place: Worktree, crew: Crew, work: Path, models: Sequence[str], override: Override | None = None
+) -> list[Verdict]:
+    """Brings the worktree's bundles before the gate, then writes the report: tasks of the Prefect run.
+
+    Raises PipelineError when one of them fails; a refusal is none.
+    """
+    before = {model: live(place.checkout, model) for model in models}
+    new = [model for model in models if not _is_live(place, model, before[model])]
+    remove(work / "live")
+    steps = {f"gate_{model}": _gate_step(place, crew, work, model, before[model], override) for model in new}
+    futures = {name: submit(name, step) for name, step in steps.items()}
+    futures["report"] = submit("report", report_step(crew), futures.values())
+    conclude(futures)
+    return [_verdict(work, model, before[model], model in new) for model in models]
+
+
+def publish(place: Worktree, crew: Crew, work: Path, verdicts: Sequence[Verdict], branch: str | None) -> list[Release]:
+    """Pushes the data, makes the models that passed live at the worktree's commit, and pushes `branch` and the tags.
+
+    Tasks of the Prefect run; raises PipelineError when one of them fails. Returns what was released.
+    """
+    made: list[Release] = []
+
+    def push(say: Say) -> StageRun:
+        push_data(crew, say)
+        return StageRun("push", Outcome.RAN)
+
+    def tag(say: Say) -> StageRun:
+        for verdict in verdicts:
+            if verdict.passed:
+                bundle, old = place.path / "data/bundle" / verdict.model, _live_bundle(work, verdict.before)
+                breaking = is_breaking(bundle, old)
+                made.append(register(place.checkout, verdict.model, place.head(), breaking, say))
+        publish_refs(place.checkout, branch, say)
+        return StageRun("release", Outcome.RAN)
+
+    pushed = submit("push", push, retries=PUSH_RETRIES, delay=PUSH_DELAY_SECONDS)
+    conclude({"push": pushed, "release": submit("release", tag, [pushed])})
+    return made
+
+
+def fetch(crew: Crew, say: Say, *targets: str) -> None:
+    """Gets data of the worktree's commit from the shared cache, or from the DVC remote what is not there."""
+    try:
+        crew.run(dvc_command("checkout", *targets), lambda line: None, FETCH_DEADLINE)
+    except StageError:
+        say("not all data is in the cache; pulling it from the DVC remote")
+        crew.run(dvc_command("pull", *targets), say, FETCH_DEADLINE)
+
+
+def keep_report(place: Worktree, work: Path, name: str) -> str | None:
+    """Keeps the run's report beyond its worktree; returns where a browser finds it."""
+    if not (place.path / REPORT).is_file():
+        return None
+    kept = work / "reports" / name / REPORT.name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(place.path / REPORT, kept)
+    base = os.environ.get(REPORTS_URL)
+    return f"{base}/{name}/{REPORT.name}" if base else kept.as_uri()
+
+
+def _is_live(place: Worktree, model: str, release: Release | None) -> bool:
+    made = bundle_md5(place.path, model)
+    return release is not None and made is not None and made == bundle_md5(place.checkout, model, release.commit)
+
+
+def _gate_step(
+    place: Worktree, crew: Crew, work: Path, model: str, before: Release | None, override: Override | None
+) -> Step:
+    command = ["python", "-m", "tasks.gate", f"data/bundle/{model}"]
+    bundle = _live_bundle(work, before)
+    command += ["--live", str(bundle)] if bundle else []
+    command += ["--override", override.by, "--because", override.because] if override else []
+
+    def step(say: Say) -> StageRun:
+        if bundle and before:
+            bundle.parent.mkdir(exist_ok=True)
+            what = [str(place.checkout), f"data/bundle/{model}", "--rev", before.commit, "--out", str(bundle)]
+            crew.run(dvc_command("get", *what), say, FETCH_DEADLINE)
+        return StageRun(f"gate_{model}", Outcome.RAN, crew.run(command, say, GATE_DEADLINE, fine=(0, REFUSED)))
+
+    return step
+
+
+def _live_bundle(work: Path, release: Release | None) -> Path | None:
+    """Where the live model's bundle lies while a candidate is compared with it."""
+    return work / "live" / str(release) if release else None
+
+
+def _verdict(work: Path, model: str, before: Release | None, new: bool) -> Verdict:
+    if not new:
+        return Verdict(model, "already live", before)
+    record = read_json(work / "gate" / f"{model}.json")
+    return Verdict(model, record["decision"], before, record)

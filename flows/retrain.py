@@ -1,0 +1,78 @@
+"""The flow `retrain`: the DAG in a worktree of its own, the gate, and a release, or the reasons why there is none."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.artifacts import publish as show
+from flows.body import PipelineError, conclude, speaker, submit_stages
+from flows.conclusions import Conclusion, read_conclusion, write_conclusion
+from flows.dag import fingerprint, read_dag
+from flows.form import COMMITTED, Models, Overrides, Preset, chosen, write_params
+from flows.git import has_branch
+from flows.guard import end_with_worker
+from flows.naming import run_name
+from flows.promotion import Verdict, fetch, judge, keep_report, publish, state_of
+from flows.release import Release, commit_results, release_lock
+from flows.stages import Crew
+from flows.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
+from tasks.errors import UserError
+from tasks.workplace import work_folder
+
+
+@flow(name="retrain")
+def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Overrides = Overrides()) -> State[Any]:  # noqa: B008
+    """Trains on the newest data with the committed code, and releases what the gate blesses.
+
+    Runs in a git worktree of the checkout's last commit, so nobody's files are touched, and ends as a commit on the
+    branch retrain/RUN. Where commit, parameters and data are those of an earlier run, nothing is done. A model that
+    the gate refuses stays on its branch: the flow gate-and-release can still release it, on a person's word.
+    """
+    end_with_worker()
+    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("retrain")
+    preflight(checkout)
+    if has_branch(checkout, branch := f"retrain/{name}"):
+        raise UserError(f"there is a branch {branch} already; rename it with `git branch -m`, or rename this run")
+    with worktree(checkout, work, name) as place, Crew(place.path) as crew:
+        take_newest_data(place)
+        changes = write_params(place.path, preset, overrides)
+        for line in (f"commit {place.commit[:10]} in {place.path}", *changes):
+            say(line)
+        fetch(crew, say, str(DATA_PIN))
+        dag = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
+        key = fingerprint(place.path, dag)
+        if past := read_conclusion(work, key):
+            return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
+        conclude(submit_stages(dag, crew))
+        with release_lock(work, say):
+            verdicts = judge(place, crew, work, chosen(models))
+            conclusion = _promote(place, crew, work, name, branch, verdicts)
+        write_conclusion(work, key, conclusion)
+        return Completed(name=conclusion.name, message=conclusion.message)
+
+
+def _promote(
+    place: Worktree, crew: Crew, work: Path, name: str, branch: str, verdicts: Sequence[Verdict]
+) -> Conclusion:
+    """Commits what was made, publishes what passed, and says so in Prefect."""
+    sentences = [str(verdict) for verdict in verdicts]
+    subject = "Retrain: " + ", ".join(f"{verdict.model} {verdict.word}" for verdict in verdicts)
+    commit = commit_results(place.path, branch, subject, "\n\n".join([*sentences, f"Run: {name}"]))
+    released: list[Release] = []
+    try:
+        if any(verdict.passed for verdict in verdicts):
+            released = publish(place, crew, work, verdicts, branch)
+    except PipelineError as error:
+        raise UserError(
+            f"{error}. What was made is kept on the branch {branch}: once that is mended, run the deployment "
+            "gate-and-release with this branch as the revision"
+        ) from None
+    finally:
+        keep_report(place, work, name)
+        show(place.path)
+    message = "; ".join([*(f"{release} is live" for release in released), *sentences])
+    return Conclusion(state_of(verdicts), message, name, branch, commit)

@@ -1,0 +1,30 @@
+"""The flow `rollback`: an earlier version is live again."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.body import speaker
+from flows.git import check_identity
+from flows.release import publish_refs, release_lock, roll_back
+from tasks.workplace import work_folder
+
+Model = Annotated[Literal["gan", "vae"], Field(description="Whose live version is taken back.")]
+Version = Annotated[
+    str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$", description="What is live then, as v1.2.0. Empty: what was before.")
+]
+
+
+@flow(name="rollback")
+def rollback(model: Model, version: Version = "") -> State[Any]:
+    """Makes an earlier version of a model live again. No data moves: consumers who ask for `live` get that version."""
+    checkout, work, say = Path.cwd(), work_folder(), speaker("rollback")
+    check_identity(checkout)
+    with release_lock(work, say):
+        now, before = roll_back(checkout, model, version or None)
+        publish_refs(checkout, None, say)
+    return Completed(name="Rolled back", message=f"{now} is live in the place of {before}")

@@ -1,0 +1,66 @@
+"""A flow in a terminal: signals, the wait for the checkout, and a server that records it.
+
+Prefect is not imported here: it reads its settings on import, which `recorded` makes first.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from flows.server import start_server
+from tasks.workplace import work_folder
+
+PATIENCE_SECONDS = 30.0  # from a signal to the end by force
+
+
+def catch_signals() -> None:
+    """Lets SIGINT and SIGTERM end the run in good order."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """Ends the run where it stands; by force, should Prefect wait for ever for a call that this broke off.
+
+    Stages and server end in either case: their supervisors notice that this process is gone.
+    """
+    force = threading.Timer(PATIENCE_SECONDS, os._exit, (128 + number,))
+    force.daemon = True
+    force.start()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
+@contextmanager
+def run_lock() -> Iterator[None]:
+    """Holds the checkout's run lock: whatever works on its data in place takes turns, and says that it waits.
+
+    Runs in worktrees need no such lock.
+    """
+    lock = FileLock(work_folder() / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another run in this checkout to end ({lock.lock_file})", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def recorded(root: Path) -> Iterator[None]:
+    """Makes Prefect's settings for this process and starts a server where none runs; its start overlaps the block."""
+    server = start_server(work_folder(), root)
+    yield
+    if server:
+        server.wait()

@@ -1,0 +1,130 @@
+"""A small real git and DVC repository that can be retrained in seconds: its two stages write bundles, and its gate
+refuses a model whose seed is 13.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.flows.conftest import ROOT, Toy
+
+BUNDLE = """
+import json, pathlib, sys, time
+import ruamel.yaml
+model = sys.argv[1]
+params = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))
+data = pathlib.Path("data/raw/image").read_text()
+if data == "broken":
+    sys.exit("error: the images are broken; mend them")
+folder = pathlib.Path("data/bundle") / model
+folder.mkdir(parents=True)
+seed = params["train_" + model]["seed"]
+contract = {"models": {model + ".onnx": {"inputs": [params["train_gan"]["noise"]], "labels": []}}, "seed": seed}
+(folder / "contract.json").write_text(json.dumps(contract))
+(folder / (model + ".onnx")).write_text(f"{data} {seed}")
+pathlib.Path("data/metrics").mkdir(exist_ok=True)
+pathlib.Path("data/metrics", model + ".json").write_text(json.dumps({"fd_relative": seed / 100}))
+with open(WORK + "/ran", "a") as file:
+    file.write(model + "\\n")
+"""
+GATE = """
+import json, pathlib, subprocess, sys
+bundle, options = pathlib.Path(sys.argv[1]), dict(zip(sys.argv[2::2], sys.argv[3::2]))
+git = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+work = pathlib.Path(subprocess.run(git, capture_output=True, text=True).stdout.strip()).parent / ".work/gate"
+work.mkdir(parents=True, exist_ok=True)
+seed = json.loads((bundle / "contract.json").read_text())["seed"]
+live = options.get("--live")
+against = json.loads((pathlib.Path(live) / "contract.json").read_text())["seed"] if live else None
+reasons = ["regression: seed 13 brings no luck"] if seed == 13 else []
+word = ("overridden" if "--override" in options else "refused") if reasons else "blessed"
+record = {"decision": word, "reasons": reasons, "comparisons": {}, "against": against, "options": options}
+record |= {"candidate": {"bundle": str(bundle)}, "live": None, "override": options.get("--override")}
+(work / (bundle.name + ".json")).write_text(json.dumps(record))
+print("gate:", word)
+sys.exit(int(word == "refused"))
+"""
+REPORT = """
+import pathlib
+pathlib.Path("report").mkdir(exist_ok=True)
+pathlib.Path("report/index.html").write_text("<h1>a report</h1>")
+"""
+
+
+class Shop(Toy):
+    """What tests do to it, and what they find there."""
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def tags(self) -> list[str]:
+        return self.git("tag", "--list").split()
+
+    def branches(self) -> list[str]:
+        return self.git("branch", "--list", "retrain/*", "--format=%(refname:short)").split()
+
+    def new_data(self, text: str) -> None:
+        """As `make data` would take it in; not committed."""
+        image = self / "data/raw/image"
+        image.unlink()  # it may be a link into the cache
+        image.write_text(text)
+        self.dvc("add", "-q", "data/raw")
+
+    def set_params(self, **seeds: int) -> None:
+        """Commits other seeds."""
+        yaml = YAML()
+        values = yaml.load(self / "params.yaml")
+        for model, seed in seeds.items():
+            values[f"train_{model}"]["seed"] = seed
+        yaml.dump(values, self / "params.yaml")
+        self.git("commit", "-qam", "Other seeds")
+
+    def ran(self) -> list[str]:
+        """The models whose stages ran, in whatever worktree."""
+        file = self / ".work/ran"
+        return file.read_text().split() if file.exists() else []
+
+    def clean(self) -> bool:
+        """Whether no worktree and no lock of a run is left."""
+        left = [path.name for path in (self / ".work/worktrees").iterdir()]
+        return left == ["setup"] and len(self.git("worktree", "list").splitlines()) == 1
+
+
+def open_shop(path: Path) -> Shop:
+    """Fills a copy of the toy at `path` and commits it; with a DVC remote beside it."""
+    shop = Shop(path)
+    (shop / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
+    (shop / "tasks").mkdir()
+    for name, text in (("__init__", ""), ("gate", GATE), ("report", REPORT)):
+        (shop / f"tasks/{name}.py").write_text(text)
+    shutil.copy(ROOT / "params.yaml", path)
+    shutil.copytree(ROOT / "presets", path / "presets")
+    YAML().dump(_pipeline(), shop / "dvc.yaml")
+    (shop / ".work").mkdir()
+    shop.git("config", "user.name", "Test")
+    shop.git("config", "user.email", "test@example.com")
+    shop.git("add", "-A")
+    shop.git("commit", "-qm", "Start")
+    shop.dvc("remote", "add", "-q", "--local", "-d", "storage", str(path.parent / "remote"))
+    return shop
+
+
+def _pipeline() -> dict[str, Any]:
+    stages = {
+        f"bundle_{model}": {
+            "cmd": f"python make.py {model}",
+            "deps": ["data/raw", "make.py"],
+            "params": [f"train_{model}.seed", "train_gan.noise"],
+            "outs": [f"data/bundle/{model}"],
+            "metrics": [{f"data/metrics/{model}.json": {"cache": False}}],
+            "meta": {"resource": "device"},
+        }
+        for model in ("gan", "vae")
+    }
+    artifacts = {model: {"path": f"data/bundle/{model}", "type": "model"} for model in ("gan", "vae")}
+    return {"stages": stages, "artifacts": artifacts}
