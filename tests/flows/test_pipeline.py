@@ -57,10 +57,10 @@ def test_an_interrupt_lets_trainers_save_and_leaves_nothing(
 
 STUCK = """
 import signal, time
-from flows import pipeline
-pipeline.PATIENCE_SECONDS = 0.5
-signal.signal(signal.SIGINT, pipeline._interrupt)
-signal.signal(signal.SIGTERM, pipeline._interrupt)
+from flows import terminal
+terminal.PATIENCE_SECONDS = 0.5
+signal.signal(signal.SIGINT, terminal._interrupt)
+signal.signal(signal.SIGTERM, terminal._interrupt)
 try:
     print("ready", flush=True)
     time.sleep(60)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,3 +266,23 @@ def test_two_at_once_and_a_repro_by_hand_all_end_right(shop: Shop) -> None:
     assert shop.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
     assert (shop / "data/bundle/gan/gan.onnx").read_text() == "pixels 0"
     assert shop.clean()
+
+
+def test_from_a_terminal(shop: Shop) -> None:
+    def flows(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "flows", *arguments],
+            cwd=shop.path,
+            env=shop.environment(PREFECT_API_URL=os.environ.get("PREFECT_API_URL", "")),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = flows("retrain", "--models", "gan", "--set", "train_gan.seed=x")
+    assert code == 2 and "error: the overrides: `train_gan.seed` is 'x'" in said
+    code, said = flows("retrain", "--models", "gan", "--set", "train_gan.seed=4")
+    assert code == 0 and "\nReleased: gan@v1.0.0 is live" in said, said
+    code, said = flows("rollback", "gan")
+    assert code == 1 and "\nFailed: " in said and "the only version of gan" in said
