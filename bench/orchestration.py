@@ -1,0 +1,119 @@
+"""What the two flows cost beside the bare commands: `python bench/orchestration.py [--json FILE]`.
+
+In a temporary clone of the last commit, on Fashion-MNIST with short trainings, the same stages run three times from
+nothing: as bare commands one after the other (`python -m tasks.X`, the peer), as the flow `pipeline` (`make run`) and
+as the flow `retrain`, which adds worktree, gate, push, commit and tags; then both again with nothing to do. Between runs
+DVC's cache and all checkpoints are removed. The cost is the flow's seconds less the bare commands' and, for `retrain`,
+less the seconds that gate and report compute. Needs the checkout's .venv; a quarter of an hour on two cores.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from checkouts import Checkout, cloned
+from rows import Row, at_most, publish
+from ruamel.yaml import YAML
+
+SHORT = {
+    "reference.stop.n_images": 64_000,
+    "reference_second.stop.n_images": 64_000,
+    "train_gan.stop.n_images": 64_000,
+    "train_vae.stop.n_images": 64_000,
+    "gate.limits.fd_relative": 10.0,
+    "gate.limits.precision": 0.0,
+    "gate.limits.coverage": 0.0,
+    "gate.limits.label_share": 0.0,
+}
+OURS = ("data/prepared", "data/reference*", "data/weights", "data/onnx", "data/judged", "data/samples", "data/bundle")
+TEN_MINUTES = 600.0
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with cloned() as [clone]:
+        rows = measure(clone)
+    publish(rows, given.json)
+
+
+def measure(clone: Checkout) -> list[Row]:
+    """All rows."""
+    clone.set_params(SHORT)
+    clone.must("-m", "tasks.ingest", "fashion-mnist")
+    for command in (["commit", "-qam", "Short"], ["tag", "start"]):
+        subprocess.run(
+            ["git", "-c", "user.name=B", "-c", "user.email=b@example.com", *command], cwd=clone.path, check=True
+        )
+    for name, value in (("user.name", "Bench"), ("user.email", "bench@example.com")):
+        subprocess.run(["git", "config", name, value], cwd=clone.path, check=True)
+    clone.must("-m", "dvc", "remote", "add", "--local", "-d", "storage", str(clone / ".work/remote"))
+    bare = sum(timed(clone, *command.split()[1:]) for command in commands(clone))
+    wipe(clone)
+    pipeline = timed(clone, "-m", "flows.pipeline")
+    again = timed(clone, "-m", "flows.pipeline")
+    wipe(clone)
+    retrain, computed = timed_retrain(clone)
+    nothing = timed(clone, "-m", "flows", "retrain")
+    cost = pipeline - bare
+    extra = retrain - bare - computed
+    return [
+        Row("bare commands, one after the other", bare, "s"),
+        Row("flow `pipeline`, server and report included", pipeline, "s"),
+        at_most("    its cost", cost, 30, "s"),
+        at_most("    of a run of ten minutes", 100 * cost / TEN_MINUTES, 5, "%"),
+        Row("flow `retrain`, server included", retrain, "s"),
+        Row("    of that gate and report", computed, "s"),
+        at_most("    its cost", extra, 30, "s"),
+        at_most("flow `pipeline`, unchanged tree", again, 20, "s"),
+        at_most("flow `retrain`, nothing new", nothing, 20, "s"),
+    ]
+
+
+def commands(clone: Checkout) -> list[str]:
+    """The stages' own commands, in an order that the DAG allows."""
+    stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
+    return [stage["cmd"] for stage in stages.values()]
+
+
+def timed(clone: Checkout, *arguments: str) -> float:
+    """Seconds of `python ARGUMENTS`."""
+    start = time.perf_counter()
+    clone.must(*arguments)
+    return time.perf_counter() - start
+
+
+def timed_retrain(clone: Checkout) -> tuple[float, float]:
+    """Seconds of `retrain`, and of those the ones in which gate or report ran."""
+    start, spans = time.perf_counter(), dict[str, list[float]]()
+    with clone.start("-m", "flows", "retrain", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if name := re.match(r"(bundle_vae|bundle_gan|gate_gan|gate_vae|report|push) \|", line):
+                spans.setdefault(name[1], []).append(time.perf_counter())
+    if process.returncode:
+        raise SystemExit("error: the flow `retrain` failed: " + "".join(lines[-20:]))
+    bundled = max(spans["bundle_gan"][-1], spans["bundle_vae"][-1])
+    return time.perf_counter() - start, spans["report"][-1] - bundled
+
+
+def wipe(clone: Checkout) -> None:
+    """Back to where nothing has run: no outputs, no cache but the data, no checkpoints."""
+    for pattern in OURS:
+        for path in clone.path.glob(pattern):
+            shutil.rmtree(path)
+    shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+    shutil.rmtree(clone / ".work/checkpoints", ignore_errors=True)
+    subprocess.run(["git", "checkout", "-q", "start", "--", "."], cwd=clone.path, check=True)
+    (clone / "dvc.lock").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
