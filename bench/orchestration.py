@@ -2,7 +2,7 @@
 
 In a temporary clone of the last commit, on Fashion-MNIST with short trainings, the same stages run three times from
 nothing: as bare commands one after the other (`python -m tasks.X`, the peer), as the flow `pipeline` (`make run`) and
-as the flow `retrain`, which adds worktree, gate, push, commit and tags; then both again with nothing to do. Between runs
+as the flow `retrain`, which adds worktree, gate, push, commit and tags; then both with nothing to do. Between runs
 DVC's cache and all checkpoints are removed. The cost is the flow's seconds less the bare commands' and, for `retrain`,
 less the seconds that gate and report compute. Needs the checkout's .venv; a quarter of an hour on two cores.
 """
