@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -149,12 +149,17 @@ class Crew:
         return process.wait()
 
 
-def supervised(command: Sequence[str], root: Path, grace: float, stdout: int) -> subprocess.Popen[str]:
-    """Starts a command under a supervisor, in `root`; closing its stdin, or dying, stops the command's whole group."""
+def supervised(
+    command: Sequence[str], root: Path, grace: float, stdout: int, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts a command under a supervisor, in `root`; closing its stdin, or dying, stops the command's whole group.
+
+    `env` stands in for `dvc_environment()`.
+    """
     return subprocess.Popen(
         [sys.executable, "-S", str(SUPERVISOR), str(grace), "--", *command],
         cwd=root,
-        env=dvc_environment(),
+        env=dvc_environment() if env is None else env,
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=subprocess.STDOUT,

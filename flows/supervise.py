@@ -22,7 +22,7 @@ def supervise(grace: float, command: list[str]) -> int:
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_restore_signals)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=restore_signals)
     except OSError as error:
         print(f"error: cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         return 127
@@ -44,8 +44,8 @@ def stop_group(group: int, grace: float) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _restore_signals() -> None:
-    # An ignored signal stays ignored across exec, and the command could then not be interrupted.
+def restore_signals() -> None:
+    """For a child before it becomes another program: an ignored signal stays ignored, so it could not be stopped."""
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
 
