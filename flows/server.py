@@ -1,23 +1,28 @@
 """Prefect for a run in this checkout: its settings, and a server that lives as long as the run.
 
 Prefect would start such a server by itself, but one that a Ctrl-C in the terminal stops before the run could tell it
-what happened, and that outlives a killed run. This one stands under a supervisor, as stages do.
+what happened, and that outlives a killed run. This one stands under a supervisor, as stages do. Where a box is up, the
+run is recorded there instead.
 """
 
 import atexit
-import http.client
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from flows.box.state import live_box, use_box
+from flows.clients import common_settings, healthy
 from flows.stages import supervised
 
 GRACE_SECONDS = 2.0
 START_SECONDS = 120.0
 POLL_SECONDS = 0.1
+# As in the server that Prefect would start: no UI, and only the services that record what a run reports.
+BRIEF = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 UVICORN = ("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error")
 
 
@@ -43,7 +48,7 @@ class Server:
     def wait(self) -> None:
         """Returns when the server answers; raises RuntimeError when it ends instead or takes too long."""
         until = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not healthy(self.url):
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"Prefect's server did not start; {self.log} has the reason")
             time.sleep(POLL_SECONDS)
@@ -54,44 +59,29 @@ class Server:
         self._process.stdin.close()
         self._process.wait()
 
-    def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        try:
-            connection.request("GET", "/api/health")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
 
 def start_server(work: Path, root: Path) -> Server | None:
     """Sets Prefect up for this process, which must not have imported it yet, and starts a server if there is none.
 
-    Prefect's home is `work`/prefect unless the user named another. A user's own PREFECT_API_URL is kept, and the
-    answer is None then.
+    Prefect's home is `work`/prefect unless the user named another. A user's own PREFECT_API_URL is kept, else the
+    server of a box that is up serves this run as well; the answer is None in both cases.
     """
-    for name, value in _settings(work).items():
-        os.environ.setdefault(name, value)
+    _set_unless_set(common_settings(work))
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     if os.environ.get("PREFECT_API_URL"):
         return None
+    if box := live_box(work):
+        use_box(box, work)
+        return None
+    _set_unless_set(BRIEF)
     server = Server(root, work / "logs" / "prefect.log")
     os.environ["PREFECT_API_URL"] = server.url
     return server
 
 
-def _settings(work: Path) -> dict[str, str]:
-    return {
-        "PREFECT_HOME": str(work / "prefect"),
-        "PREFECT_LOGGING_SETTINGS_PATH": str(Path(__file__).with_name("logging.yml")),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        # As in the server that Prefect would start: no UI, and only the services that record what a run reports.
-        "PREFECT_UI_ENABLED": "false",
-        "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
-    }
+def _set_unless_set(settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
 
 
 def _free_port() -> int:

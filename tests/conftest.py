@@ -24,6 +24,7 @@ SHIPPED = [
     "flows",
     "models",
     "params.yaml",
+    "prefect.yaml",
     "presets",
     "pyproject.toml",
     "requirements.lock",

@@ -1,0 +1,50 @@
+"""`python -m flows.box up | down | status | keep | remote URL`; see docs/box.md.
+
+Exit codes: 0; 2 for a person's mistake; `status` ends with 3 when the box is down.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from flows.box.commands import down, up
+from flows.box.keeper import keep
+from flows.box.remote import set_remote
+from flows.box.settings import read_settings
+from flows.box.status import status
+from tasks.console import run
+from tasks.workplace import work_folder
+
+DOWN = 3
+
+
+def main() -> None:
+    """Reads the command line and does it."""
+    parser = argparse.ArgumentParser(prog="python -m flows.box", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start the box in the background")
+    commands.add_parser("down", help="end it")
+    commands.add_parser("status", help="what it is doing")
+    commands.add_parser("keep", help="be the box, in the foreground, until SIGTERM or SIGINT")
+    commands.add_parser("remote", help="name DVC's remote for everybody").add_argument("url", metavar="URL")
+    asked = parser.parse_args()
+    run(lambda: _run(asked.command, asked))
+
+
+def _run(command: str, asked: argparse.Namespace) -> None:
+    work, root = work_folder(), Path.cwd()
+    if command == "up":
+        up(read_settings(), work, root)
+        status(work)
+    elif command == "down":
+        down(work)
+    elif command == "keep":
+        keep(read_settings(), work, root)
+    elif command == "remote":
+        set_remote(asked.url)
+    elif not status(work):
+        sys.exit(DOWN)
+
+
+if __name__ == "__main__":
+    main()
