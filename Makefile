@@ -8,13 +8,18 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 NEEDED_GB := 10
 
+# What `make up` takes: from its command line, or under the longer name from the environment, where HOST may be a stray.
+$(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=)$(eval export \
+  IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report test lint check tensorboard lock clean
+.PHONY: help setup data run repro report up down status remote test lint check tensorboard lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  make run DATA=path/to/images PRESET=classic    one's own folder, zip or tar; presets: quick, classic, full"
+	@echo "  make up WATCH=path/to/folder PORT=4300         retrains on what comes into the folder; docs/box.md has more"
 
 setup: ## build .venv from requirements.lock, if it is not there or the lock changed
 	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory build-venv
@@ -45,6 +50,18 @@ repro: setup ## run the pipeline with DVC alone
 report: setup ## draw report/index.html again
 	@python -m tasks.report
 
+up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
+	@python -m flows.box up
+
+down: setup ## end what `make up` started
+	@python -m flows.box down
+
+status: setup ## what the box is doing; exit code 3 when it is down
+	@python -m flows.box status
+
+remote: setup ## name the place where data and released models are shared: URL=s3://..., ssh://..., a folder
+	@python -m flows.box remote "$(URL)"
+
 test: setup ## run all tests; what lacks a Debian package of packages.txt is skipped and named
 	@python -m pytest -rs --numprocesses auto --dist loadfile
 
@@ -62,5 +79,8 @@ lock: ## write requirements.lock anew from pyproject.toml
 	   --no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements.lock
 	@rm -rf .work/lock
 
-clean: ## remove .venv and .work (checkpoints, logs, Prefect's database); data/ stays
-	@rm -rf .venv .work report
+clean: ## remove .venv and .work (checkpoints, logs, Prefect's database); data/ and .work/remote stay
+	@if [ -x .venv/bin/python ] && [ -d .work/box ]; then .venv/bin/python -m flows.box down; fi
+	@rm -rf .venv report
+	@if [ -d .work ]; then find .work -mindepth 1 -maxdepth 1 ! -name remote -exec rm -rf {} +; rmdir .work 2>/dev/null || true; fi
+	@if [ -d .work/remote ]; then echo ".work/remote stays: DVC keeps data and released models there, perhaps their only copy"; fi
