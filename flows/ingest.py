@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.box.state import live_box, use_box
-from flows.pipeline import run_lock
+from flows.terminal import run_lock
 from tasks.console import run
 from tasks.ingest.pin import Pin, read_pin
 from tasks.workplace import work_folder
