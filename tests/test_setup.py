@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
+TARGETS = ("run", "up", "down", "status", "remote", "test", "check", "repro", "data", "lock", "clean")
 OLD_PYTHON = f"""#!{sys.executable}
 import sys
 sys.version_info, sys.version = (3, 9, 2), "3.9.2 (made up)"
@@ -72,4 +73,4 @@ def test_the_lock_names_no_index_and_hashes_everything() -> None:
 
 def test_help_lists_every_target() -> None:
     said = make(ROOT, "help").stdout
-    assert all(f"make {target} " in said for target in ("run", "test", "check", "repro", "data", "lock", "clean"))
+    assert all(f"make {target} " in said for target in TARGETS)
