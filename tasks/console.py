@@ -1,6 +1,7 @@
 """What a stage says: progress, one sentence when something is wrong, and a receipt of what ran where."""
 
 import errno
+import math
 import os
 import platform
 import resource
@@ -14,14 +15,16 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from tasks.errors import Stopped, UserError
-from tasks.files import write_json
+from tasks.files import canonical, write_json
 from tasks.inputs import stage_inputs
+from tasks.live import PROGRESS, live_folder
 from tasks.params import load_params
 from tasks.workplace import work_folder
 
 T = TypeVar("T")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FILES = 2.0
 
 
 def run_stage(stage: str, main: Callable[[], Mapping[str, object]]) -> None:
@@ -77,38 +80,60 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "images") ->
 
 
 class Progress:
-    """How far long work is: a bar on a terminal; elsewhere, where a bar would smear, a line now and then."""
+    """How far long work is: a bar on a terminal; elsewhere, where a bar would smear, a line now and then.
+
+    Whoever watches the stage finds the same in a file.
+    """
 
     def __init__(self, total: int, what: str, unit: str = "images", done: int = 0) -> None:
         self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
         self._total, self._what, self._unit = total, what, unit
         self._first = self._done = done
-        self._start = self._said = time.perf_counter()
+        self._figures: dict[str, float] = {}
+        self._start = self._said = self._left = time.perf_counter()
 
     def __enter__(self) -> "Progress":
+        self._leave()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        self._leave(ended=True)
 
     def advance(self, count: int, **figures: float) -> None:
         """Counts `count` more; `figures` (losses, say) are shown beside."""
-        self._done += count
+        self._done, self._figures, now = self._done + count, figures, time.perf_counter()
         self._bar.update(count)
         if not self._bar.disable:
             self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
-        elif time.perf_counter() - self._said >= SECONDS_BETWEEN_LINES or self._done >= self._total:
-            self._said = time.perf_counter()
-            print(self._line(figures), flush=True)
+        elif now - self._said >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._said = now
+            print(self._line(), flush=True)
+        if now - self._left >= SECONDS_BETWEEN_FILES:
+            self._left = now
+            self._leave()
 
-    def _line(self, figures: Mapping[str, float]) -> str:
+    def _pace(self) -> tuple[float, float]:
+        """Units per second since the start, and the seconds that the rest takes at that rate."""
         rate = (self._done - self._first) / max(time.perf_counter() - self._start, 1e-9)
-        left = max(self._total - self._done, 0) / max(rate, 1e-9)
-        shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
+        return rate, max(self._total - self._done, 0) / max(rate, 1e-9)
+
+    def _line(self) -> str:
+        rate, left = self._pace()
+        shown = "".join(f", {name} {value:.3g}" for name, value in self._figures.items())
         return (
             f"{self._what}: {self._done:,} of {self._total:,} {self._unit} "
             f"({self._done / max(self._total, 1):.0%}), {rate:,.0f}/s, {left:.0f} s left{shown}"
         )
+
+    def _leave(self, ended: bool = False) -> None:
+        if not live_folder().wanted:
+            return
+        rate, left = self._pace()
+        state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
+        state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
+        figures = {name: value if math.isfinite(value) else None for name, value in self._figures.items()}
+        live_folder().leave(PROGRESS, canonical(state | {"figures": figures}))
 
 
 def _machine() -> dict[str, object]:

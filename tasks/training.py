@@ -28,6 +28,7 @@ from tasks.inputs import Inputs
 from tasks.params import load_params
 from tasks.prepared import Prepared
 from tasks.runtime import StopSignals, turn_on
+from tasks.sketches import Draw, Sketches
 from tasks.weights import save_tensors
 from tasks.workplace import work_folder
 
@@ -74,11 +75,14 @@ def resume_argument() -> Path | None:
 
 
 @contextmanager
-def trained(stage: str, learner: Learner, prepared: Prepared, inputs: Inputs) -> Iterator[Training]:
+def trained(
+    stage: str, learner: Learner, prepared: Prepared, inputs: Inputs, sketch: Draw | None = None
+) -> Iterator[Training]:
     """Trains to the end while holding the device and the checkpoint's key, then runs the block that writes outputs.
 
-    SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the training goes wrong more often
-    than it may be set back, when the device's memory does not suffice, and for a `--resume` that does not fit.
+    `sketch` draws what whoever watches is shown. SIGINT and SIGTERM save a checkpoint and end the process. Raises
+    UserError when the training goes wrong more often than it may be set back, when the device's memory does not
+    suffice, and for a `--resume` that does not fit.
     """
     resume, checkpoints = resume_argument(), Checkpoints(stage, inputs, learner.mode)
     with (
@@ -87,18 +91,25 @@ def trained(stage: str, learner: Learner, prepared: Prepared, inputs: Inputs) ->
         StopSignals() as stop,
         memory_errors(stage, learner.settings),
     ):
-        yield _Run(stage, learner, prepared, checkpoints, stop).train(resume)
+        yield _Run(stage, learner, prepared, checkpoints, stop, sketch).train(resume)
 
 
 class _Run:
     """One training: segments of it, where an alarm ends one and the next begins at the best moment, more slowly."""
 
     def __init__(
-        self, stage: str, learner: Learner, prepared: Prepared, checkpoints: Checkpoints, stop: StopSignals
+        self,
+        stage: str,
+        learner: Learner,
+        prepared: Prepared,
+        checkpoints: Checkpoints,
+        stop: StopSignals,
+        sketch: Draw | None,
     ) -> None:
         self._stage, self._learner, self._checkpoints, self._stop = stage, learner, checkpoints, stop
         train, self._validation = prepared.split("train"), prepared.split("validation")
         share = load_params().device_share
+        self._sketches = Sketches(sketch)
         self._feed = make_feed(train, Sampler(len(train), learner.settings.seed), learner.mode.device, share)
         print(f"{stage}: {self._feed.place}", flush=True)
 
@@ -114,6 +125,7 @@ class _Run:
                 break
             except AlarmError as alarm:
                 clock = self._set_back(clock, str(alarm))
+        self._sketches.refresh(last=True)
         print(f"{self._stage}: stopped by {reason} after {clock.n_images:,} images", flush=True)
         return Training(clock, reason, clock.n_images / max(self._seconds, 1e-9), self._stop)
 
@@ -129,6 +141,7 @@ class _Run:
         with board, Progress(settings.stop.n_images, self._stage, done=first) as shown:
             for _ in fit(learner, make_step(learner), self._feed, self._validation, clock):
                 shown.advance(settings.batch, **_latest(clock))
+                self._sketches.refresh()
                 if len(clock.rows) > written:
                     written = len(clock.rows)
                     self._row_closed(clock, board)

@@ -12,12 +12,14 @@ from tasks.params import Params
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
-# Modules that cannot change a byte of any output, so that an edit to them re-runs nothing.
+# Modules that cannot change a byte of any output, so that an edit to them, or to what they alone use, re-runs nothing.
 NEUTRAL = {
     "models/settings.py": "types and bounds of parameters; the values are in params.yaml",
     "tasks/params.py": "reads and checks parameters; the values are in params.yaml",
     "tasks/console.py": "progress, messages and receipts, none of which stands under data/",
     "tasks/errors.py": "exceptions that end a stage without output",
+    "tasks/live.py": "leaves progress for whoever watches, outside of data/",
+    "tasks/sketches.py": "draws pictures for whoever watches, outside of data/",
     "tasks/workplace.py": "finds .work, where nothing is an output",
 }
 
@@ -53,13 +55,15 @@ def imported(file: Path) -> set[str]:
 
 
 def closure(module: str) -> set[str]:
-    """Files, relative to the project, that running `python -m MODULE` can execute."""
+    """Files, relative to the project, that running `python -m MODULE` can execute, without what neutral ones import."""
     main = ROOT.joinpath(*module.split("."), "__main__.py")
     waiting, seen = [*files_of(module), *([main] if main.is_file() else [])], set()
     while waiting:
         file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
+        if file in seen:
+            continue
+        seen.add(file)
+        if file.relative_to(ROOT).as_posix() not in NEUTRAL:
             waiting += [found for name in imported(file) for found in files_of(name)]
     return {file.relative_to(ROOT).as_posix() for file in seen}
 
@@ -110,6 +114,7 @@ RERUNS = {
     "models/losses/adversarial.py": {"train_gan"},
     "tasks/params.py": set(),
     "tasks/console.py": set(),
+    "tasks/sketches.py": set(),
     "tasks/report/page.py": set(),
     "flows/pipeline.py": set(),
 }

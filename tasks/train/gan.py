@@ -7,6 +7,7 @@ from tasks.inputs import stage_inputs
 from tasks.params import load_params
 from tasks.prepared import open_prepared
 from tasks.runtime import prepare
+from tasks.sketches import sketch_gan
 from tasks.training import label_count, trained, write_result
 
 
@@ -18,7 +19,7 @@ def main() -> dict[str, object]:
     augmented = augments(params.train_gan.augment, manifest.splits["train"].count)
     print(f"augmentation: {'DiffAugment' if augmented else 'none'}, flip {params.train_gan.flip}", flush=True)
     learner = GanLearner(params.train_gan, manifest.size, manifest.channels, mode, classes, augmented)
-    with trained("train_gan", learner, prepared, inputs) as training:
+    with trained("train_gan", learner, prepared, inputs, lambda: sketch_gan(learner)) as training:
         tensors = network_tensors({"generator": learner.average.network})
         write_result("gan", tensors, learner.shape, inputs, prepared, training.clock)
     return training.facts() | {"mode": mode.name, "threads": params.threads}

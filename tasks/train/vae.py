@@ -11,6 +11,7 @@ from tasks.inputs import stage_inputs
 from tasks.params import load_params
 from tasks.prepared import Prepared, open_prepared
 from tasks.runtime import StopSignals, prepare
+from tasks.sketches import sketch_vae
 from tasks.training import label_count, trained, write_result
 
 
@@ -20,7 +21,8 @@ def main() -> dict[str, object]:
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_vae.conditional, prepared)
     learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode, classes)
-    with trained("train_vae", learner, prepared, inputs) as training:
+    validation = prepared.split("validation")
+    with trained("train_vae", learner, prepared, inputs, lambda: sketch_vae(learner, validation)) as training:
         networks: dict[str, nn.Module] = {
             "encoder": learner.average_encoder.network,
             "decoder": learner.average_decoder.network,
