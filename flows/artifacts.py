@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.summary import REPORT, figures_rows, read_figures
 from flows.thumbnails import thumbnail
-from flows.verdicts import verdicts_markdown
+from flows.verdicts import verdicts_markdown, verdicts_text
 
 
 def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -19,8 +19,9 @@ def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Ma
     flows.verdicts, by model.
     """
     if verdicts:
-        markdown = verdicts_markdown(verdicts)
-        create_markdown_artifact(key="verdict", markdown=markdown, description="What became of each model, and why")
+        # The UI lists a run's artifacts in no order, so the word is told there already.
+        word, why = verdicts_text(verdicts), verdicts_markdown(verdicts)
+        create_markdown_artifact(key="verdict", markdown=why, description=word)
     if rows := figures_rows(read_figures(root)):
         create_table_artifact(key="metrics", table=rows, description="Figures of the exported files")
     grids = {path.parent.name: path for path in sorted((root / "data/samples").glob("*/grid.png"))}

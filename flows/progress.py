@@ -84,7 +84,7 @@ class _Shown:
     """The artifacts of one stage's progress: a bar, and a page with figures and a picture."""
 
     def __init__(self, stage: str) -> None:
-        self._key, self._ids = stage.replace("_", "-"), dict[str, UUID]()
+        self._stage, self._key, self._ids = stage, stage.replace("_", "-"), dict[str, UUID]()
 
     def update(self, sight: Sight, over: bool) -> None:
         """Creates them or replaces what they show; raises whatever the client does."""
@@ -99,5 +99,6 @@ class _Shown:
                 return
             run = TaskRunContext.get()
             ids = {"task_run_id": run.task_run.id, "flow_run_id": run.task_run.flow_run_id} if run else {}
-            created = client.create_artifact(ArtifactCreate(key=key, type=kind, data=data, **ids))
+            about = f"How far {self._stage} is"
+            created = client.create_artifact(ArtifactCreate(key=key, type=kind, description=about, data=data, **ids))
             self._ids[key] = created.id

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from PIL import Image
@@ -87,7 +88,8 @@ def _headline(state: State, over: bool) -> str:
     if over or state.ended:
         return f"{far}, ended there"
     left = f", {duration(state.seconds_left)} left" if state.seconds_left is not None else ""
-    return f"{far}, {rate}{left}"
+    when = datetime.fromtimestamp(state.at, UTC)  # since an open page does not follow by itself
+    return f"{far}, {rate}{left}\n\n*Seen at {when:%H:%M:%S} UTC; load this page again for what came since.*"
 
 
 def _table(state: State) -> list[str]:

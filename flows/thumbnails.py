@@ -6,18 +6,18 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE = 512  # pixels
+SIDE = 576  # pixels: what tasks.pictures draws is not scaled, which would blur it and triple its bytes
 MOST_BYTES = 100_000  # of a PNG
-QUALITY = 70  # of a JPEG: even noise then stays below 150,000 bytes
+QUALITY = 70  # of a JPEG: even noise then stays below 200,000 characters
 
 
-def thumbnail(path: Path) -> str:
-    """A picture as a data URI, made smaller where it is larger than a thumbnail; raises OSError if it is none.
+def thumbnail(path: Path, side: int = SIDE) -> str:
+    """A picture as a data URI, made smaller where a side of it is longer than `side`; raises OSError if it is none.
 
     It stays a PNG, without loss, where that is small enough, and becomes a JPEG where it is not, as photographs do.
     """
     with Image.open(path) as image:
-        image.thumbnail((SIDE, SIDE))
+        image.thumbnail((side, side))
         png = _encoded(image, "PNG", optimize=True)
         if len(png) <= MOST_BYTES:
             return _uri("png", png)

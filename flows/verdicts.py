@@ -18,20 +18,26 @@ WORDS = {
     "refused": "refused: the live model stays",
     "overridden": "refused by the gate, and let through by a person",
 }
+HALF = 370  # pixels: half of a page in Prefect's UI
 KINDS = {"ratio": "times the live model's", "difference": "more than the live model's"}
 
 
 def verdicts_markdown(verdicts: Mapping[str, Verdict]) -> str:
     """A page: a line per model, then each one's reasons, comparisons and pictures."""
-    lines = "\n".join(f"- {headline(model, one)}" for model, one in verdicts.items())
+    lines = "\n".join(f"- {_headline(model, one, '**')}" for model, one in verdicts.items())
     return "\n\n".join([lines, *("\n\n".join(_section(model, one)) for model, one in verdicts.items())])
 
 
-def headline(model: str, verdict: Verdict) -> str:
-    """What became of one model, in a line."""
+def verdicts_text(verdicts: Mapping[str, Verdict]) -> str:
+    """What became of each model, in a line: for the flow's last state and the artifact's description."""
+    return "; ".join(_headline(model, one, "") for model, one in verdicts.items())
+
+
+def _headline(model: str, verdict: Verdict, bold: str) -> str:
     word = WORDS.get(verdict["decision"], verdict["decision"])
-    released = f", released as **{verdict['released']}**" if verdict.get("released") else ""
-    return f"**{model.upper()}** {word}{released}"
+    # As code, or the UI takes gan@v1.0.0 for an e-mail address.
+    released = f", released as `{verdict['released']}`" if verdict.get("released") else ""
+    return f"{bold}{model.upper()}{bold} {word}{released}"
 
 
 def _section(model: str, verdict: Verdict) -> Iterator[str]:
@@ -74,7 +80,7 @@ def _row(name: str, one: Mapping[str, Any]) -> str:
 def _pictures(folder: Path) -> Iterator[str]:
     """Candidate and live model side by side, as they draw from the same noise."""
     names = {"Candidate": folder / "candidate.png", "Live": folder / "live.png"}
-    found = {name: thumbnail(path) for name, path in names.items() if path.is_file()}
+    found = {name: thumbnail(path, HALF) for name, path in names.items() if path.is_file()}
     if found:
         yield "\n".join(
             f"| {' | '.join(row)} |"

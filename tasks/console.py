@@ -1,6 +1,7 @@
 """What a stage says: progress, one sentence when something is wrong, and a receipt of what ran where."""
 
 import errno
+import json
 import math
 import os
 import platform
@@ -15,7 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from tasks.errors import Stopped, UserError
-from tasks.files import canonical, write_json
+from tasks.files import write_json
 from tasks.inputs import stage_inputs
 from tasks.live import PROGRESS, live_folder
 from tasks.params import load_params
@@ -133,7 +134,7 @@ class Progress:
         state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
         state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
         figures = {name: value if math.isfinite(value) else None for name, value in self._figures.items()}
-        live_folder().leave(PROGRESS, canonical(state | {"figures": figures}))
+        live_folder().leave(PROGRESS, json.dumps(state | {"figures": figures}).encode())
 
 
 def _machine() -> dict[str, object]:

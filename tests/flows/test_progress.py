@@ -79,7 +79,11 @@ def test_a_running_stage_is_seen_in_artifacts_that_are_updated_in_place() -> Non
     (bar,), (page,) = seen["bar"], seen["page"]
     assert (bar.type, bar.data) == ("progress", 25)
     assert bar.task_run_id and bar.flow_run_id
-    for part in ("250 of 1,000 images (25 %), 125 images per second, 3 min 20 s left", "| loss_d | loss_g |"):
+    for part in (
+        "250 of 1,000 images (25 %), 125 images per second, 3 min 20 s left\n",
+        "00:00:00 UTC",
+        "| loss_d | loss_g |",
+    ):
         assert part in page.data
     assert "| 0.5 | no number |" in page.data
     assert "![drawn from the same noise](data:image/png;base64," in page.data
