@@ -15,6 +15,8 @@ from prefect.states import Cancelled, Completed
 
 from flows.artifacts import publish
 from flows.dag import Dag, Stage, read_dag
+from flows.failures import Failure, failure_of, failures_text, publish_failures
+from flows.progress import watching
 from flows.stages import Crew, Outcome, Say, StageError, StageRun, StoppedError
 from flows.summary import REPORT_COMMAND
 from flows.turns import Turns
@@ -28,12 +30,12 @@ Step = Callable[[Say], StageRun]
 
 
 class PipelineError(Exception):
-    """Stages of a run failed; `runs` has what became of each."""
+    """Stages of a run failed; `runs` has what became of each, the message why and what to do."""
 
-    def __init__(self, runs: Sequence[StageRun]) -> None:
+    def __init__(self, runs: Sequence[StageRun], failures: Sequence[Failure]) -> None:
         self.runs = tuple(runs)
         self.failed = [run for run in runs if run.outcome is Outcome.FAILED]
-        super().__init__("; ".join(f"{run.name} failed: {run.reason}" for run in self.failed))
+        super().__init__(failures_text(failures))
 
 
 @flow(name="pipeline")
@@ -60,8 +62,8 @@ def submit_stages(dag: Dag, crew: Crew) -> dict[str, Future]:
     for rank, stage in enumerate(dag.stages):
 
         def run(say: Say, stage: Stage = stage, rank: int = rank) -> StageRun:
-            with turns.turn(stage.policy.resource, rank):
-                return crew.run_stage(stage, say)
+            with turns.turn(stage.policy.resource, rank), watching(stage.name) as environment:
+                return crew.run_stage(stage, say, environment)
 
         upstream = [futures[name] for name in stage.upstream]
         futures[stage.name] = submit(stage.name, run, upstream, stage.policy.retries)
@@ -103,11 +105,17 @@ def submit(
 
 
 def conclude(futures: Mapping[str, Future]) -> list[StageRun]:
-    """Waits for all tasks; returns what became of each, raises PipelineError unless all ran or were unchanged."""
+    """Waits for all tasks; returns what became of each.
+
+    Raises PipelineError unless all ran or were unchanged, and makes the artifact `failure` then.
+    """
     wait([*futures.values()])
     runs = [_conclusion(name, future) for name, future in futures.items()]
     if any(run.outcome in (Outcome.FAILED, Outcome.SKIPPED) for run in runs):
-        raise PipelineError(runs)
+        failed = [run.name for run in runs if run.outcome is Outcome.FAILED]
+        failures = [failure_of(name, futures[name].result(raise_on_failure=False)) for name in failed]
+        publish_failures(failures)
+        raise PipelineError(runs, failures)
     return runs
 
 

@@ -63,6 +63,11 @@ CAUSES = (
         f"If that was not meant, {AGAIN}.",
     ),
     _Cause(
+        re.compile(r"the DVC remote refused it"),
+        "the DVC remote refused it; nothing is lost, the data is in the cache",
+        "Mend the remote, or the credentials for it; then release what was made by the deployment gate-and-release.",
+    ),
+    _Cause(
         re.compile(r"is busy, it is being blocked by"),
         "another dvc command is at work on the same files",
         f"Wait until it ends, or stop the process that is named below; then {AGAIN}.",

@@ -15,7 +15,7 @@ from flows.form import Models, chosen
 from flows.git import has_branch
 from flows.guard import end_with_worker
 from flows.naming import run_name
-from flows.promotion import Override, fetch, judge, keep_report, publish, state_of
+from flows.promotion import Override, fetch, judge, keep_report, publish, shown, state_of
 from flows.release import release_lock
 from flows.stages import Crew
 from flows.worktree import DATA_PIN, preflight, worktree
@@ -51,7 +51,6 @@ def gate_and_release(
             verdicts = judge(place, crew, work, chosen(models), override)
             passed = any(verdict.passed for verdict in verdicts)
             released = publish(place, crew, work, verdicts, branch) if passed else []
-        show(place.path)
-        keep_report(place, work, name)
+        show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
     sentences = [*(f"{release} is live" for release in released), *map(str, verdicts)]
     return Completed(name=state_of(verdicts), message="; ".join(sentences))

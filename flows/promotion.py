@@ -79,6 +79,17 @@ def judge(
     return [_verdict(work, model, before[model], model in new) for model in models]
 
 
+def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) -> dict[str, Mapping[str, Any]]:
+    """The verdicts as flows.artifacts shows them: the gate's records, with versions and pictures."""
+    versions = {release.model: str(release) for release in released}
+    return {
+        verdict.model: {"decision": f"the same as {verdict.before}, which is live", **verdict.record}
+        | {"released": versions.get(verdict.model), "pictures": str(work / "gate" / verdict.model)}
+        for verdict in verdicts
+        if verdict.record or verdict.before
+    }
+
+
 def publish(place: Worktree, crew: Crew, work: Path, verdicts: Sequence[Verdict], branch: str | None) -> list[Release]:
     """Pushes the data, makes the models that passed live at the worktree's commit, and pushes `branch` and the tags.
 

@@ -16,7 +16,7 @@ from flows.form import COMMITTED, Models, Overrides, Preset, chosen, write_param
 from flows.git import has_branch
 from flows.guard import end_with_worker
 from flows.naming import run_name
-from flows.promotion import Verdict, fetch, judge, keep_report, publish, state_of
+from flows.promotion import Verdict, fetch, judge, keep_report, publish, shown, state_of
 from flows.release import Release, commit_results, release_lock
 from flows.stages import Crew
 from flows.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
@@ -72,7 +72,6 @@ def _promote(
             "gate-and-release with this branch as the revision"
         ) from None
     finally:
-        keep_report(place, work, name)
-        show(place.path)
+        show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
     message = "; ".join([*(f"{release} is live" for release in released), *sentences])
     return Conclusion(state_of(verdicts), message, name, branch, commit)

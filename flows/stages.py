@@ -69,8 +69,8 @@ class Crew:
         self._stopped = False
         self._changed = threading.Lock()
 
-    def run_stage(self, stage: Stage, say: Say) -> StageRun:
-        """Runs one stage, as far as DVC finds that it must, and passes its lines to `say`.
+    def run_stage(self, stage: Stage, say: Say, more: Mapping[str, str] | None = None) -> StageRun:
+        """Runs one stage, as far as DVC finds that it must, with `more` in its environment; passes its lines to `say`.
 
         Raises StageError when it fails, TimeoutError when it passes its deadline and StoppedError after `stop_all`.
         """
@@ -84,7 +84,7 @@ class Crew:
             if not CHATTER.match(line):
                 say(line)
 
-        seconds = self.run(dvc_command("repro", "-s", stage.name), listen, stage.policy.deadline)
+        seconds = self.run(dvc_command("repro", "-s", stage.name), listen, stage.policy.deadline, more=more)
         # DVC's verdict comes before anything that the stage itself prints.
         return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
 
@@ -95,15 +95,22 @@ class Crew:
         if kind:
             self.stop_all()
 
-    def run(self, command: Sequence[str], say: Say, deadline: float, fine: Collection[int] = (0,)) -> float:
+    def run(
+        self,
+        command: Sequence[str],
+        say: Say,
+        deadline: float,
+        fine: Collection[int] = (0,),
+        more: Mapping[str, str] | None = None,
+    ) -> float:
         """Runs a command to its end, passes its lines to `say` and returns its seconds; raises as `run_stage` does.
 
-        `fine` are the exit codes that are no failure.
+        `fine` are the exit codes that are no failure, `more` is added to the command's environment.
         """
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         start = time.monotonic()
         expired = threading.Event()
-        process = self._start(command)
+        process = self._start(command, more or {})
 
         def expire() -> None:
             expired.set()
@@ -133,11 +140,12 @@ class Crew:
             for process in self._live:
                 _let_go(process)
 
-    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], more: Mapping[str, str]) -> subprocess.Popen[str]:
         with self._changed:
             if self._stopped:
                 raise StoppedError("the run was stopped")
-            process = supervised(command, self.root, self.grace, stdout=subprocess.PIPE)
+            env = dvc_environment() | dict(more)
+            process = supervised(command, self.root, self.grace, stdout=subprocess.PIPE, env=env)
             self._live.add(process)
             return process
 

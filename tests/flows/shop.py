@@ -42,7 +42,9 @@ against = json.loads((pathlib.Path(live) / "contract.json").read_text())["seed"]
 reasons = ["regression: seed 13 brings no luck"] if seed == 13 else []
 word = ("overridden" if "--override" in options else "refused") if reasons else "blessed"
 record = {"decision": word, "reasons": reasons, "comparisons": {}, "against": against, "options": options}
-record |= {"candidate": {"bundle": str(bundle)}, "live": None, "override": options.get("--override")}
+record |= {"candidate": {"bundle": str(bundle)}, "live": None, "override": None}
+if word == "overridden":
+    record["override"] = {"by": options["--override"], "because": options["--because"]}
 (work / (bundle.name + ".json")).write_text(json.dumps(record))
 print("gate:", word)
 sys.exit(int(word == "refused"))

@@ -125,7 +125,7 @@ def test_a_refused_model_is_kept_but_not_published_until_a_person_answers_for_it
     assert again.name == "Rejected"
     by_word = gate_and_release(branch, "gan", override_by="Ada", override_because="the judge is wrong about bags")
     assert by_word.name == "Released", by_word.message
-    assert json.loads((shop / ".work/gate/gan.json").read_text())["override"] == "Ada"
+    assert json.loads((shop / ".work/gate/gan.json").read_text())["override"]["by"] == "Ada"
     assert shop.git("rev-parse", "gan@v1.1.0^{commit}") == shop.git("rev-parse", branch)
     assert shop.clean()
 
