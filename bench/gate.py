@@ -18,8 +18,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,7 +46,7 @@ from tasks.yardstick import Yardstick, load_yardsticks
 SEEDS = range(1, 11)
 TWICE = "twice"
 LABELS = 10
-LIVE_SEED, LIVE_DRAWS = 1_000_000, 10  # noise of the live model in trials
+LIVE_SEED = 1_000_000  # from which on the noise of the live model in trials is numbered
 WITHIN = 0.02  # of a distance that is aimed at
 
 
@@ -191,7 +191,8 @@ def seen_by(yardstick: Yardstick, images: np.ndarray, params: Params) -> View:
     return View(yardstick, features, figures, members)
 
 
-# Trials: each has noise of its own; the live model beside it has that of one of ten others.
+# Trials: each has noise of its own on either side. A live model whose few draws stood beside many candidates would let
+# one lucky draw count many times.
 
 Spoil = Callable[["Trial", np.ndarray], np.ndarray]  # images uint8 [n, C, H, W] to images
 
@@ -204,20 +205,17 @@ class Trial:
     yardsticks: tuple[Yardstick, Yardstick]
     live: Path
     number: int = 0
-    beside: dict[int, Judged] = field(default_factory=dict)
 
     def drawn(self, seed: int, count: int) -> np.ndarray:
         """So many of the live model's images."""
         settings = self.params.evaluate.model_copy(update={"seed": seed, "n_images": count})
         return Drawing(session(self.live, 1), settings, [])(np.arange(count))
 
-    def live_beside(self) -> Judged:
+    @cached_property
+    def beside(self) -> Judged:
         """The live model's images of other noise."""
-        seed = LIVE_SEED + self.number % LIVE_DRAWS
-        if seed not in self.beside:
-            images = self.drawn(seed, self.params.evaluate.n_images)
-            self.beside[seed] = seen_as(images, self.yardsticks, self.params)
-        return self.beside[seed]
+        images = self.drawn(LIVE_SEED + self.number, self.params.evaluate.n_images)
+        return seen_as(images, self.yardsticks, self.params)
 
     def of_labels(self, kept: set[int]) -> np.ndarray:
         """Images that the first judge sees one of these labels in."""
@@ -255,7 +253,7 @@ def twice_the_margin_worse(trial: Trial, images: np.ndarray) -> np.ndarray:
     def distance(share: float) -> float:
         return relative_distance(first.judge.features(blended(share)), first.real)
 
-    aim = (1 + 2 * trial.params.gate.margin.fd_relative) * trial.live_beside().first.figures["fd_relative"]
+    aim = (1 + 2 * trial.params.gate.margin.fd_relative) * trial.beside.first.figures["fd_relative"]
     low, high = 0.0, 1.0
     while abs(distance((low + high) / 2) / aim - 1) > WITHIN:
         low, high = ((low + high) / 2, high) if distance((low + high) / 2) < aim else (low, (low + high) / 2)
@@ -307,7 +305,7 @@ def one_trial(kind: str, number: int) -> Decision:
     trial = replace(_trial, number=number)
     candidate = KINDS[kind](trial, trial.drawn(number, trial.params.evaluate.n_images))
     ours = seen_as(candidate, trial.yardsticks, trial.params)
-    return decide(ours, trial.live_beside(), trial.params.gate, number)
+    return decide(ours, trial.beside, trial.params.gate, number)
 
 
 def trials(kind: str, live: Path, given: argparse.Namespace) -> Iterator[Row]:

@@ -31,13 +31,32 @@ def test_a_model_is_as_good_as_itself_and_surely_so() -> None:
     assert astuple(ratio(normal(1), normal(1))) == pytest.approx((1, 1, 1), abs=1e-9)
 
 
+@pytest.mark.parametrize("draws", [100, 399])
+def test_as_many_draws_as_were_asked_for_lie_within(draws: int) -> None:
+    """One more of the same law lies within 95 % of the time: 0.05 (R + 1) / 2 of R draws lie beyond either end."""
+    found = Resampling(draws, 0.95, 0).interval(0.0, np.random.default_rng(0).permutation(draws))
+    assert (found.low + 1, draws - found.high) == pytest.approx((0.025 * (draws + 1), 0.025 * (draws + 1)))
+
+
 def test_fresh_images_of_one_law_are_told_apart_as_often_as_promised() -> None:
-    """Of 40 intervals at 95 %, 2 miss a ratio of 1 on average; more than 6 has a chance of 0.3 %."""
-    missed = 0
-    for trial in range(40):
-        found = ratio(normal(100 + 2 * trial), normal(101 + 2 * trial))
-        missed += not found.low <= 1 <= found.high
-    assert missed <= 6
+    """Of 100 intervals at 95 %, 5 miss a ratio of 1 on average, give or take 2.2: half of them on either side."""
+    found = [ratio(normal(100 + 2 * trial), normal(101 + 2 * trial)) for trial in range(100)]
+    better, worse = sum(one.high < 1 for one in found), sum(one.low > 1 for one in found)
+    assert 1 <= better + worse <= 5 + 3 * 2.2
+    assert max(better, worse) <= 2.5 + 3 * 1.6
+
+
+def test_pairs_of_one_noise_hold_the_true_ratio_as_often_as_promised() -> None:
+    """Two laws whose distances to N(0, I) are known, drawn from one noise, beside other real images each time.
+
+    |m|^2 + D (s - 1)^2 by Dowson & Landau: of mean 0.5 and scale 1 it is 1 in 4 dimensions, of 0.55 and 1.1 it is 1.25.
+    """
+    missed, how = 0, Resampling(100, 0.95, 0)
+    for trial in range(100):
+        noise, real = normal(1000 + 2 * trial, 1000, shift=0.0), normal(1001 + 2 * trial, 1000, shift=0.0)
+        found = frechet_ratio(0.55 + 1.1 * noise, 0.5 + noise, real, how)
+        missed += not found.low <= 1.25 <= found.high
+    assert 1 <= missed <= 5 + 3 * 2.2
 
 
 def test_pairs_narrow_the_interval() -> None:
