@@ -1,10 +1,12 @@
 """A real box in a real checkout, whose flows do next to nothing, and a client of its API that knows no Prefect."""
 
 import base64
+import http
 import json
 import secrets
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ def {function}(seconds: float = 0.0, more: float = 0.0) -> None:
     if more:
         work(more)
 '''
+BUSY_TRIES = 30
 UNFINISHED = {"SCHEDULED", "PENDING", "RUNNING", "CANCELLING"}
 
 
@@ -97,7 +100,11 @@ class Box:
             return error.code, error.read().decode()
 
     def api(self, path: str, body: object = None, method: str | None = None) -> Any:
-        code, content = self.fetch(f"/api{path}", body=body, method=method)
+        for _ in range(BUSY_TRIES):
+            code, content = self.fetch(f"/api{path}", body=body, method=method)
+            if code != http.HTTPStatus.SERVICE_UNAVAILABLE:  # as when SQLite is locked for long; clients ask again
+                break
+            time.sleep(1)
         assert code < 300, f"{path}: {code} {content}"
         return json.loads(content) if content else None
 

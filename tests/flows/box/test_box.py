@@ -97,7 +97,7 @@ def test_what_a_person_switched_on_or_off_stays_so(box: Box) -> None:
     box.install()
     after = box.deployments()
     assert after["retrain"]["schedules"][0]["active"] and after["rollback"]["paused"]
-    until(lambda: re.search(r"retrain: schedule active, next run \d{4}-", box.run("status").stdout), seconds=60)
+    until(lambda: re.search(r"retrain: schedule active, next run \d{4}-", box.run("status").stdout), seconds=180)
     box.api(schedule, {"active": False}, "PATCH")
     box.api(f"/deployments/{rollback['id']}/resume_deployment", {})
     box.install()

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -17,24 +18,26 @@ needs_postgresql = pytest.mark.skipif(NEWEST is None, reason="needs Debian's pac
 
 
 @pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """The URL of an empty data base with a password on a server of its own."""
     assert NEWEST is not None
-    folder = tmp_path_factory.mktemp("postgresql")
+    with TemporaryDirectory(prefix="imagewright-") as place:  # pytest's own folders are closed to other users
+        yield from serve(Path(place), NEWEST)
+
+
+def serve(folder: Path, programs: Path) -> Iterator[str]:
     password, port = secrets.token_hex(8), free_port()
     (folder / "password").write_text(password)
     owner = "nobody" if os.geteuid() == 0 else getpass.getuser()  # PostgreSQL refuses root
     if os.geteuid() == 0:
         for path in (folder, folder / "password"):
             os.chown(path, pwd.getpwnam(owner).pw_uid, -1)
-        for parent in folder.parents[:2]:
-            parent.chmod(parent.stat().st_mode | 0o011)
     run = ["setpriv", f"--reuid={owner}", "--clear-groups"] if os.geteuid() == 0 else []
     data, password_file = str(folder / "data"), f"--pwfile={folder / 'password'}"
     user = ["--username=prefect", password_file, "--auth=scram-sha-256"]
-    call(folder, *run, str(NEWEST / "initdb"), "--pgdata", data, "--no-sync", *user)
+    call(folder, *run, str(programs / "initdb"), "--pgdata", data, "--no-sync", *user)
     options = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    control = [*run, str(NEWEST / "pg_ctl"), "--pgdata", data, "--wait"]
+    control = [*run, str(programs / "pg_ctl"), "--pgdata", data, "--wait"]
     call(folder, *control, "--log", str(folder / "log"), "-o", options, "start")
     yield f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/postgres"
     call(folder, *control, "--mode", "fast", "stop")
