@@ -6,14 +6,12 @@ goes to the DVC remote first, then the branch, then the tags: a tag that somebod
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gto.api
-from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from flows.dag import dvc_command
@@ -21,6 +19,7 @@ from flows.git import GitError, commit_of, git, remote
 from flows.stages import Crew, Say, StageError
 from flows.summary import RECORD
 from tasks.errors import UserError
+from tasks.workplace import in_turn
 
 LIVE, MODELS = "live", ("gan", "vae")
 LOCK = "dvc.lock"
@@ -59,20 +58,9 @@ def live_history(root: Path, model: str) -> list[Release]:
     return [by_commit[commit] for _, commit in assigned if commit in by_commit]
 
 
-@contextmanager
-def release_lock(work: Path, say: Say) -> Iterator[None]:
+def release_lock(work: Path, say: Say) -> AbstractContextManager[None]:
     """One run at a time compares with what is live and takes its place."""
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / "release.lock", thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("waiting for another run to release its models")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return in_turn(work / "release.lock", "waiting for another run to release its models", say)
 
 
 def commit_results(root: Path, branch: str, subject: str, body: str) -> str:

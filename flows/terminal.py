@@ -8,14 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock, Timeout
-
 from flows.server import start_server
-from tasks.workplace import work_folder
+from tasks.workplace import in_turn, work_folder
 
 PATIENCE_SECONDS = 30.0  # from a signal to the end by force
 
@@ -39,22 +37,13 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-@contextmanager
-def run_lock() -> Iterator[None]:
+def run_lock() -> AbstractContextManager[None]:
     """Holds the checkout's run lock: whatever works on its data in place takes turns, and says that it waits.
 
     Runs in worktrees need no such lock.
     """
-    lock = FileLock(work_folder() / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another run in this checkout to end ({lock.lock_file})", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    file = work_folder() / "run.lock"
+    return in_turn(file, f"waiting for another run in this checkout to end ({file})")
 
 
 @contextmanager

@@ -1,18 +1,16 @@
 """What a computing stage settles before its first tensor: threads, device, turns on it, and how it is stopped."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
 
 import threadpoolctl
 import torch
-from filelock import FileLock, Timeout
 
 from models.device import DeviceError, Mode, choose_mode
 from tasks.errors import Stopped, UserError
 from tasks.params import Params
-from tasks.workplace import work_folder
+from tasks.workplace import in_turn, work_folder
 
 
 def limit_threads(threads: int) -> None:
@@ -32,21 +30,10 @@ def prepare(params: Params) -> Mode:
     return mode
 
 
-@contextmanager
-def turn_on(device: torch.device) -> Iterator[None]:
-    """Holds the device for this process: trainings take turns. The lock dies with the process."""
-    folder = work_folder() / "locks"
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / f"{device.type}{device.index or 0}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"waiting for another training to leave {device}", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def turn_on(device: torch.device) -> AbstractContextManager[None]:
+    """Holds the device for this process: trainings take turns."""
+    file = work_folder() / "locks" / f"{device.type}{device.index or 0}.lock"
+    return in_turn(file, f"waiting for another training to leave {device}")
 
 
 class StopSignals:
