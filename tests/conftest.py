@@ -103,6 +103,12 @@ def make_checkout(path: Path) -> Checkout:
     return Checkout(path)
 
 
+def pytest_configure() -> None:
+    """Under `make test` too, the make of a test is nobody's child: such a one says which folder it enters."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        os.environ.pop(name, None)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one."""
     needing = [item for item in items if item.get_closest_marker("gpu")]
