@@ -99,6 +99,10 @@ class Box:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def headers(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+            return answer.headers
+
     def api(self, path: str, body: object = None, method: str | None = None) -> Any:
         for _ in range(BUSY_TRIES):
             code, content = self.fetch(f"/api{path}", body=body, method=method)

@@ -21,6 +21,7 @@ def test_up_leads_to_pages_in_both_of_prefects_uis(box: Box) -> None:
     for path in ("/", "/v2/", "/deployments"):
         code, page = box.fetch(path)
         assert code == 200 and '<div id="' in page, path
+    assert box.headers("/v2/")["Content-Security-Policy"].startswith("default-src 'self'"), "browsers ask nobody else"
     settings = json.loads(box.fetch("/ui-settings")[1])
     assert settings["api_url"] == "/api", "the UI must call whatever address the browser called"
     assert settings["auth"] == "BASIC"
