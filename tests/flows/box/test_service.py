@@ -1,4 +1,4 @@
-"""The unit for systemd, as systemd itself reads it, and the variables that make hands over."""
+"""What others read: systemd its unit, Prefect the entry points of prefect.yaml, the box what make hands over."""
 
 import getpass
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
 
@@ -27,6 +28,21 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     unit.write_text(here.replace("KillMode=mixed", "KilMode=mixed"))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert "KilMode" in done.stderr, "it does look"
+
+
+LOAD = """
+import sys
+from prefect.flows import load_flow_from_entrypoint
+print(*(load_flow_from_entrypoint(entrypoint).name for entrypoint in sys.argv[1:]))
+"""
+
+
+def test_prefect_yaml_names_flows_that_there_are() -> None:
+    declared = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+    entrypoints = sorted({one["entrypoint"] for one in declared})
+    command = [sys.executable, "-c", LOAD, *entrypoints]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["gate-and-release", "retrain", "rollback"], done.stderr
 
 
 def test_make_hands_over_what_was_asked_for_and_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
