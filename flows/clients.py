@@ -1,7 +1,11 @@
 """What whoever uses Prefect finds in its environment, and whether a server answers; without Prefect's slow import."""
 
+import base64
 import http.client
+import json
+import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS_TO_ANSWER = 5.0
@@ -30,6 +34,15 @@ def client_settings(api: str, auth: str | None) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": str(QUERY_SECONDS),
     }
     return own | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})
+
+
+def ask(api: str, auth: str | None, path: str, body: object) -> Any:
+    """Posts JSON to the API at `api` and returns its answer; raises OSError when there is none, or it is an error."""
+    request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    if auth:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    with urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER) as answer:
+        return json.loads(answer.read())
 
 
 def healthy(api: str) -> bool:

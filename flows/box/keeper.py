@@ -56,7 +56,7 @@ class _Keeper:
         self._install = self._child("install", _module("install"), client, OTHER_GRACE)
         self._worker = self._child("worker", _module("worker"), client, WORKER_GRACE)
         self._close = self._child("close", _module("stale"), client, OTHER_GRACE)
-        self._kept = [self._server, self._worker]
+        self._kept = [self._server, self._worker, self._child("cancel", _module("cancel"), client, OTHER_GRACE)]
         if settings.watch:
             watch = _module("watch", str(settings.watch), f"{settings.quiet:g}")
             self._kept.append(self._child("watch", watch, client, OTHER_GRACE))

@@ -39,9 +39,9 @@ def close_stale_runs(client: SyncPrefectClient) -> list[str]:
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
     runs = client.read_flow_runs(work_pool_filter=pool, flow_run_filter=FlowRunFilter(state=states))
     alone = not _others_work(client)
-    stale = [run for run in runs if _is_ours(run, alone) and not _is_executed(run)]
+    stale = [run for run in runs if _is_ours(run, alone) and executed_by(run) is None]
     for run in stale:
-        _close(client, run)
+        close_run(client, run)
     return [run.name for run in stale]
 
 
@@ -52,17 +52,25 @@ def _others_work(client: SyncPrefectClient) -> bool:
 
 def _is_ours(run: FlowRun, alone: bool) -> bool:
     """A worker that died between taking a run and labelling it leaves no name; alone, it was this machine's."""
-    return run.labels.get(WORKER_LABEL, worker_name() if alone else None) == worker_name()
+    return is_here(run) or (alone and WORKER_LABEL not in run.labels)
 
 
-def _is_executed(run: FlowRun) -> bool:
+def is_here(run: FlowRun) -> bool:
+    """Whether this machine's worker took the run."""
+    return run.labels.get(WORKER_LABEL) == worker_name()
+
+
+def executed_by(run: FlowRun) -> psutil.Process | None:
+    """The process of a run of this machine, None where it is gone."""
     try:
-        return ENGINE in psutil.Process(int(run.infrastructure_pid or "")).cmdline()
+        process = psutil.Process(int(run.infrastructure_pid or ""))
+        return process if ENGINE in process.cmdline() else None
     except (ValueError, psutil.Error):
-        return False
+        return None
 
 
-def _close(client: SyncPrefectClient, run: FlowRun) -> None:
+def close_run(client: SyncPrefectClient, run: FlowRun) -> None:
+    """Marks a run that has no process any more, and those of its tasks that did not end, as what became of them."""
     tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
     for task in tasks:
         if task.state is None or not task.state.is_final():

@@ -53,6 +53,27 @@ def test_a_run_that_could_not_say_goodbye_is_closed(box: Box) -> None:
     assert {task["state"]["type"] for task in box.tasks(other)} == {"CANCELLED"}
 
 
+def test_a_cancelled_run_ends_though_its_worker_did_not_hear_of_it(box: Box) -> None:
+    """As after a minute without a server, when Prefect's worker no longer listens; here it is held up."""
+    run, other = box.start("retrain", seconds=60), box.start("rollback", seconds=60)
+    engine, bystander, worker = box.engine(run), box.engine(other), box.supervised("worker")
+    worker.suspend()
+    try:
+        box.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+        look = "from flows.box.cancel import *; end_overdue({})"
+        box.python("-c", look.format("OVERDUE"))
+        assert lives(engine.pid), "its worker has half a minute"
+        box.python("-c", look.format("timedelta(0)"))
+        assert not lives(engine.pid) and lives(bystander.pid)
+        assert box.state(run)["type"] == "CANCELLED" and box.state(other)["type"] == "RUNNING"
+    finally:
+        worker.resume()
+    bystander.kill()
+    box.wait(other, "CRASHED")
+    assert box.state(run)["type"] == "CANCELLED", "the worker does not have another last word"
+    assert {task["state"]["type"] for task in box.tasks(run)} <= {"CANCELLED", "CRASHED"}
+
+
 BY_HAND = """
 import os, time
 from pathlib import Path
