@@ -13,7 +13,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report up down status remote test lint check tensorboard lock clean
+.PHONY: help setup data run repro report up down status remote test torture lint check tensorboard lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ remote: setup ## name the place where data and released models are shared: URL=s
 
 test: setup ## run all tests; what lacks a Debian package of packages.txt is skipped and named
 	@python -m pytest -rs --numprocesses auto --dist loadfile
+
+torture: setup ## kill -9 every part of a box at random moments of a training, KILLS=10 times each; SEED=... repeats them
+	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" python -m pytest -n0 -q -s tests/flows/box/test_torture.py
 
 lint: setup ## ruff and mypy
 	@ruff check && ruff format --check && mypy

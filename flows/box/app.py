@@ -27,7 +27,9 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 def create_app() -> FastAPI:
     """Prefect's application with the folder that the keeper names served under /reports, behind the same password."""
     app = server.create_app()
-    reports: ASGIApp = StaticFiles(directory=Path(os.environ[REPORTS_FOLDER]), html=True)
+    folder = Path(os.environ[REPORTS_FOLDER])
+    folder.mkdir(parents=True, exist_ok=True)  # a person may have removed it
+    reports: ASGIApp = StaticFiles(directory=folder, html=True)
     if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         reports = _Guarded(reports, auth)
     app.router.lifespan_context = _polite(app.router.lifespan_context)

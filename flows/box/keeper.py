@@ -63,7 +63,6 @@ class _Keeper:
 
     def run(self) -> None:
         """Starts everything and tends it until the end."""
-        (self._work / "reports").mkdir(exist_ok=True)
         box_folder(self._work)
         try:
             self._start()

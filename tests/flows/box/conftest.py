@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,15 @@ class Box:
 
     def __init__(self, path: Path, **settings: str) -> None:
         self.checkout = make_checkout(path)
-        for name in ("retrain", "gate-and-release", "rollback"):
-            function = name.replace("-", "_")
-            (path / f"flows/{function}.py").write_text(FLOW.format(name=name, function=function))
         self.port = free_port()
         self.settings = {"PORT": str(self.port), **settings}
+        self.furnish()
+
+    def furnish(self) -> None:
+        """Puts flows that do next to nothing in the place of the real ones."""
+        for name in ("retrain", "gate-and-release", "rollback"):
+            function = name.replace("-", "_")
+            (self / f"flows/{function}.py").write_text(FLOW.format(name=name, function=function))
 
     def __truediv__(self, name: str) -> Path:
         return self.checkout / name
@@ -104,18 +109,22 @@ class Box:
             return answer.headers
 
     def api(self, path: str, body: object = None, method: str | None = None) -> Any:
+        """Asks as Prefect's clients do: again while the server is away, or busy as when SQLite is locked for long."""
         for _ in range(BUSY_TRIES):
-            code, content = self.fetch(f"/api{path}", body=body, method=method)
-            if code != http.HTTPStatus.SERVICE_UNAVAILABLE:  # as when SQLite is locked for long; clients ask again
-                break
+            with suppress(OSError):
+                code, content = self.fetch(f"/api{path}", body=body, method=method)
+                if code != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                    break
             time.sleep(1)
+        else:
+            raise AssertionError(f"{path}: no answer")
         assert code < 300, f"{path}: {code} {content}"
         return json.loads(content) if content else None
 
     def deployments(self) -> dict[str, Any]:
         return {one["name"]: one for one in self.api("/deployments/filter", {})}
 
-    def start(self, deployment: str, **parameters: float) -> str:
+    def start(self, deployment: str, **parameters: object) -> str:
         """Asks for a run; returns its id."""
         one = self.deployments()[deployment]["id"]
         created = self.api(f"/deployments/{one}/create_flow_run", {"parameters": parameters})
@@ -124,9 +133,9 @@ class Box:
     def state(self, run: str) -> Any:
         return self.api(f"/flow_runs/{run}")["state"]
 
-    def wait(self, run: str, *types: str) -> Any:
+    def wait(self, run: str, *types: str, seconds: float = 60) -> Any:
         """Waits until a run is in a state of such a type; returns that."""
-        until(lambda: self.state(run)["type"] in types, seconds=60)
+        until(lambda: self.state(run)["type"] in types, seconds)
         return self.state(run)
 
     def engine(self, run: str) -> psutil.Process:

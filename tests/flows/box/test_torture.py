@@ -1,0 +1,139 @@
+"""kill -9 of every part of a box at a random moment of a real training: nobody is left over, and the next run ends with
+the unbroken run's bits.
+
+`make test` kills each part once; `make torture` ten times, or KILLS times, and says which. SEED repeats the moments.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.flows.box.mill import Mill
+from tests.flows.conftest import lives, until
+
+KILLS = int(os.environ.get("KILLS") or 1)
+SEED = os.environ.get("SEED") or str(int(time.time()) if KILLS > 1 else 1)
+SECONDS_TO_END = 15.0
+POLL_SECONDS = 0.1
+TARGETS = ("trainer", "supervisor", "dvc", "engine", "worker", "server", "everything")
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+    one = Mill(tmp_path_factory.mktemp("torture") / "project")
+    one.up()
+    yield one
+    one.run("down")
+    assert not list(one.processes()), "nobody outlives the box"
+
+
+class Unbroken:
+    """A run that nobody disturbs: its bits, and from when to when, in seconds, each target lived."""
+
+    def __init__(self, mill: Mill) -> None:
+        run, seen = mill.start("retrain", models="gan"), dict[str, list[float]]()
+        mill.wait(run, "RUNNING")
+        start = time.monotonic()
+        while mill.state(run)["type"] == "RUNNING":
+            for target in TARGETS[:4]:
+                if find(mill, target):
+                    seen.setdefault(target, []).append(time.monotonic() - start)
+            time.sleep(POLL_SECONDS)
+        self.seconds = time.monotonic() - start
+        assert mill.state(run)["name"] == "Released", mill.state(run)
+        self.windows = {target: (times[0], times[-1]) for target, times in seen.items()}
+        self.bits = mill.released()
+
+
+@pytest.fixture(scope="module")
+def unbroken(mill: Mill) -> Unbroken:
+    return Unbroken(mill)
+
+
+def find(mill: Mill, target: str) -> psutil.Process | None:
+    """The process of that name, if there is one now; of a run's stages, the one that has the most of it to do."""
+    if target in ("worker", "server"):
+        return mill.supervised(target)
+    is_it: Callable[[list[str]], bool] = {
+        "trainer": lambda words: words[1:] == ["-m", "tasks.train.gan"],
+        "supervisor": lambda words: "repro" in words and words[1] == "-S",
+        "dvc": lambda words: "repro" in words and words[1] != "-S",
+        "engine": lambda words: "prefect.engine" in words,
+    }[target]
+    for process in mill.processes():
+        with suppress(psutil.Error):
+            if len(words := process.cmdline()) > 1 and is_it(words):
+                return process
+    return None
+
+
+def victims(mill: Mill, target: str) -> list[psutil.Process]:
+    """Whom to kill, at once: one process, or every one that there is, as when the power is cut."""
+    if target == "everything":
+        return list(mill.processes())
+    found = find(mill, target)
+    return [found] if found else []
+
+
+def strike(mill: Mill, target: str, run: str, moment: float) -> list[psutil.Process]:
+    """Kills a target that many seconds after the run began, or when it next lives; returns whom it had started.
+
+    Nobody is killed when the run ends before.
+    """
+    mill.wait(run, "RUNNING")
+    time.sleep(moment)
+    while mill.state(run)["type"] == "RUNNING":
+        if found := victims(mill, target):
+            dependents = [child for process in found for child in children(process)]
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+            return dependents
+        time.sleep(POLL_SECONDS)
+    return []
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+@pytest.mark.parametrize("target", TARGETS)
+def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_been(
+    mill: Mill, unbroken: Unbroken, target: str, number: int
+) -> None:
+    seed = f"{SEED} {target} {number}"
+    moment = random.Random(seed).uniform(*unbroken.windows.get(target, (0.0, unbroken.seconds)))
+    mill.empty()
+    run = mill.start("retrain", models="gan")
+    dependents = strike(mill, target, run, moment)
+    killed = time.monotonic()
+    until(lambda: not any(lives(process.pid) for process in dependents), SECONDS_TO_END)
+    gone = time.monotonic() - killed
+    mill.locks()
+    if target == "everything":
+        mill.up()
+    first = mill.ended(run)["name"]
+    until(lambda: not mill.of_runs(), SECONDS_TO_END)
+    second = mill.ended(mill.start("retrain", models="gan"))
+    print(f"{seed}: at {moment:.1f} s; dependents gone after {gone:.1f} s; that run {first}, the next {second['name']}")
+    assert second["name"] == ("Nothing new" if first == "Released" else "Released"), second["message"]
+    assert first == "Released" or target not in ("server", "trainer", "supervisor", "dvc"), "a retry is enough"
+    assert mill.released() == unbroken.bits
+    assert mill.tags() == ["gan#live#1", "gan@v1.0.0"]
+    assert not mill.must("git", "status", "--porcelain") and worktrees(mill) == []
+    until(lambda: not mill.of_runs(), SECONDS_TO_END)
+
+
+def worktrees(mill: Mill) -> list[Path]:
+    return [path for path in (mill / ".work/worktrees").iterdir() if path.name != "setup"]
