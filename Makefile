@@ -65,8 +65,9 @@ remote: setup ## name the place where data and released models are shared: URL=s
 test: setup ## run all tests; what lacks a Debian package of packages.txt is skipped and named
 	@python -m pytest -rs --numprocesses auto --dist loadfile
 
-torture: setup ## kill -9 every part of a box at random moments of a training, KILLS=10 times each; SEED=... repeats them
-	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" python -m pytest -n0 -q -s tests/flows/box/test_torture.py
+torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
+	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \
+	   -n0 -q -s tests/flows/box/test_stops.py tests/flows/box/test_soak.py tests/flows/box/test_torture.py
 
 lint: setup ## ruff and mypy
 	@ruff check && ruff format --check && mypy

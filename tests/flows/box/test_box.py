@@ -11,7 +11,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from tests.flows.box.conftest import Box
+from tests.flows.box.box import Box
 from tests.flows.conftest import until
 
 WANTED = YAML(typ="safe").load(ROOT / "prefect.yaml")

@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from tests.flows.box.conftest import Box
+from tests.flows.box.box import Box
 from tests.flows.conftest import lives, until
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.flows.box.conftest import Box, free_port
+from tests.flows.box.box import Box, free_port
 
 NEWEST = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 needs_postgresql = pytest.mark.skipif(NEWEST is None, reason="needs Debian's package postgresql")

@@ -8,30 +8,20 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.flows.box.mill import Mill
+from tests.flows.box.mill import PARTS, Mill
 from tests.flows.conftest import lives, until
 
 KILLS = int(os.environ.get("KILLS") or 1)
 SEED = os.environ.get("SEED") or str(int(time.time()) if KILLS > 1 else 1)
 SECONDS_TO_END = 15.0
 POLL_SECONDS = 0.1
-TARGETS = ("trainer", "supervisor", "dvc", "engine", "worker", "server", "everything")
-
-
-@pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
-    one = Mill(tmp_path_factory.mktemp("torture") / "project")
-    one.up()
-    yield one
-    one.run("down")
-    assert not list(one.processes()), "nobody outlives the box"
+TARGETS = (*PARTS, "worker", "server", "everything")
 
 
 class Unbroken:
@@ -42,8 +32,8 @@ class Unbroken:
         mill.wait(run, "RUNNING")
         start = time.monotonic()
         while mill.state(run)["type"] == "RUNNING":
-            for target in TARGETS[:4]:
-                if find(mill, target):
+            for target in PARTS:
+                if mill.part(target):
                     seen.setdefault(target, []).append(time.monotonic() - start)
             time.sleep(POLL_SECONDS)
         self.seconds = time.monotonic() - start
@@ -57,28 +47,11 @@ def unbroken(mill: Mill) -> Unbroken:
     return Unbroken(mill)
 
 
-def find(mill: Mill, target: str) -> psutil.Process | None:
-    """The process of that name, if there is one now; of a run's stages, the one that has the most of it to do."""
-    if target in ("worker", "server"):
-        return mill.supervised(target)
-    is_it: Callable[[list[str]], bool] = {
-        "trainer": lambda words: words[1:] == ["-m", "tasks.train.gan"],
-        "supervisor": lambda words: "repro" in words and words[1] == "-S",
-        "dvc": lambda words: "repro" in words and words[1] != "-S",
-        "engine": lambda words: "prefect.engine" in words,
-    }[target]
-    for process in mill.processes():
-        with suppress(psutil.Error):
-            if len(words := process.cmdline()) > 1 and is_it(words):
-                return process
-    return None
-
-
 def victims(mill: Mill, target: str) -> list[psutil.Process]:
     """Whom to kill, at once: one process, or every one that there is, as when the power is cut."""
     if target == "everything":
         return list(mill.processes())
-    found = find(mill, target)
+    found = mill.part(target)
     return [found] if found else []
 
 

@@ -1,0 +1,75 @@
+"""Scheduled retrainings in a row while new data arrives: right verdicts, a version per blessed model, flat memory.
+
+`make test` has two rounds, `make torture` thirty, or ROUNDS.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.flows.box.mill import Mill, refused
+from tests.flows.box.test_box import draw
+from tests.flows.conftest import until
+
+ROUNDS = int(os.environ.get("ROUNDS") or 2)
+LONG = 15  # rounds from which on memory says something
+INTERVAL_SECONDS = 20
+KEPT = ("server", "worker")
+MOST_GROWTH = 1.10
+
+
+@pytest.fixture
+def schedule(mill: Mill) -> Iterator[None]:
+    """Switches a schedule on that asks for a run more often than one can end, and takes it away afterwards."""
+    mill.empty()
+    path = f"/deployments/{mill.deployments()['retrain']['id']}/schedules"
+    wanted = {"schedule": {"interval": INTERVAL_SECONDS}, "active": True, "parameters": {"models": "gan"}}
+    [made] = mill.api(path, [wanted])
+    yield
+    mill.api(f"{path}/{made['id']}", method="DELETE")
+    for run in runs(mill):
+        mill.api(f"/flow_runs/{run['id']}", method="DELETE")
+
+
+def runs(mill: Mill, *names: str) -> list[Any]:
+    """The runs of the schedule, those in states of these names if any are given, the earliest first."""
+    wanted: dict[str, Any] = {"auto_scheduled": True} if not names else {"state": {"name": {"any_": names}}}
+    found = mill.api("/flow_runs/filter", {"flow_runs": wanted, "sort": "START_TIME_ASC"})
+    return [run for run in found if run["auto_scheduled"]]
+
+
+def test_thirty_scheduled_retrainings(mill: Mill, schedule: None, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(mill / "data/raw", tmp_path / "digits"))
+    (source / "manifest.json").unlink()
+    folder = next(path for path in sorted(source.rglob("*.png"))).parent
+    expected, memory = [], []
+    for number in range(ROUNDS):
+        if number:
+            draw(folder / f"new-{number}.png", number)
+            mill.must("python", "-m", "tasks.ingest", str(source))
+        expected.append("Rejected" if refused(sum(1 for _ in source.rglob("*.png"))) else "Released")
+        until(lambda: len(verdicts(mill)) > number, 180)  # noqa: B023
+        assert verdicts(mill) == expected
+        memory.append([psutil.Process(mill.supervised(name).pid).memory_info().rss for name in KEPT])
+        print(f"round {number + 1}: {expected[-1]}; " + ", ".join(megabytes(memory[-1])))
+    versions = [tag for tag in mill.tags() if "@" in tag]
+    assert len(versions) == expected.count("Released") and expected.count("Rejected") >= ROUNDS // 3 - 1
+    assert not [run for run in runs(mill) if run["state_type"] in ("FAILED", "CRASHED")]
+    if ROUNDS >= LONG:
+        early, late = ([mean(values) for values in zip(*part, strict=True)] for part in (memory[3:8], memory[-5:]))
+        print("memory, early and late: " + ", ".join(megabytes(early)) + "; " + ", ".join(megabytes(late)))
+        assert all(after <= MOST_GROWTH * before for before, after in zip(early, late, strict=True))
+
+
+def verdicts(mill: Mill) -> list[str]:
+    return [run["state"]["name"] for run in runs(mill, "Released", "Rejected")]
+
+
+def megabytes(values: Any) -> list[str]:
+    return [f"{name} {value / 2**20:.0f} MiB" for name, value in zip(KEPT, values, strict=True)]
