@@ -2,7 +2,8 @@
 
 The parent holds the other end of this process's stdin. When that end closes, because the parent wants the command to
 stop or because the parent died in any way, the command's whole process group gets SIGINT, then SIGTERM, then SIGKILL,
-with up to GRACE seconds after each. Only the standard library is used, and only what starts in a few milliseconds.
+with up to GRACE seconds after each; a second process does so when this one is killed. Only the standard library is
+used, and only what starts in a few milliseconds.
 """
 
 import os
@@ -26,9 +27,11 @@ def supervise(grace: float, command: list[str]) -> int:
     except OSError as error:
         print(f"error: cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         return 127
+    second = _stand_by(child.pid, grace)
     threading.Thread(target=_stop_when_parent_leaves, args=(child.pid, grace), daemon=True).start()
     code = child.wait()
     stop_group(child.pid, grace)
+    os.write(second, b".")
     return code if code >= 0 else 128 - code
 
 
@@ -48,6 +51,22 @@ def restore_signals() -> None:
     """For a child before it becomes another program: an ignored signal stays ignored, so it could not be stopped."""
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
+
+
+def _stand_by(group: int, grace: float) -> int:
+    """Starts a second process that stops the group should this one be killed; a byte into what it returns ends it."""
+    ear, mouth = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.close(mouth)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # whoever reads what the command says must see its end
+            os.dup2(nothing, number)
+        if not os.read(ear, 1):
+            stop_group(group, grace)
+        os._exit(0)
+    os.close(ear)
+    return mouth
 
 
 def _stop_when_parent_leaves(group: int, grace: float) -> None:

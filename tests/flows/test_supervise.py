@@ -83,6 +83,15 @@ def test_a_command_that_ignores_signals_is_killed_after_two_graces(tmp_path: Pat
     assert time.monotonic() - began >= 0.6
 
 
+def test_a_killed_supervisor_takes_the_command_and_its_children_along(tmp_path: Path) -> None:
+    process = start(tmp_path, 5, "sh", "-c", f"{sys.executable} -c '{SAVES}'; true")
+    assert first_line(process) == "ready"
+    process.kill()
+    assert process.stdout and process.stdout.read() == "", "whoever listens hears its end"
+    assert process.wait() == -signal.SIGKILL
+    until(lambda: (tmp_path / "saved").exists(), seconds=5)
+
+
 def test_an_ignored_interrupt_is_not_handed_down(tmp_path: Path) -> None:
     shows = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     line = [sys.executable, "-S", str(SUPERVISOR), "1", "--", sys.executable, "-c", shows]

@@ -35,6 +35,7 @@ def {function}(seconds: float = 0.0, more: float = 0.0) -> None:
     if more:
         work(more)
 '''
+SUPERVISOR = "flows/supervise.py"
 BUSY_TRIES = 120
 UNFINISHED = {"SCHEDULED", "PENDING", "RUNNING", "CANCELLING"}
 
@@ -158,7 +159,8 @@ class Box:
 
         def children() -> list[psutil.Process]:
             try:
-                return psutil.Process(self.pids()[name]).children()
+                found = psutil.Process(self.pids()[name]).children()
+                return [child for child in found if SUPERVISOR not in " ".join(child.cmdline())]  # but its stand-in
             except (KeyError, FileNotFoundError, psutil.NoSuchProcess):
                 return []
 

@@ -133,7 +133,7 @@ class Mill(Box):
             return self.supervised(name)
         for process in self.processes():
             with suppress(psutil.Error):
-                if PARTS[name](process.cmdline()):
+                if PARTS[name](process.cmdline()) and (name != "supervisor" or process.children()):  # not its stand-in
                     return process
         return None
 
