@@ -148,7 +148,7 @@ class Mill(Box):
 
     def _kept(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.pids()[name])
-        return [process] if name == "keeper" else [process, self.supervised(name)]
+        return [process] if name == "keeper" else [process, *process.children()]
 
     def locks(self) -> list[Any]:
         """What is in each dvc.lock of the checkout and its worktrees; raises where one is not whole."""
