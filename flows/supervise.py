@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 POLL_SECONDS = 0.05
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -31,7 +32,8 @@ def supervise(grace: float, command: list[str]) -> int:
     threading.Thread(target=_stop_when_parent_leaves, args=(child.pid, grace), daemon=True).start()
     code = child.wait()
     stop_group(child.pid, grace)
-    os.write(second, b".")
+    with suppress(BrokenPipeError):  # it was killed, which changes nothing for the command
+        os.write(second, b".")
     return code if code >= 0 else 128 - code
 
 

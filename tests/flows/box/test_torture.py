@@ -20,6 +20,7 @@ from tests.flows.conftest import lives, until
 KILLS = int(os.environ.get("KILLS") or 1)
 SEED = os.environ.get("SEED") or str(int(time.time()) if KILLS > 1 else 1)
 SECONDS_TO_END = 15.0
+TRIES = 5
 POLL_SECONDS = 0.1
 TARGETS = (*PARTS, "worker", "server", "everything")
 
@@ -28,6 +29,7 @@ class Unbroken:
     """A run that nobody disturbs: its bits, and from when to when, in seconds, each target lived."""
 
     def __init__(self, mill: Mill) -> None:
+        mill.empty()
         run, seen = mill.start("retrain", models="gan"), dict[str, list[float]]()
         mill.wait(run, "RUNNING")
         start = time.monotonic()
@@ -55,10 +57,10 @@ def victims(mill: Mill, target: str) -> list[psutil.Process]:
     return [found] if found else []
 
 
-def strike(mill: Mill, target: str, run: str, moment: float) -> list[psutil.Process]:
+def strike(mill: Mill, target: str, run: str, moment: float) -> list[psutil.Process] | None:
     """Kills a target that many seconds after the run began, or when it next lives; returns whom it had started.
 
-    Nobody is killed when the run ends before.
+    Nobody is killed, and None returned, when the run ends before.
     """
     mill.wait(run, "RUNNING")
     time.sleep(moment)
@@ -70,7 +72,7 @@ def strike(mill: Mill, target: str, run: str, moment: float) -> list[psutil.Proc
                     process.send_signal(signal.SIGKILL)
             return dependents
         time.sleep(POLL_SECONDS)
-    return []
+    return None
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:
@@ -86,10 +88,14 @@ def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_bee
     mill: Mill, unbroken: Unbroken, target: str, number: int
 ) -> None:
     seed = f"{SEED} {target} {number}"
-    moment = random.Random(seed).uniform(*unbroken.windows.get(target, (0.0, unbroken.seconds)))
-    mill.empty()
-    run = mill.start("retrain", models="gan")
-    dependents = strike(mill, target, run, moment)
+    chance, dependents = random.Random(seed), None
+    for _ in range(TRIES):
+        moment = chance.uniform(*unbroken.windows.get(target, (0.0, unbroken.seconds)))
+        mill.empty()
+        run = mill.start("retrain", models="gan")
+        if (dependents := strike(mill, target, run, moment)) is not None:
+            break
+    assert dependents is not None, f"every run ended before its {target} could be killed"
     killed = time.monotonic()
     until(lambda: not any(lives(process.pid) for process in dependents), SECONDS_TO_END)
     gone = time.monotonic() - killed
@@ -98,9 +104,10 @@ def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_bee
         mill.up()
     first = mill.ended(run)["name"]
     until(lambda: not mill.of_runs(), SECONDS_TO_END)
+    published = "gan#live#1" in mill.tags()  # before it was killed, at the very end
     second = mill.ended(mill.start("retrain", models="gan"))
     print(f"{seed}: at {moment:.1f} s; dependents gone after {gone:.1f} s; that run {first}, the next {second['name']}")
-    assert second["name"] in ("Released", "Nothing new"), second["message"]  # the latter where the first had released
+    assert second["name"] == ("Nothing new" if published else "Released"), second["message"]
     assert first == "Released" or target not in ("server", "trainer", "supervisor", "dvc"), "a retry is enough"
     assert mill.released() == unbroken.bits
     assert mill.tags() == ["gan#live#1", "gan@v1.0.0"]
