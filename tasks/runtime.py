@@ -7,7 +7,7 @@ from types import FrameType
 import threadpoolctl
 import torch
 
-from models.device import DeviceError, Mode, choose_mode
+from models.device import DeviceError, Mode, choose_device, choose_mode, repeat_exactly
 from tasks.errors import Stopped, UserError
 from tasks.params import Params
 from tasks.workplace import in_turn, work_folder
@@ -28,6 +28,22 @@ def prepare(params: Params) -> Mode:
         raise UserError(f"params.yaml: {error}") from None
     print(f"mode: {mode.name}, {params.threads} threads ({mode.reason})", flush=True)
     return mode
+
+
+def prepare_judging(params: Params) -> torch.device:
+    """Sets the threads, and chooses and prints where images are drawn and looked at and figures are computed.
+
+    Raises UserError when the device asked for is not there.
+    """
+    limit_threads(params.threads)
+    try:
+        device = choose_device(params.device)
+    except DeviceError as error:
+        raise UserError(f"params.yaml: {error}") from None
+    if device.type == "cuda" and params.deterministic == "on":
+        repeat_exactly()
+    print(f"judging on {device.type}, {params.threads} threads", flush=True)
+    return device
 
 
 def turn_on(device: torch.device) -> AbstractContextManager[None]:

@@ -1,0 +1,50 @@
+"""Where models are judged, and that a GPU which is not there is said."""
+
+import pytest
+import torch
+
+from models.device import exact_float32
+from tasks import runtime
+from tasks.errors import UserError
+from tasks.params import load_params
+from tasks.runtime import prepare_judging
+
+PARAMS = load_params().model_copy(update={"threads": 1})
+
+
+def test_judging_on_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"params\.yaml: device is cuda, but .*; set it to auto or cpu"):
+        prepare_judging(PARAMS.model_copy(update={"device": "cuda"}))
+    assert prepare_judging(PARAMS).type == "cpu"
+
+
+def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
+    assert prepare_judging(PARAMS.model_copy(update={"device": "cpu"})).type == "cpu"
+
+
+@pytest.mark.gpu
+def test_the_gpu_is_taken_where_there_is_one() -> None:
+    assert prepare_judging(PARAMS).type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "exact"), [("cuda", "on", True), ("cuda", "off", False), ("cpu", "on", False)]
+)
+def test_a_gpu_repeats_itself_where_that_is_asked_for(
+    kind: str, asked: str, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(runtime, "choose_device", lambda _: torch.device(kind, 0))
+    monkeypatch.setattr(runtime, "repeat_exactly", lambda: made.append(kind))
+    prepare_judging(PARAMS.model_copy(update={"deterministic": asked}))
+    assert bool(made) == exact
+
+
+def test_tf32_is_off_within_and_comes_back() -> None:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with exact_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    assert before[0]  # PyTorch's own default, or the first two lines say nothing
