@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.classifier import Classifier, ClassifierShape
+from models.device import exact_float32
 from models.pixels import to_model
 from models.supplied import SUPPLIED, Dinov2, Inception
 from tasks.files import sha256_file
@@ -14,13 +16,17 @@ from tasks.weights import below, load_tensors, save_tensors
 REFERENCE, SECOND = Path("data/reference"), Path("data/reference_second")
 NETWORK = "network.safetensors"
 BATCH = 500
+CPU = torch.device("cpu")
 
 
 class Judge:
-    """Features of images, computed in float32 on the CPU so that they are the same with and without a GPU."""
+    """Features of images, computed in float32 on `device`.
 
-    def __init__(self, network: Classifier | Inception | Dinov2) -> None:
-        self._network = network.cpu().eval().to(memory_format=torch.channels_last)
+    TF32 stays off, so that a GPU's features are those of the CPU but for sums in another order: 1e-4 of the largest.
+    """
+
+    def __init__(self, network: Classifier | Inception | Dinov2, device: torch.device = CPU) -> None:
+        self._network, self.device = network.eval().to(memory_format=torch.channels_last).to(device), device
 
     @property
     def kind(self) -> str:
@@ -36,18 +42,20 @@ class Judge:
     def features(self, images: np.ndarray) -> np.ndarray:
         """float32 [N, F] for uint8 [N, C, H, W]; independent of how many are asked for at a time."""
         parts = []
-        for start in range(0, len(images), BATCH):
-            batch = to_model(torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])))
-            parts.append(self._network.features(batch.contiguous(memory_format=torch.channels_last)).numpy())
+        with exact_float32():
+            for start in range(0, len(images), BATCH):
+                raw = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).to(self.device)
+                batch = to_model(raw).contiguous(memory_format=torch.channels_last)
+                parts.append(self._network.features(batch).cpu().numpy())
         return np.concatenate(parts)
 
     @torch.no_grad()
-    def labels(self, features: np.ndarray) -> np.ndarray | None:
-        """The label int64 [N] that features float32 [N, F] speak for; None from a judge that learnt no labels."""
+    def labels(self, features: np.ndarray | Tensor) -> np.ndarray | None:
+        """The label int64 [N] that features float [N, F] speak for; None from a judge that learnt no labels."""
         if not isinstance(self._network, Classifier) or self.kind != "classifier":
             return None
-        logits: torch.Tensor = self._network.head(torch.from_numpy(features))
-        return logits.argmax(1).numpy()
+        logits: Tensor = self._network.head(torch.as_tensor(features, dtype=torch.float32, device=self.device))
+        return logits.argmax(1).cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Writes the network into a folder, all that `load_judge` needs."""
@@ -55,12 +63,12 @@ class Judge:
         save_tensors(folder / NETWORK, self._network.state_dict(), {"kind": self.kind, "shape": shape})
 
 
-def load_judge(folder: Path = REFERENCE) -> tuple[Judge, str]:
-    """The judge that a reference stage made, and the SHA-256 of its weights."""
+def load_judge(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Judge, str]:
+    """The judge that a reference stage made, looking on `device`, and the SHA-256 of its weights."""
     path = folder / NETWORK
     tensors, about = load_tensors(path)
     if about["kind"] in SUPPLIED:
-        return Judge(SUPPLIED[about["kind"]](below(tensors, "network"))), sha256_file(path)
+        return Judge(SUPPLIED[about["kind"]](below(tensors, "network")), device), sha256_file(path)
     classifier = Classifier(ClassifierShape.model_validate(about["shape"]))
     classifier.load_state_dict(tensors)
-    return Judge(classifier), sha256_file(path)
+    return Judge(classifier, device), sha256_file(path)

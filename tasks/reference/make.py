@@ -60,11 +60,11 @@ def _make(
     print(f"{stage}: the judge is {kind}", flush=True)
     if kind == "classifier" or kind == "selfsupervised":
         return _train(stage, kind, settings, folder, params, prepared)
+    device = prepare(params).device
     if kind == "random":
-        judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1))
+        judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
     else:
-        judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"))
-    prepare(params)
+        judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"), device)
     with StopSignals() as stop:
         _write(folder, judge, prepared, stop, {})
     return {"kind": kind, "threads": params.threads}
@@ -77,7 +77,7 @@ def _train(
     learner = ClassifierLearner(settings, kind, manifest.channels, len(manifest.labels), mode)
     with trained(stage, learner, prepared, stage_inputs(stage)) as training:
         accuracy = round(learner.accuracy(prepared.split("test")), 4)
-        _write(folder, Judge(learner.classifier), prepared, training.stop, {"accuracy": accuracy})
+        _write(folder, Judge(learner.classifier, mode.device), prepared, training.stop, {"accuracy": accuracy})
     return training.facts() | {"kind": kind, "mode": mode.name, "threads": params.threads}
 
 

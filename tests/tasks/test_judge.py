@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tasks.files import sha256_file
 from tasks.judge import NETWORK, Judge, load_judge
 from tasks.params import load_params
 from tasks.reference.supplied import supplied
+from tests.pretended import There, pretended_gpu
 from tests.tasks.reference.blank import dinov2_weights, images, inception_weights, settings
 
 CPU = Mode(torch.device("cpu"), None, torch.channels_last, "a test")
@@ -74,6 +76,31 @@ def test_features_do_not_depend_on_the_company_an_image_is_in() -> None:
     alone = np.concatenate([judge.features(image[None]) for image in pixels])
     np.testing.assert_allclose(alone, judge.features(pixels), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(judge.features(pixels[::-1]), judge.features(pixels)[::-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "inception"])
+def test_a_judge_looks_where_it_is_put(kind: Any, files: dict[SuppliedName, Path], tmp_path: Path) -> None:
+    pixels = images(5)
+    judge = own() if kind == "classifier" else Judge(supplied(kind, settings(files[kind]), "here"))
+    judge.save(tmp_path)
+    with pretended_gpu() as device:
+        there, _ = load_judge(tmp_path, device)
+        assert all(isinstance(weight, There) for weight in there._network.state_dict().values())
+        features = there.features(pixels)
+        labels = there.labels(torch.from_numpy(features).to(device))
+    np.testing.assert_allclose(features, judge.features(pixels), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(labels, judge.labels(features))
+
+
+@pytest.mark.gpu
+def test_a_gpu_sees_what_the_cpu_sees(tmp_path: Path) -> None:
+    """TF32 would leave differences of about 1e-3."""
+    judge, pixels = own(), images(200)
+    judge.save(tmp_path)
+    there, _ = load_judge(tmp_path, torch.device("cuda", 0))
+    features = judge.features(pixels)
+    np.testing.assert_allclose(there.features(pixels), features, rtol=1e-4, atol=1e-4 * np.abs(features).max())
+    np.testing.assert_array_equal(there.labels(features), judge.labels(features))
 
 
 def test_a_classifier_gives_labels_and_no_other_judge_does() -> None:
