@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.metrics.bootstrap import Interval, Resampling
+from tasks.metrics.features import Features, as_features
 from tasks.metrics.intervals import (
     CONFIDENCE,
     extrapolated_interval,
@@ -48,9 +49,10 @@ class Judgement:
         }
 
 
-def judgement(yardstick: Yardstick, features: np.ndarray, settings: EvaluateSettings) -> Judgement:
+def judgement(yardstick: Yardstick, given: np.ndarray, settings: EvaluateSettings) -> Judgement:
     """Of images with these features, float [N, F], as the judge of this yardstick sees them."""
     real = yardstick.real
+    features = as_features(given, real.test.device)
     members = among(features, real, settings)
     figures = score(features, real, settings, members)
     sure = _ends(_intervals(features, real, settings, members, figures))
@@ -64,7 +66,7 @@ def relative_interval(features: np.ndarray, real: RealFeatures, settings: Evalua
 
 
 def _intervals(
-    features: np.ndarray,
+    features: Features,
     real: RealFeatures,
     settings: EvaluateSettings,
     members: Membership,

@@ -1,10 +1,11 @@
 """Generated images against real ones: from features to the figures of data/metrics, named by their protocol."""
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+from numpy.typing import ArrayLike
 
 from tasks.judge import Judge
 from tasks.metrics.diversity import vendi_score
+from tasks.metrics.features import Features, as_features, as_pair, taken
 from tasks.metrics.frechet import (
     Moments,
     extrapolated_frechet_distance,
@@ -13,25 +14,26 @@ from tasks.metrics.frechet import (
 )
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.memorisation import Memorisation, memorisation
+from tasks.metrics.nearest import nearest
 from tasks.metrics.neighbours import Membership, membership
 from tasks.params import EvaluateSettings
 from tasks.yardstick import NEIGHBOURHOOD, RealFeatures, neighbours, subset_size
 
 
-def among(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> Membership:
+def among(features: Features | np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> Membership:
     """Who lies among whom, of as many images with these features, float [N, F], as there are test images."""
     count = min(len(features), len(real.test))
     return membership(features[:count], real.test[:count], neighbours(count, settings))
 
 
 def score(
-    features: np.ndarray, real: RealFeatures, settings: EvaluateSettings, members: Membership | None = None
+    given: ArrayLike, real: RealFeatures, settings: EvaluateSettings, members: Membership | None = None
 ) -> dict[str, float]:
     """Every figure of images with these features, float [N, F], N = `settings.n_images` or what there is.
 
     `members` is what `among` says of them, where the caller knows it already.
     """
-    size = thousands(settings.n_images)
+    size, features = thousands(settings.n_images), as_features(given, real.test.device)
     moments, count = Moments.of(features), min(len(features), len(real.test))
     distances = {
         f"fd_{size}_test": frechet_distance(moments, real.test_moments),
@@ -55,8 +57,7 @@ def memorised(features: np.ndarray, real: RealFeatures) -> Memorisation:
 
 def strangest(features: np.ndarray, real: RealFeatures) -> np.ndarray:
     """Rows of features, float [N, F], int64 [N]: first the images that are farthest from any held-out one."""
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(real.test)  # type: ignore[no-untyped-call]
-    distances, _ = search.kneighbors(features)
+    distances, _ = nearest(*as_pair(features, real.test), 1)
     rows: np.ndarray = np.argsort(-distances[:, 0], kind="stable")
     return rows
 
@@ -67,7 +68,7 @@ def rarest_label(judge: Judge, features: np.ndarray, real: RealFeatures) -> tupl
     Shares are those that the judge reads off either side, as a multiple of the held-out images'; None where it learnt
     no labels.
     """
-    labels, theirs = judge.labels(features.astype(np.float32)), judge.labels(real.test)
+    labels, theirs = judge.labels(features), judge.labels(real.test)
     if labels is None or theirs is None:
         return None
     expected = np.bincount(theirs) / len(theirs)
@@ -92,10 +93,12 @@ def by_class(
 
 
 def _class_figures(mine: np.ndarray, count: int, real: RealFeatures, of_class: np.ndarray) -> dict[str, float]:
-    theirs = real.test[of_class]
+    theirs = taken(real.test, np.flatnonzero(of_class))
     figures = {"share": len(mine) / count, "share_real": len(theirs) / len(real.test)}
     if min(len(mine), len(theirs)) > real.test.shape[1]:
-        figures["fd_relative"] = relative_frechet_distance(Moments.of(mine), Moments.of(theirs))
+        figures["fd_relative"] = relative_frechet_distance(
+            Moments.of(as_features(mine, theirs.device)), Moments.of(theirs)
+        )
     return rounded(figures)
 
 
@@ -105,12 +108,12 @@ def real_floor(real: RealFeatures, settings: EvaluateSettings) -> dict[str, floa
     against_train = frechet_distance(real.test_moments, real.train_moments)
     half = memorisation(real.test[::2], real.test[1::2], real.train, neighbours=min(NEIGHBOURHOOD, len(real.train) - 1))
     others = {f"fd_{thousands(settings.n_images)}_train": against_train, "memorised": half.share}
-    return score(real.train[rows], real, settings) | rounded(others)
+    return score(taken(real.train, rows), real, settings) | rounded(others)
 
 
 def relative_distance(features: np.ndarray, real: RealFeatures) -> float:
     """The relative Frechet distance alone, against the held-out images."""
-    return relative_frechet_distance(Moments.of(features), real.test_moments)
+    return relative_frechet_distance(Moments.of(as_features(features, real.test.device)), real.test_moments)
 
 
 def thousands(count: int) -> str:

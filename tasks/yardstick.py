@@ -5,11 +5,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from tasks.errors import UserError
 from tasks.files import read_json, sha256_file
-from tasks.judge import REFERENCE, SECOND, Judge, load_judge
+from tasks.judge import CPU, REFERENCE, SECOND, Judge, load_judge
 from tasks.metrics.frechet import Moments
 from tasks.metrics.memorisation import Nearness
 from tasks.params import EvaluateSettings
@@ -19,7 +21,11 @@ NEIGHBOURHOOD = 50  # training images that say what is near; fewer where there a
 
 
 class Protocol(BaseModel):
-    """All that two figures must share to be compared; `weights` and `reference` are SHA-256 of content."""
+    """All that two figures must share to be compared; `weights` and `reference` are SHA-256 of content.
+
+    The device is none of it: a GPU looks in float32 without TF32 and computes in float64, as a CPU does, so that
+    figures agree to about 1e-4 of themselves, far less than their intervals.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,11 +51,14 @@ class Protocol(BaseModel):
 
 @dataclass(frozen=True)
 class RealFeatures:
-    """What the judge said of the real images: held-out ones with their labels, if any, and training ones."""
+    """What the judge said of the real images: held-out ones with their labels, if any, and training ones.
 
-    test: np.ndarray
+    Figures are computed on the device where `test` and `train`, float32 [N, F], lie.
+    """
+
+    test: Tensor
     test_labels: np.ndarray | None
-    train: np.ndarray
+    train: Tensor
     test_moments: Moments
     train_moments: Moments
 
@@ -73,30 +82,34 @@ class Yardstick:
     prepared: str
 
 
-def load_yardsticks(settings: EvaluateSettings, prepared: str | None = None) -> tuple[Yardstick, Yardstick]:
+def load_yardsticks(
+    settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
+) -> tuple[Yardstick, Yardstick]:
     """The first and the second judge's, which must have looked at the same images; see `load_yardstick`."""
-    first = load_yardstick(REFERENCE, settings, prepared)
-    return first, load_yardstick(SECOND, settings, first.prepared)
+    first = load_yardstick(REFERENCE, settings, prepared, device)
+    return first, load_yardstick(SECOND, settings, first.prepared, device)
 
 
-def load_yardstick(folder: Path, settings: EvaluateSettings, prepared: str | None = None) -> Yardstick:
-    """Reads what a reference stage kept.
+def load_yardstick(
+    folder: Path, settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
+) -> Yardstick:
+    """Reads what a reference stage kept, onto the device where figures are to be taken.
 
     Raises UserError when it is missing or damaged, or was made of other images than those of the hash `prepared`.
     """
     try:
-        return _load(folder, settings, prepared)
+        return _load(folder, settings, prepared, device)
     except (KeyError, ValueError):
         raise UserError(f"{folder} is damaged or of another version; run its stage again") from None
 
 
-def _load(folder: Path, settings: EvaluateSettings, prepared: str | None) -> Yardstick:
+def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device: torch.device) -> Yardstick:
     path = folder / "features.safetensors"
-    judge, weights = load_judge(folder)
+    judge, weights = load_judge(folder, device)
     tensors, about = load_tensors(path)
     if prepared is not None and about["prepared"] != prepared:
         raise UserError(f"{folder} was made of other images than data/prepared holds now; run its stage again")
-    real = _real({name: tensor.numpy() for name, tensor in tensors.items()})
+    real = _real(tensors, device)
     count = min(settings.n_images, len(real.test))
     protocol = Protocol(
         network=judge.kind,
@@ -115,10 +128,11 @@ def _load(folder: Path, settings: EvaluateSettings, prepared: str | None) -> Yar
     return Yardstick(judge, real, protocol, counts, str(about["prepared"]))
 
 
-def _real(tensors: dict[str, np.ndarray]) -> RealFeatures:
+def _real(tensors: dict[str, Tensor], device: torch.device) -> RealFeatures:
     train_moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"]))
-    test, labels = tensors["test"], tensors.get("test_labels")
-    return RealFeatures(test, labels, tensors["train"], Moments.of(test), train_moments)
+    test, train, labels = tensors["test"].to(device), tensors["train"].to(device), tensors.get("test_labels")
+    told = None if labels is None else labels.numpy()
+    return RealFeatures(test, told, train, Moments.of(test), train_moments.placed(device))
 
 
 def subset_size(count: int, settings: EvaluateSettings) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.metrics.features import Features, as_pair
@@ -53,7 +54,7 @@ def frechet_ratio(candidate: ArrayLike, live: ArrayLike, real: ArrayLike, how: R
     """
     first, truth = as_pair(candidate, real)
     second, _ = as_pair(live, real)
-    middle = truth.mean(axis=0)  # distances do not depend on it, and moments of what lies about 0 are accurate
+    middle = truth.mean(dim=0)  # distances do not depend on it, and moments of what lies about 0 are accurate
     first, second, truth = first - middle, second - middle, truth - middle
     if len(first) != len(second):
         raise ValueError(f"{len(first)} images against {len(second)}; pairs need as many of both")
@@ -91,6 +92,7 @@ def _resampled(
 def weighted_moments(features: Features, counts: Counts) -> Moments:
     """Moments of features [N, D], which lie about 0, of which row i was drawn counts[i] times."""
     total = int(counts.sum())
-    mean = counts @ features / total
-    products = (features * counts[:, None]).T @ features
-    return Moments(mean, (products - total * np.outer(mean, mean)) / (total - 1), total)
+    weights = torch.from_numpy(counts).to(features)
+    mean = weights @ features / total
+    products = (features * weights[:, None]).T @ features
+    return Moments(mean, (products - total * torch.outer(mean, mean)) / (total - 1), total).placed(features.device)

@@ -1,9 +1,9 @@
 """How many different images there are: the Vendi score."""
 
-import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
-from tasks.metrics.features import as_features
+from tasks.metrics.features import as_features, for_eigenvalues
 
 
 def vendi_score(features: ArrayLike) -> float:
@@ -14,8 +14,9 @@ def vendi_score(features: ArrayLike) -> float:
     zeros, so no N x N matrix is made. Features of zero, which have no direction, are alike and unlike all others.
     """
     rows = as_features(features)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    values = np.append(np.linalg.eigvalsh(rows.T @ rows / len(rows)), (norms == 0).mean())
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = rows / norms.where(norms > 0, 1)
+    values = torch.linalg.eigvalsh(for_eigenvalues(rows.T @ rows / len(rows)))
+    values = torch.cat([values, (norms == 0).to(values).mean(dim=0)])
     values = values[values > 0]
-    return float(np.exp(-np.sum(values * np.log(values))))
+    return float((-(values * values.log()).sum()).exp())

@@ -1,28 +1,43 @@
 """Fréchet distance between the Gaussians that fit two sets of features."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
-from tasks.metrics.features import Features, as_features
+from tasks.metrics.features import as_features, for_eigenvalues, taken
 
 
 @dataclass(frozen=True)
 class Moments:
     """The Gaussian that fits `count` features: mean float64 [D], unbiased covariance float64 [D, D]."""
 
-    mean: Features
-    covariance: Features
+    mean: Tensor
+    covariance: Tensor
     count: int
 
     @classmethod
     def of(cls, features: ArrayLike) -> "Moments":
         """Moments of features [N, D], the covariance divided by N - 1; raises ValueError when N < 2 or not finite."""
         rows = as_features(features)
-        mean = rows.mean(axis=0)
+        mean = rows.mean(dim=0)
         centred = rows - mean
-        return cls(mean, centred.T @ centred / (len(rows) - 1), len(rows))
+        return cls(mean, centred.T @ centred / (len(rows) - 1), len(rows)).placed(rows.device)
+
+    def placed(self, device: torch.device) -> "Moments":
+        """The same on `device`, or on the CPU where that takes eigenvalues sooner."""
+        covariance = for_eigenvalues(self.covariance.to(device))
+        return Moments(self.mean.to(covariance.device), covariance, self.count)
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Symmetric square root of the covariance, float64 [D, D], by eigendecomposition."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return root
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -32,9 +47,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     Heusel et al. 2017 (arXiv 1706.08500), equation 6. The last trace is taken as the nuclear norm of A^1/2 B^1/2, which
     is the same number without the root of eigenvalues that rounding made negative.
     """
-    shift = float(np.sum((a.mean - b.mean) ** 2))
-    overlap = np.linalg.svd(_root(a.covariance) @ _root(b.covariance), compute_uv=False).sum()
-    return max(0.0, shift + float(np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap))
+    shift = (a.mean - b.mean).square().sum()
+    overlap = torch.linalg.svdvals(a.root @ b.root).sum()
+    return max(0.0, float(shift + (a.covariance.trace() + b.covariance.trace() - 2 * overlap)))
 
 
 def relative_frechet_distance(generated: Moments, real: Moments) -> float:
@@ -43,8 +58,8 @@ def relative_frechet_distance(generated: Moments, real: Moments) -> float:
     1 is what a generator scores that always gives the mean of the real images. Raises ValueError when the real
     features do not vary.
     """
-    variance = float(np.trace(real.covariance))
-    rounding = float(np.sum(np.square(np.finfo(np.float64).eps * real.count * real.mean)))
+    variance = float(real.covariance.trace())
+    rounding = float((torch.finfo(torch.float64).eps * real.count * real.mean).square().sum())
     if variance <= rounding:
         raise ValueError("the features of the real images are all equal, so nothing can be measured against them")
     return frechet_distance(generated, real) / variance
@@ -64,14 +79,6 @@ def extrapolated_frechet_distance(generated: ArrayLike, real: Moments, *, sizes:
         raise ValueError(f"{len(features)} images in {sizes} sizes: at least 20 images and 3 sizes are needed")
     random = np.random.default_rng(seed)
     counts = np.linspace(least, len(features), sizes).round().astype(int)
-    distances = [
-        frechet_distance(Moments.of(features[random.permutation(len(features))[:count]]), real) for count in counts
-    ]
+    parts = (taken(features, random.permutation(len(features))[:count]) for count in counts)
+    distances = [frechet_distance(Moments.of(part), real) for part in parts]
     return float(np.polynomial.Polynomial.fit(1 / counts, distances, 1)(0.0))
-
-
-def _root(covariance: Features) -> Features:
-    """Symmetric square root of a positive semi-definite matrix by eigendecomposition."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: Features = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    return root

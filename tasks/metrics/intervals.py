@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
+from torch import Tensor
 
 from tasks.metrics.bootstrap import Interval, Resampling, weighted_moments
 from tasks.metrics.diversity import vendi_score
-from tasks.metrics.features import as_features, as_pair
+from tasks.metrics.features import Features, as_features, as_pair, taken
 from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance
 
 CONFIDENCE = 0.95
@@ -44,16 +45,16 @@ def frechet_intervals(
     by about what the sample itself does, so their scatter is laid around the estimate.
     """
     first, second = as_pair(generated, real)
-    middle = second.mean(axis=0)
-    first, second, train = first - middle, second - middle, replace(train, mean=train.mean - middle)
+    middle = second.mean(dim=0)
+    first, second, train = first - middle, second - middle, _about(train.placed(second.device), middle)
     whole, truth, random = Moments.of(first), Moments.of(second), np.random.default_rng(how.seed)
     draws = []
     for _ in range(how.draws):
         ours, theirs = _drawn(first, random), _drawn(second, random)
         distance = frechet_distance(ours, theirs)
-        draws.append((distance, distance / np.trace(theirs.covariance), frechet_distance(ours, train)))
+        draws.append((distance, distance / float(theirs.covariance.trace()), frechet_distance(ours, train)))
     distance = frechet_distance(whole, truth)
-    estimates = (distance, distance / float(np.trace(truth.covariance)), frechet_distance(whole, train))
+    estimates = (distance, distance / float(truth.covariance.trace()), frechet_distance(whole, train))
     found = [_around(estimate, each, how) for estimate, each in zip(estimates, np.transpose(draws), strict=True)]
     return found[0], found[1], found[2]
 
@@ -62,25 +63,27 @@ def extrapolated_interval(generated: ArrayLike, real: Moments, how: Resampling) 
     """Of the extrapolated distance of features [N, D], by the scatter of draws of N of them with replacement."""
     features, random = as_features(generated), np.random.default_rng(how.seed)
     estimate = extrapolated_frechet_distance(features, real, seed=how.seed)
-    draws = [
-        extrapolated_frechet_distance(features[_rows(len(features), random)], real, seed=how.seed)
-        for _ in range(how.draws)
-    ]
+    parts = (taken(features, _rows(len(features), random)) for _ in range(how.draws))
+    draws = [extrapolated_frechet_distance(part, real, seed=how.seed) for part in parts]
     return normal_interval(estimate, float(np.std(draws, ddof=1)), how.confidence)
 
 
 def vendi_interval(generated: ArrayLike, how: Resampling) -> Interval:
     """Of the Vendi score of features [N, D], by the scatter of draws of N of them with replacement."""
     features, random = as_features(generated), np.random.default_rng(how.seed)
-    draws = [vendi_score(features[_rows(len(features), random)]) for _ in range(how.draws)]
+    draws = [vendi_score(taken(features, _rows(len(features), random))) for _ in range(how.draws)]
     return normal_interval(vendi_score(features), float(np.std(draws, ddof=1)), how.confidence)
 
 
-def _drawn(features: np.ndarray, random: np.random.Generator) -> Moments:
+def _about(moments: Moments, middle: Tensor) -> Moments:
+    return replace(moments, mean=moments.mean - middle.to(moments.mean.device))
+
+
+def _drawn(features: Features, random: np.random.Generator) -> Moments:
     return weighted_moments(features, np.bincount(_rows(len(features), random), minlength=len(features)))
 
 
-def _rows(count: int, random: np.random.Generator) -> np.ndarray:
+def _rows(count: int, random: np.random.Generator) -> NDArray[np.int64]:
     return random.integers(0, count, count)
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
-from tasks.metrics.features import Features, as_pair
+from tasks.metrics.features import Features, as_pair, taken
 
-BLOCK = 1024  # rows of a kernel matrix that are held at once
+BLOCK = 256  # rows of a kernel matrix that are held at once
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def kernel_distance(
         )
     random = np.random.default_rng(seed)
     draws = [[random.choice(len(side), subset_size, replace=False) for side in (first, second)] for _ in range(subsets)]
-    values = np.array([squared_discrepancy(first[rows], second[columns]) for rows, columns in draws])
+    values = np.array([squared_discrepancy(taken(first, rows), taken(second, columns)) for rows, columns in draws])
     shared = subset_size / count
     variance = values.var(ddof=1) * (1 / subsets + (1 - 1 / subsets) * shared) / (1 - shared)
     return KernelDistance(float(values.mean()), float(np.sqrt(variance)))
@@ -56,13 +57,13 @@ def squared_discrepancy(generated: ArrayLike, real: ArrayLike) -> float:
 
 
 def _kernel_sum(a: Features, b: Features) -> float:
-    return float(sum(_cubic(a[start : start + BLOCK] @ b.T, a.shape[1]).sum() for start in range(0, len(a), BLOCK)))
+    return sum(float(_cubic(part @ b.T, a.shape[1]).sum()) for part in torch.split(a, BLOCK))
 
 
 def _self_sum(a: Features) -> float:
-    return float(_cubic(np.sum(a * a, axis=1), a.shape[1]).sum())
+    return float(_cubic(a.square().sum(dim=1), a.shape[1]).sum())
 
 
 def _cubic(products: Features, length: int) -> Features:
-    base = products / length + 1
-    return base * base * base  # several times faster than `base**3`
+    """Of products that nobody needs any more."""
+    return products.div_(length).add_(1).pow_(3)

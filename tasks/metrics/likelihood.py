@@ -1,10 +1,10 @@
 """How well a VAE explains an image: its bound in two parts, and the tighter one by importance weights."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from tasks.metrics.features import Features
+Features = NDArray[np.float64]
 
 
 def gaussian_divergence(mean: ArrayLike, log_variance: ArrayLike) -> Features:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import mannwhitneyu
-from sklearn.neighbors import NearestNeighbors
 
 from tasks.metrics.features import Features, as_pair
+from tasks.metrics.nearest import nearest
 
 NEAR = 0.01  # share of held-out images that count as near a training image
 SUSPECT, SIGNIFICANT = 5 * NEAR, 1e-3  # share of generated images, and p-value, from which on they are called copies
@@ -24,7 +24,7 @@ class Memorisation:
 
     share: float
     p_value: float
-    nearness: Features
+    nearness: NDArray[np.float64]
     nearest: NDArray[np.int64]
 
     @property
@@ -48,20 +48,19 @@ class Nearness:
         others, training = as_pair(held_out, train)
         if not 2 <= neighbours < len(training):
             raise ValueError(f"{neighbours} neighbours among {len(training)} training images; at least 2 and fewer")
-        self._search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute")  # type: ignore[no-untyped-call]
-        self._search.fit(training)
-        self._train, self._expected = training, self._of(others)[0]
+        self._train, self._neighbours = training, neighbours
+        self._expected = self._of(others)[0]
 
     def judge(self, generated: ArrayLike) -> Memorisation:
         """Whether images with these features [N, D] come nearer than held-out ones do."""
-        nearness, nearest = self._of(as_pair(generated, self._train)[0])
+        nearness, rows = self._of(as_pair(generated, self._train)[0])
         near = np.quantile(self._expected, NEAR)
         test = mannwhitneyu(nearness, self._expected, alternative="less", method="asymptotic")
-        return Memorisation(float((nearness < near).mean()), float(test.pvalue), nearness, nearest)
+        return Memorisation(float((nearness < near).mean()), float(test.pvalue), nearness, rows)
 
-    def _of(self, points: Features) -> tuple[Features, NDArray[np.int64]]:
+    def _of(self, points: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Nearness [N] and the nearest training image's row [N]; 1 where all neighbours are at distance 0."""
-        distances, rows = self._search.kneighbors(points)  # type: ignore[no-untyped-call]
+        distances, rows = nearest(points, self._train, self._neighbours)
         mean = distances.mean(axis=1)
         return np.divide(distances[:, 0], mean, out=np.ones_like(mean), where=mean > 0), rows[:, 0]
 

@@ -83,16 +83,15 @@ def counts(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> b
 def _save(
     folder: Path, train: np.ndarray, test: np.ndarray, labels: np.ndarray | None, moments: Moments, data: str
 ) -> None:
-    tensors = {
+    arrays = {
         "test": test[:KEPT],
         "train": train[_some(len(train))],
         **({} if labels is None else {"test_labels": labels[:KEPT]}),
-        "train_mean": moments.mean,
-        "train_covariance": moments.covariance,
         "train_count": np.array(moments.count),
     }
-    file = folder / "features.safetensors"
-    save_tensors(file, {name: torch.from_numpy(value) for name, value in tensors.items()}, {"prepared": data})
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance}
+    save_tensors(folder / "features.safetensors", tensors, {"prepared": data})
 
 
 def _features(judge: Judge, split: Split, seen: Seen, change: Change | None = None) -> np.ndarray:

@@ -11,11 +11,14 @@ from PIL import Image
 from tasks.errors import UserError
 from tasks.files import read_json, sha256_file, write_json
 from tasks.judge import NETWORK, REFERENCE, load_judge
+from tasks.judgement import judgement
 from tasks.params import EvaluateSettings, load_params
 from tasks.prepared import PREPARED, Prepared, open_prepared
+from tasks.scores import rarest_label
 from tasks.weights import load_tensors, save_tensors
 from tasks.yardstick import Protocol, load_yardstick
 from tests.conftest import Checkout, make_checkout
+from tests.pretended import pretended_gpu
 from tests.tasks.noise_folders import draw, prepare
 
 FEATURES = "features.safetensors"
@@ -73,6 +76,20 @@ def test_a_yardstick_of_these_images_is_taken(project: Checkout, settings: Evalu
     assert load_yardstick(REFERENCE, settings).protocol == yardstick.protocol  # where no data is at hand
 
 
+def test_figures_are_the_same_beside_a_cpu(settings: EvaluateSettings) -> None:
+    """With every interval, the floor and the labels, from what the stage kept."""
+
+    def found(device: torch.device) -> tuple[dict[str, object], object]:
+        yardstick = load_yardstick(REFERENCE, settings, device=device)
+        features = yardstick.judge.features(open_prepared().split("train").gather(np.arange(20)))
+        record = judgement(yardstick, features, settings).record()
+        return record, rarest_label(yardstick.judge, features, yardstick.real)
+
+    with pretended_gpu() as device:
+        there = found(device)
+    assert there == found(torch.device("cpu"))
+
+
 def test_one_pixel_of_one_image_makes_it_another_yardstick(project: Checkout, settings: EvaluateSettings) -> None:
     before, path = open_prepared().hash, project / "data/raw/coat/0130.png"
     pixels = np.array(Image.open(path))
@@ -110,7 +127,7 @@ def test_what_is_read_is_what_the_judge_says_of_the_images(settings: EvaluateSet
     np.testing.assert_allclose(yardstick.real.test, yardstick.judge.features(test), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(yardstick.real.train, yardstick.judge.features(train), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(yardstick.real.test_labels, prepared.split("test").labels)
-    np.testing.assert_allclose(yardstick.real.train_moments.mean, train_mean(yardstick.real.train), rtol=1e-4)
+    np.testing.assert_allclose(yardstick.real.train_moments.mean, train_mean(yardstick.real.train.numpy()), rtol=1e-4)
     assert yardstick.real.train_moments.count == len(train)
     assert yardstick.counts == read_json(REFERENCE / "judge.json")["counts"]
 

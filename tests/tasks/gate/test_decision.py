@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from models.classifier import Classifier, ClassifierShape
 from tasks.errors import UserError
@@ -16,6 +17,7 @@ from tasks.metrics.frechet import Moments
 from tasks.params import load_params
 from tasks.scores import memorised, rarest_label
 from tasks.yardstick import Protocol, RealFeatures, Yardstick
+from tests.pretended import pretended_gpu
 
 PARAMS = load_params()
 SETTINGS = PARAMS.evaluate.model_copy(update={"n_images": 1000, "subsets": 10, "subset_size": 100})
@@ -27,7 +29,7 @@ def normal(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.
 
 
 TRAIN, TEST = normal(1, 3000), normal(2, 1000)
-REAL = RealFeatures(TEST, None, TRAIN, Moments.of(TEST), Moments.of(TRAIN))
+REAL = RealFeatures(torch.from_numpy(TEST), None, torch.from_numpy(TRAIN), Moments.of(TEST), Moments.of(TRAIN))
 SHAPE = ClassifierShape(image_channels=1, channels=1, features=4, classes=1, kind="random")
 PROTOCOL = Protocol(
     network="random",
@@ -46,7 +48,7 @@ YARDSTICK = Yardstick(Judge(Classifier(SHAPE)), REAL, PROTOCOL, counts=True, pre
 
 
 def judged(features: np.ndarray, second: np.ndarray | None = None, yardstick: Yardstick = YARDSTICK) -> Judged:
-    first, near = view(yardstick, features, SETTINGS), memorised(features, REAL)
+    first, near = view(yardstick, features, SETTINGS), memorised(features, yardstick.real)
     first.figures["memorised"] = near.share
     other = None if second is None else view(yardstick, second, SETTINGS)
     return Judged(Path("a"), "gan", "0" * 64, first, other, near, "bag", np.zeros((1, 1, 4, 4), np.uint8))
@@ -67,6 +69,16 @@ def test_a_model_may_take_its_own_place() -> None:
     found = decision(LIVE, LIVE)
     assert found.blessed
     assert verdicts(found) == {"fd_relative": "no worse", "coverage": "no worse", "precision": "no worse"}
+
+
+def test_verdicts_are_the_same_beside_a_cpu() -> None:
+    with pretended_gpu() as device:
+        real = replace(REAL, test=REAL.test.to(device), train=REAL.train.to(device))
+        sides = [judged(each, each, replace(YARDSTICK, real=real)) for each in (normal(4, 1000, shift=0.3), LIVE)]
+        there = decide(*sides, GATE, seed=0)
+    here = decide(judged(normal(4, 1000, shift=0.3), normal(4, 1000, shift=0.3)), judged(LIVE, LIVE), GATE, seed=0)
+    assert [one.record() for one in there.comparisons] == [one.record() for one in here.comparisons]
+    assert there.reasons == here.reasons
 
 
 def test_a_better_one_is_called_so() -> None:

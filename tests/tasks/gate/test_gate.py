@@ -67,7 +67,9 @@ def write_judge(root: Path, folder: Path, judge: Judge) -> None:
     tensors = {"test": features[:400], "test_labels": np.arange(400) % 2, "train": features[400:]}
     tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance, "train_count": np.array(1200)}
     save_tensors(
-        folder / "features.safetensors", {k: torch.from_numpy(v) for k, v in tensors.items()}, {"prepared": ""}
+        folder / "features.safetensors",
+        {name: torch.as_tensor(each) for name, each in tensors.items()},
+        {"prepared": ""},
     )
     write_json(folder / "judge.json", {"counts": True})
 

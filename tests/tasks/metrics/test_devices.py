@@ -1,0 +1,132 @@
+"""Figures are the same wherever features lie: on a CPU those that NumPy and SciPy gave, on a GPU those of the CPU."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio
+from tasks.metrics.diversity import vendi_score
+from tasks.metrics.features import LAPACK
+from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance, relative_frechet_distance
+from tasks.metrics.intervals import extrapolated_interval, frechet_intervals, vendi_interval
+from tasks.metrics.kernel import kernel_distance
+from tasks.metrics.memorisation import memorisation
+from tasks.metrics.neighbours import neighbour_scores
+from tests.pretended import There, pretended_gpu
+
+HOW = Resampling(draws=20, confidence=0.9, seed=3)
+# What the same functions gave when they were written in NumPy and SciPy.
+BEFORE = {
+    "frechet": 0.9139373309,
+    "relative": 0.1494003415,
+    "extrapolated": 0.8582694302,
+    "ratio.low": 1.630726967,
+    "ratio.high": 2.990344142,
+    "test.low": 0.6717117683,
+    "test.high": 1.179244129,
+    "relative_interval.low": 0.1107063823,
+    "relative_interval.high": 0.2016509713,
+    "train.low": 0.3172406736,
+    "train.high": 0.5865315587,
+    "extrapolated_interval.low": 0.7207292667,
+    "extrapolated_interval.high": 1.110959122,
+    "vendi": 5.919897649,
+    "vendi_interval.low": 5.872400363,
+    "vendi_interval.high": 5.967394935,
+    "kernel": 0.5255847398,
+    "kernel_error": 0.1334540844,
+    "precision": 0.9733333333,
+    "recall": 0.908,
+    "density": 1.061333333,
+    "coverage": 0.94,
+    "copies": 0.01,
+    "copies_p": 0.09661174232,
+    "nearness": 239.0274773,
+    "nearest": 59066,
+}
+
+
+def features(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    values: np.ndarray = shift + scale * np.random.default_rng(seed).standard_normal((count, 6))
+    return values
+
+
+def figures(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
+    """Every figure and every end of an interval, of features that `place` has put somewhere."""
+    given, live, real, train = map(
+        place, (features(0, 300, 0.3, 0.9), features(1, 300, 0.2), features(2, 250), features(3, 400))
+    )
+    first, second, third = Moments.of(given), Moments.of(real), Moments.of(train)
+    near, kernel = neighbour_scores(given, real, 5), kernel_distance(given, real, subsets=8, subset_size=50, seed=1)
+    copies = memorisation(given, real, train, neighbours=5)
+    test, relative, against_train = frechet_intervals(given, real, third, HOW)
+    found: dict[str, float | Interval] = {
+        "frechet": frechet_distance(first, second),
+        "relative": relative_frechet_distance(first, second),
+        "extrapolated": extrapolated_frechet_distance(given, second),
+        "ratio": frechet_ratio(given, live, real, HOW),
+        "test": test,
+        "relative_interval": relative,
+        "train": against_train,
+        "extrapolated_interval": extrapolated_interval(given, second, HOW),
+        "vendi": vendi_score(given),
+        "vendi_interval": vendi_interval(given, HOW),
+        "kernel": kernel.mean,
+        "kernel_error": kernel.standard_error,
+        "precision": near.precision,
+        "recall": near.recall,
+        "density": near.density,
+        "coverage": near.coverage,
+        "copies": copies.share,
+        "copies_p": copies.p_value,
+        "nearness": float(copies.nearness.sum()),
+        "nearest": float(copies.nearest.sum()),
+    }
+    return {f"{name}.{key}".rstrip("."): value for name, one in found.items() for key, value in _parts(one).items()}
+
+
+def _parts(one: float | Interval) -> dict[str, float]:
+    return {"low": one.low, "high": one.high} if isinstance(one, Interval) else {"": one}
+
+
+def test_on_a_cpu_they_are_what_they_were() -> None:
+    assert figures(torch.from_numpy) == pytest.approx(BEFORE, rel=1e-6)
+
+
+def test_beside_a_cpu_they_are_computed_where_the_features_lie() -> None:
+    with pretended_gpu() as device:
+        assert figures(lambda rows: torch.from_numpy(rows).to(device)) == pytest.approx(BEFORE, rel=1e-6)
+
+
+def test_features_follow_the_real_ones_to_where_they_lie() -> None:
+    given, real = features(0, 60), features(1, 60)
+    with pretended_gpu() as device:
+        found = neighbour_scores(given, torch.from_numpy(real).to(device), 5)
+    assert found == neighbour_scores(given, real, 5)
+
+
+def test_the_pretended_gpu_refuses_what_lies_on_the_cpu() -> None:
+    with pretended_gpu() as device:
+        there = torch.ones(3, device=device)
+        assert not isinstance(there.cpu(), There)
+        assert float((there + torch.ones(3).to(device)).sum()) == 6
+        with pytest.raises(RuntimeError, match="on a GPU and on the CPU"):
+            there + torch.ones(3)
+        with pytest.raises(RuntimeError, match="numpy"):
+            there.numpy()
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_they_are_those_of_the_cpu() -> None:
+    assert figures(lambda rows: torch.from_numpy(rows).cuda()) == pytest.approx(BEFORE, rel=1e-6)
+
+
+@pytest.mark.gpu
+def test_long_features_keep_their_eigenvalues_on_the_gpu() -> None:
+    rows = [np.random.default_rng(seed).standard_normal((800, LAPACK + 1)) for seed in range(2)]
+    on_gpu = [Moments.of(torch.from_numpy(each).cuda()) for each in rows]
+    assert on_gpu[0].covariance.is_cuda
+    assert frechet_distance(*on_gpu) == pytest.approx(frechet_distance(*map(Moments.of, rows)), rel=1e-6)
