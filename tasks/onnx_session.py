@@ -1,23 +1,47 @@
-"""ONNX Runtime on the CPU, the provider whose bytes every machine can repeat."""
+"""ONNX Runtime: on the CPU, the provider whose bytes every machine can repeat, or on a GPU to draw many images."""
 
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import torch
 
 from tasks.errors import UserError
 
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FLOAT32 = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}  # products as exact as a CPU's, the same every time
 
-def session(path: Path, threads: int) -> ort.InferenceSession:
-    """A session on the CPU with this many threads; raises UserError when the file is missing or not a model."""
+
+def session(path: Path, threads: int, device: torch.device | None = None) -> ort.InferenceSession:
+    """A session on `device`, the CPU unless told, with this many CPU threads.
+
+    Raises UserError when the file is missing or not a model, and when ONNX Runtime does not run on that GPU: it would
+    go on without a word on the CPU. PyTorch, which chose the device, has loaded the libraries that both need.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    providers: list[str | tuple[str, dict[str, str]]] = [CPU]
+    if device is not None and device.type == "cuda":
+        if CUDA not in ort.get_available_providers():
+            raise UserError(_not_there("the installed package has no CUDA in it"))
+        providers = [(CUDA, {"device_id": str(device.index or 0)} | FLOAT32), CPU]
     try:
-        return ort.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
+        running = ort.InferenceSession(path.as_posix(), options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions have no common class but this
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} cannot be run ({reason}); run the export stage again (`make repro`)") from None
+    if len(providers) > 1 and CUDA not in running.get_providers():
+        raise UserError(_not_there("it finds no driver or no libraries of CUDA that fit it"))
+    return running
+
+
+def _not_there(why: str) -> str:
+    return (
+        f"ONNX Runtime {ort.__version__} does not draw on the GPU: {why}; "
+        "install the onnxruntime-gpu of requirements.lock, or set device to cpu in params.yaml"
+    )
 
 
 def run_onnx(running: ort.InferenceSession, *inputs: np.ndarray) -> list[np.ndarray]:
