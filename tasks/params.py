@@ -122,7 +122,9 @@ class Params(Settings):
     """The whole of params.yaml: a section per stage, and what all stages share."""
 
     threads: Count = Field(le=1024, description="CPU threads of a stage; they change the bits of a CPU run.")
-    device: Literal["auto", "cpu", "cuda"] = Field(description="Where networks train. auto: a GPU where there is one.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="Where networks train and judge. auto: a GPU where there is one."
+    )
     deterministic: Literal["off", "on"] = Field(description="Whether a GPU repeats itself bit for bit; CPUs always do.")
     device_share: Fraction = Field(description="Share of the GPU's memory that images may take; more are streamed.")
     preprocess: PreprocessSettings

@@ -2,7 +2,8 @@
 
 Images are drawn from data/onnx by ONNX Runtime, turned into bytes as a consumer would, and compared with real ones on
 the features of two judges; real images take the same test and give the floor. data/metrics has the figures, for `dvc
-metrics`; data/judged has beside them the intervals, the floors, the protocols and the labels.
+metrics`; data/judged has beside them the intervals, the floors, the protocols and the labels. The receipt says on what
+kind of device images were drawn and looked at, which is no input and moves figures by rounding alone.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from tasks.metrics.intervals import share_interval
 from tasks.onnx_session import session
 from tasks.params import load_params
 from tasks.prepared import open_prepared
-from tasks.runtime import limit_threads
+from tasks.runtime import prepare_judging
 from tasks.scores import by_class, memorised, strangest
 from tasks.yardstick import load_yardsticks
 
@@ -29,16 +30,16 @@ ONNX, METRICS, JUDGED, SAMPLES = (Path("data") / name for name in ("onnx", "metr
 def evaluate(model: str) -> dict[str, object]:
     """Writes data/metrics/MODEL.json, data/judged/MODEL.json and data/samples/MODEL; returns the figures."""
     params, prepared = load_params(), open_prepared()
-    limit_threads(params.threads)
-    settings = params.evaluate
-    first, second = load_yardsticks(settings, prepared.hash)
-    drawing = Drawing(session(ONNX / model / f"{model}.onnx", params.threads), settings, prepared.train_counts)
+    device, settings = prepare_judging(params), params.evaluate
+    first, second = load_yardsticks(settings, prepared.hash, device)
+    running = session(ONNX / model / f"{model}.onnx", params.threads, device)
+    drawing = Drawing(running, settings, prepared.train_counts)
     features, others = look((first.judge, second.judge), drawing, settings.n_images, "judging generated images")
     near = memorised(features, first.real)
     found, beside = judgement(first, features, settings), judgement(second, others, settings)
     found.add({"memorised": share_interval(near.share, len(features)), "memorised_p": near.p_value})
     if drawing.told:
-        score, floor = accuracy_scores(drawing, prepared, params)
+        score, floor = accuracy_scores(drawing, prepared, params, device)
         found.add({"accuracy_score": score})
         found.floor["accuracy_score"] = floor.estimate
     with replacing(SAMPLES / model) as folder:
@@ -52,7 +53,7 @@ def evaluate(model: str) -> dict[str, object]:
     write_json(JUDGED / f"{model}.json", found.record() | about)
     write_json(METRICS / f"{model}.json", found.figures | {"second": beside.figures})
     _print(found)
-    return {"figures": found.figures}
+    return {"figures": found.figures, "device": device.type}
 
 
 def _print(found: Judgement) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.device import Mode
+from models.device import Mode, exact_float32
 from models.learners.base import Images
 from models.learners.classifier import ClassifierLearner
 from models.settings import ClassifierSettings, StopSettings
@@ -17,8 +17,6 @@ from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import share_interval
 from tasks.params import Params
 from tasks.prepared import Prepared
-
-MODE = Mode(torch.device("cpu"), None, torch.channels_last, "the same with and without a GPU")
 
 
 @dataclass(frozen=True)
@@ -66,29 +64,34 @@ class Some:
         return self.whole.gather(self.rows[indices])
 
 
-def accuracy_scores(drawing: Drawing, prepared: Prepared, params: Params) -> tuple[Interval, Interval]:
+def accuracy_scores(
+    drawing: Drawing, prepared: Prepared, params: Params, device: torch.device
+) -> tuple[Interval, Interval]:
     """Accuracy on the test images after learning from the drawn ones, and from as many real training images.
 
     Ravuri & Vinyals 2019 (arXiv 1905.10887), section 3.1, with the reference stage's own network and recipe, shortened
-    to `evaluate.accuracy_epochs` looks at each image.
+    to `evaluate.accuracy_epochs` looks at each image. A GPU draws other random numbers than a CPU does, so it learns
+    otherwise and the score moves as it would with another seed.
     """
     train, test = prepared.split("train"), prepared.split("test")
     drawn = Drawn(drawing, train.shape)
     rows = np.sort(np.random.default_rng(params.evaluate.seed).permutation(len(train))[: len(drawn)])
     stop = StopSettings(n_images=params.evaluate.accuracy_epochs * len(drawn), patience=0, max_seconds=0)
     settings, classes = params.reference.model_copy(update={"stop": stop}), len(prepared.manifest.labels)
-    shares = [_accuracy(images, test, settings, classes) for images in (drawn, Some(train, rows))]
+    mode = Mode(device, None, torch.channels_last, "float32, as on a CPU")
+    shares = [_accuracy(images, test, settings, classes, mode) for images in (drawn, Some(train, rows))]
     return share_interval(shares[0], len(test)), share_interval(shares[1], len(test))
 
 
-def _accuracy(images: Images, test: Images, settings: ClassifierSettings, classes: int) -> float:
+def _accuracy(images: Images, test: Images, settings: ClassifierSettings, classes: int, mode: Mode) -> float:
     """Of a network that learns from `images` alone, on `test`."""
-    learner = ClassifierLearner(settings, "classifier", images.shape[0], classes, MODE)
+    learner = ClassifierLearner(settings, "classifier", images.shape[0], classes, mode)
     step, sampler, told = make_step(learner), Sampler(len(images), settings.seed), images.labels
     assert told is not None
-    with Progress(settings.stop.n_images, f"learning from {len(images):,} images") as shown:
+    with exact_float32(), Progress(settings.stop.n_images, f"learning from {len(images):,} images") as shown:
         for clock in range(0, settings.stop.n_images, settings.batch):
             rows = sampler.batch(clock, settings.batch)
-            step(torch.from_numpy(images.gather(rows)), torch.from_numpy(told[rows]), clock, 1.0)
+            raw, labels = (torch.from_numpy(each).to(mode.device) for each in (images.gather(rows), told[rows]))
+            step(raw, labels, clock, 1.0)
             shown.advance(settings.batch)
-    return learner.accuracy(test)
+        return learner.accuracy(test)

@@ -29,7 +29,7 @@ LEAST_VARIANCE = 1e-10  # of pixels in [0, 1]; a perfect copy has no finite dens
 def vae_figures(yardstick: Yardstick, prepared: Prepared, params: Params, folder: Path) -> dict[str, Interval | float]:
     """Figures of the test images' reconstructions and of the bound; writes reconstructions.png."""
     test, settings, judge = prepared.split("test"), params.evaluate, yardstick.judge
-    coder = Coder(session(ONNX / "encoder.onnx", params.threads), session(ONNX / "decoder.onnx", params.threads))
+    coder = Coder(*(session(ONNX / f"{name}.onnx", params.threads, judge.device) for name in ("encoder", "decoder")))
     count = min(settings.n_images, len(test))
     [standard] = look(
         [judge], Drawing(coder.decoder, settings, []), settings.n_images, "judging without the fitted prior"

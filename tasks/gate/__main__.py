@@ -20,7 +20,7 @@ from tasks.gate.decision import Decision, decide
 from tasks.judge import REFERENCE, SECOND
 from tasks.params import load_params
 from tasks.pictures import grid, write_png
-from tasks.runtime import limit_threads
+from tasks.runtime import prepare_judging
 from tasks.workplace import work_folder
 from tasks.yardstick import load_yardsticks
 
@@ -52,8 +52,7 @@ def gate(candidate: Path, live: Path | None, pictures: Path) -> dict[str, object
 
 def _judge(candidate: Path, live: Path | None, pictures: Path) -> tuple[Decision, dict[str, object]]:
     params = load_params()
-    limit_threads(params.threads)
-    first, second = load_yardsticks(params.evaluate)
+    first, second = load_yardsticks(params.evaluate, device=prepare_judging(params))
     if not first.counts:
         raise UserError(f"the judge fails its own checks ({REFERENCE / 'judge.json'}), so it cannot decide anything")
     yardsticks = [first, second] if second.counts else [first]

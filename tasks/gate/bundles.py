@@ -29,7 +29,8 @@ class View:
 
     def record(self) -> dict[str, object]:
         """For the decision."""
-        return {"figures": self.figures, "protocol": self.yardstick.protocol.model_dump()}
+        about = {"protocol": self.yardstick.protocol.model_dump(), "device": self.yardstick.judge.device.type}
+        return {"figures": self.figures, **about}
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def judged(folder: Path, yardsticks: Sequence[Yardstick], params: Params) -> Jud
         raise UserError(f"{folder} wants labels and the real images have none; judge it with the data it was made of")
     counts = [] if real.test_labels is None else np.bincount(real.test_labels, minlength=len(contract.labels)).tolist()
     file = folder / f"{contract.model}.onnx"
-    drawing = Drawing(session(file, params.threads), settings, counts)
     judges = [yardstick.judge for yardstick in yardsticks]
+    drawing = Drawing(session(file, params.threads, judges[0].device), settings, counts)
     seen = look(judges, drawing, settings.n_images, f"judging {folder}")
     first, *others = (view(*each, settings) for each in zip(yardsticks, seen, strict=True))
     near = memorised(first.features, real)

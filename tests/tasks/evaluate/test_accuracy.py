@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.evaluate.accuracy import accuracy_scores
 from tasks.params import load_params
@@ -67,7 +68,7 @@ def stripes(seed: int, obedient: bool = True) -> Stripes:
 def test_only_a_generator_that_obeys_teaches_anything(obedient: bool) -> None:
     data: Any = Data(stripes(0), stripes(1))
     drawing: Any = stripes(2, obedient)
-    score, floor = accuracy_scores(drawing, data, PARAMS)
+    score, floor = accuracy_scores(drawing, data, PARAMS, torch.device("cpu"))
     assert floor.estimate > 0.95
     assert score.low < score.estimate and score.high - score.low < 0.2
     assert score.estimate > 0.95 if obedient else 0.3 < score.estimate < 0.7
