@@ -1,7 +1,8 @@
 """Feature networks that others trained: Inception v3 as the Fréchet inception distance means it, and DINOv2.
 
 Their weights come from a file of the user's. Like our own networks they take images float [N, C, H, W] in [-1, 1] of
-any size, grey or RGB, and bring them to the size and range that they were trained with.
+any size, grey or RGB, and bring them to the size and range that they were trained with. What they need is imported once
+they are made, since few runs have them and it takes seconds.
 """
 
 import io
@@ -11,7 +12,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import normalize
 
 from models.pixels import to_bytes, to_unit
 
@@ -75,6 +75,8 @@ class Dinov2(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """float [N, C, H, W] in [-1, 1] to float [N, F]."""
+        from torchvision.transforms.functional import normalize
+
         sized = F.interpolate(_rgb(to_unit(images)), (SIDE, SIDE), mode="bicubic", antialias=True)
         vectors: Tensor = self.network(normalize(sized, MEAN, STD))
         return vectors

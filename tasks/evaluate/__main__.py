@@ -13,7 +13,6 @@ from tasks.console import run_stage
 from tasks.evaluate.accuracy import accuracy_scores
 from tasks.evaluate.drawing import Drawing, look
 from tasks.evaluate.pictures import draw_pictures
-from tasks.evaluate.vae import vae_figures
 from tasks.files import replacing, write_json
 from tasks.judgement import Judgement, judgement
 from tasks.metrics.intervals import share_interval
@@ -45,6 +44,8 @@ def evaluate(model: str) -> dict[str, object]:
     with replacing(SAMPLES / model) as folder:
         folder.mkdir()
         if model == "vae":
+            from tasks.evaluate.vae import vae_figures  # whose libraries take as long to import as all others
+
             found.add(vae_figures(first, prepared, params, folder))
         draw_pictures(folder, drawing, strangest(features, first.real), near, prepared, settings.grid)
     labels = drawing.labels if drawing.told else first.judge.labels(features)
