@@ -1,21 +1,26 @@
 """What it takes to judge a model, beside the library people use: `python bench/judging.py [--json FILE]`.
 
-In a temporary clone of the last commit, on Fashion-MNIST: both stages `evaluate`, with all they do for
-`evaluate.n_images` = 10,000 images, two judges and every interval, by their receipts. Their networks are trained for
-moments alone, since how long judging takes does not depend on how good they are. Then, in this process and on the same
-features, our Frechet and kernel distances, precision and recall beside those of torch-fidelity 0.4: seconds of each,
-and how far the figures are apart.
+In a temporary clone of the last commit, on Fashion-MNIST: both stages `evaluate` on the CPU, with all they do for
+`evaluate.n_images` = 10,000 images, two judges and every interval, by their receipts. Where there is an NVIDIA GPU, the
+GAN is judged there once more, to see how far distances are from the CPU's, and then both models by 50,000 images, timed
+from the start of a process to its end. Generators and judges are trained for moments alone, on the GPU where there is
+one, since how long judging takes does not depend on how good they are. Beside that, in this process and on the same
+features, our Frechet and kernel distances, precision and recall and those of torch-fidelity 0.4: seconds of each, and
+how far the figures are apart.
 
-Needs the checkout's .venv; ten minutes on two cores.
+Needs the checkout's .venv, and no network with `--from data/raw` where that holds Fashion-MNIST; ten minutes on two
+cores.
 """
 
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,39 +40,88 @@ from tasks.params import load_params
 from tasks.runtime import limit_threads
 from tasks.yardstick import load_yardstick
 
-MOMENTS = {"train_gan.stop.n_images": 6400, "train_vae.stop.n_images": 6400, "train_vae.prior_steps": 50}
+MOMENTS = {
+    "reference.stop.n_images": 32_000,
+    "reference_second.stop.n_images": 32_000,
+    "train_gan.stop.n_images": 6400,
+    "train_vae.stop.n_images": 6400,
+    "train_vae.prior_steps": 50,
+}
+MODELS = ("gan", "vae")
 SECONDS, MEMORY = 120, 4096  # MiB
+MANY, GPU_SECONDS, RUNS = 50_000, 15, 3
 AGREEMENT = 1e-4
 NEIGHBOURS, SUBSETS, SUBSET = 3, 100, 1000
+Found = TypeVar("Found")
 KERNEL = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
 
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     file = given.json and given.json.resolve()
     with cloned() as [clone]:
-        clone.set_params(MOMENTS)
-        clone.must("-m", "tasks.ingest", "fashion-mnist")
-        clone.must("-m", "dvc", "--wait-for-lock", "repro", "evaluate_gan", "evaluate_vae")
+        prepare(clone, given.given)
         os.chdir(clone.path)
-        rows = [row for stage in ("evaluate_gan", "evaluate_vae") for row in whole(clone, stage)]
+        rows = [row for model in MODELS for row in whole(clone, model)]
         rows += beside()
+        rows += on_a_gpu(clone) if torch.cuda.is_available() else [everything("a GPU", None)]
         os.chdir(ROOT)
-    rows.append(at_most("everything on 50,000 images with an H100", None, 15, "s"))
     publish(rows, file)
 
 
-def whole(clone: Checkout, stage: str) -> list[Row]:
-    """What a stage's receipt says."""
-    [receipt] = (clone / ".work/receipts" / stage).glob("*.json")
+def prepare(clone: Checkout, folder: Path | None) -> None:
+    """All that judging needs, made on the device that `auto` finds."""
+    clone.set_params(MOMENTS)
+    clone.must("-m", "tasks.ingest", "fashion-mnist", *(["--from", str(folder.resolve())] if folder else []))
+    clone.must("-m", "dvc", "--wait-for-lock", "repro", "reference", "reference_second", "export_gan", "export_vae")
+
+
+def whole(clone: Checkout, model: str) -> list[Row]:
+    """What a stage on the CPU says of itself in its receipt."""
+    clone.set_params({"device": "cpu"})
+    clone.must("-m", "tasks.evaluate", model)
+    [receipt] = (clone / ".work/receipts" / f"evaluate_{model}").glob("*.json")
     said = json.loads(receipt.read_text(encoding="utf-8"))
     return [
-        at_most(f"{stage}, 10,000 images", said["seconds"], SECONDS, "s"),
+        at_most(f"evaluate_{model}, 10,000 images", said["seconds"], SECONDS, "s"),
         at_most("    peak memory", said["peak_mib"], MEMORY, "MiB"),
     ]
+
+
+def on_a_gpu(clone: Checkout) -> list[Row]:
+    """Everything on 50,000 images, process and libraries included, and how far distances are from the CPU's."""
+    before = distances(clone)
+    clone.set_params({"device": "cuda"})
+    clone.must("-m", "tasks.evaluate", "gan")
+    apart = max(abs(value - before[name]) / before[name] for name, value in distances(clone).items())
+    clone.set_params({"evaluate.n_images": MANY})
+    took = [seconds(clone, "gan") for _ in range(RUNS)]
+    return [
+        everything(torch.cuda.get_device_name(), statistics.median(took)),
+        Row(f"    the first of {RUNS}, whose median that is", took[0], "s"),
+        Row("    a VAE's, with its reconstructions and bounds", seconds(clone, "vae"), "s"),
+        at_most("    the GAN's Frechet distances, GPU from CPU, relative", apart, AGREEMENT),
+    ]
+
+
+def seconds(clone: Checkout, model: str) -> float:
+    """Of a whole process that judges it."""
+    return timed(lambda: clone.must("-m", "tasks.evaluate", model))[1]
+
+
+def everything(where: str, took: float | None) -> Row:
+    """The row that a GPU is required for."""
+    return at_most(f"everything on 50,000 images, on {where}", took, GPU_SECONDS, "s")
+
+
+def distances(clone: Checkout) -> dict[str, float]:
+    """The GAN's Frechet distances, by the first judge."""
+    found = json.loads((clone / "data/metrics/gan.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in found.items() if name.startswith("fd_")}
 
 
 def beside() -> list[Row]:
@@ -91,8 +145,8 @@ def beside() -> list[Row]:
     return rows
 
 
-def timed(measure: Callable[[], list[float]]) -> tuple[list[float], float]:
-    """The figures and the seconds."""
+def timed(measure: Callable[[], Found]) -> tuple[Found, float]:
+    """What is measured, and the seconds."""
     start = time.perf_counter()
     return measure(), time.perf_counter() - start
 
