@@ -1,0 +1,79 @@
+"""Real bundles of small untrained networks, and the ways in which one can be bad."""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.gan import GanShape, Generator
+from models.prior import FlowPrior
+from models.state import network_tensors
+from models.vae import Decoder, Encoder, VaeShape
+from tasks.bundle.folder import write_bundle
+from tasks.export import export
+from tasks.files import read_json, sha256_tree, write_json
+from tasks.params import BundleSettings
+from tasks.weights import save_tensors
+from tests.conftest import ROOT
+
+LABELS = ["bag", "coat", "shoe"]
+ORIGIN = {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64}
+FORMAT_2 = "a contract of format 2, and this program reads format 1 alone"
+CHANGED = "gan.onnx has another content than when it was bundled; get the bundle again"
+
+
+def make_bundle(root: Path, name: str) -> Path:
+    """A bundle of a `gan` (grey), a `vae` (colour) or a GAN that is `told` a label, made under an empty folder."""
+    torch.manual_seed(0)
+    networks, shape = _vae() if name == "vae" else _gan(len(LABELS) if name == "told" else 0)
+    model = "vae" if name == "vae" else "gan"
+    about = {"model": model, "shape": shape.model_dump(), "labels": LABELS, "hashes": ORIGIN}
+    splits = {split: {"count": 10} for split in ("train", "validation", "test")}
+    judged = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}}
+    for folder in (f"weights/{model}", "prepared", "judged"):
+        (root / "data" / folder).mkdir(parents=True)
+    save_tensors(root / f"data/weights/{model}/weights.safetensors", network_tensors(networks), about)
+    write_json(root / "data/prepared/manifest.json", {"source": "folder", "labels": LABELS, "splits": splits})
+    write_json(root / f"data/judged/{model}.json", judged)
+    shutil.copy2(ROOT / "params.yaml", root)
+    with contextlib.chdir(root):
+        export(model)
+        write_bundle(model, BundleSettings(golden=5, seed=1), 1)
+    return root / "data/bundle" / model
+
+
+def _gan(classes: int) -> tuple[dict[str, nn.Module], Any]:
+    shape = GanShape(size=28, image_channels=1, noise=6, classes=classes, channels=2, upsample="transposed")
+    return {"generator": Generator(shape)}, shape
+
+
+def _vae() -> tuple[dict[str, nn.Module], Any]:
+    fixed = {"size": 32, "image_channels": 3, "classes": 0, "channels": 2, "network": "residual", "output": "linear"}
+    shape = VaeShape.model_validate(fixed | {"latent": 5, "prior_layers": 2, "prior_width": 4})
+    return {"encoder": Encoder(shape), "decoder": Decoder(shape), "prior": FlowPrior(5, 2, 4)}, shape
+
+
+def damaged(bundle: Path, place: Path, damage: str) -> Path:
+    """A copy of the bundle at `place` with one thing wrong; where a file changed, `repaired` says the sums hide it."""
+    shutil.copytree(bundle, place)
+    if damage == "format":
+        write_json(place / "contract.json", read_json(place / "contract.json") | {"format": 2})
+    if damage.startswith("truncated"):
+        (place / "gan.onnx").write_bytes((bundle / "gan.onnx").read_bytes()[:500])
+    if damage == "missing":
+        (place / "gan.onnx").unlink()
+    if damage in ("format", "truncated and repaired"):
+        sums = sha256_tree(place, without=frozenset({"SHA256SUMS"}))
+        (place / "SHA256SUMS").write_text("".join(f"{sha}  {name}\n" for name, sha in sums.items()))
+    return place
+
+
+DAMAGES = [
+    ("format", FORMAT_2),
+    ("truncated", CHANGED),
+    ("truncated and repaired", "gan.onnx cannot be loaded"),
+    ("missing", "gan.onnx is missing; get the bundle again"),
+]
