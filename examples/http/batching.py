@@ -1,0 +1,103 @@
+"""Lets requests that wait at the same time go through the network together, in one thread beside the server's own."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from bundle import CHUNK, Bundle, Floats, Labels
+
+WAITING = 2048  # images that may wait before more are turned away: a few seconds' work
+
+T = TypeVar("T")
+
+
+class BusyError(Exception):
+    """More is waiting than can be drawn in a few seconds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request: its noise, its labels, what is to be made of its images, and where the result goes."""
+
+    noise: Floats
+    labels: Labels | None
+    finish: Callable[[Floats], Any]
+    result: asyncio.Future[Any]
+
+
+class Batcher:
+    """A queue before the generator. No request waits for others to come: whatever came during one batch is the next."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Nothing runs before `running` is entered."""
+        self._bundle = bundle
+        self._jobs: deque[Job] = deque()
+        self._came = asyncio.Event()
+        self.waiting = 0  # images
+
+    async def ask(self, noise: Floats, labels: Labels | None, finish: Callable[[Floats], T]) -> T:
+        """What `finish` makes of the images for this noise; it runs in the thread that draws.
+
+        Raises BusyError when too much waits already.
+        """
+        if self.waiting + len(noise) > WAITING:
+            raise BusyError
+        job = Job(noise, labels, finish, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self.waiting += len(noise)
+        self._came.set()
+        try:
+            return await job.result  # type: ignore[no-any-return]
+        finally:
+            self.waiting -= len(noise)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves the queue while the block runs."""
+        with ThreadPoolExecutor(1, "network") as thread:
+            serving = asyncio.create_task(self._serve(thread))
+            try:
+                yield
+            finally:
+                serving.cancel()
+                with suppress(asyncio.CancelledError):
+                    await serving
+
+    async def _serve(self, thread: ThreadPoolExecutor) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while jobs := self._take():
+                results = await asyncio.get_running_loop().run_in_executor(thread, self._draw, jobs)
+                for job, result in zip(jobs, results, strict=True):
+                    if job.result.done():  # whoever asked has gone
+                        continue
+                    if isinstance(result, Exception):
+                        job.result.set_exception(result)
+                    else:
+                        job.result.set_result(result)
+
+    def _take(self) -> list[Job]:
+        """The oldest jobs that fill a chunk together; a larger one comes alone."""
+        jobs: list[Job] = []
+        count = 0
+        while self._jobs and (not jobs or count + len(self._jobs[0].noise) <= CHUNK):
+            jobs.append(self._jobs.popleft())
+            count += len(jobs[-1].noise)
+        return jobs
+
+    def _draw(self, jobs: list[Job]) -> list[Any]:
+        """The result of each job, or the exception that it met."""
+        try:
+            noise = np.concatenate([job.noise for job in jobs])
+            labels = [job.labels for job in jobs if job.labels is not None]  # of all or of none
+            images = self._bundle.generate(noise, np.concatenate(labels) if labels else None)
+            ends = np.cumsum([len(job.noise) for job in jobs])
+            return [job.finish(part) for job, part in zip(jobs, np.split(images, ends[:-1]), strict=True)]
+        except Exception as error:  # each one who waits is told, and the queue goes on
+            return [error] * len(jobs)
