@@ -1,0 +1,135 @@
+"""Does the HTTP example hold what it says under load? `python bench/serving.py data/bundle/gan`.
+
+Starts examples/http on the bundle and sends it a steady stream of requests from 32 clients: of 16 requests one asks for
+16 images in JSON, the others for one PNG. A request's time runs from when it was due, not from when its client had room
+for it, so a stall counts for everyone whom it kept waiting. Exit code 1 when something required is missed.
+"""
+
+import argparse
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.rows import Row, at_least, at_most, publish
+
+SERVICE = Path(__file__).resolve().parents[1] / "examples/http/service.py"
+PNG = b"\x89PNG\r\n\x1a\n"
+BATCH = 16  # images of every 16th request
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request fared."""
+
+    seconds: float
+    error: str
+
+
+def main() -> int:
+    """Measures, prints, and says by its exit code whether everything required was reached."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=float, default=250, help="requests a second, of all clients together")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(SERVICE), str(asked.bundle), "--port", str(port), "--rate", "1000000"]
+    service = subprocess.Popen(command)
+    try:
+        wait_for(port, service)
+        rows = measure(port, service, asked)
+    finally:
+        service.terminate()
+        service.wait()
+    publish(rows, asked.json)
+    return 0 if all(row.reached is not False for row in rows) else 1
+
+
+def measure(port: int, service: subprocess.Popen[bytes], asked: argparse.Namespace) -> list[Row]:
+    """The rows: a tenth of the time to warm up, then all of it measured."""
+    load(port, asked.clients, asked.rate, asked.seconds / 10)
+    process = psutil.Process(service.pid)
+    before, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
+    started = time.monotonic()
+    answers = load(port, asked.clients, asked.rate, asked.seconds)
+    took = time.monotonic() - started
+    errors = [answer.error for answer in answers if answer.error]
+    for error in sorted(set(errors)):
+        print(f"{errors.count(error)} times {error}", file=sys.stderr)
+    times = np.array([answer.seconds for answer in answers]) * 1000
+    images = len(answers) * (BATCH + BATCH - 1) / BATCH
+    return [
+        Row("clients", asked.clients),
+        Row("requests", len(answers)),
+        at_least("requests a second", len(answers) / took, 0.95 * asked.rate),
+        Row("images a second", images / took),
+        at_most("errors", len(errors), 0),
+        Row("latency, median", float(np.percentile(times, 50)), "ms"),
+        at_most("latency, 99th percentile", float(np.percentile(times, 99)), 500, "ms"),
+        Row("latency, longest", float(times.max()), "ms"),
+        Row("cores in use", (sum(process.cpu_times()[:2]) - cpu) / took),
+        Row("memory", process.memory_info().rss / 2**20, "MiB"),
+        at_most("growth of memory", (process.memory_info().rss - before) / 2**20, 10, "MiB"),
+    ]
+
+
+def load(port: int, clients: int, rate: float, seconds: float) -> list[Answer]:
+    """What the clients met who together sent `rate` requests a second."""
+    start, pause = time.monotonic() + 0.1, clients / rate
+
+    def client(number: int) -> list[Answer]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        dues = np.arange(start + number / rate, start + seconds, pause)
+        return [ask(connection, number + clients * turn, float(due)) for turn, due in enumerate(dues)]
+
+    with ThreadPoolExecutor(clients) as threads:
+        return [answer for answers in threads.map(client, range(clients)) for answer in answers]
+
+
+def ask(connection: http.client.HTTPConnection, number: int, due: float) -> Answer:
+    """Sends one request when it is due and reads its answer."""
+    time.sleep(max(0.0, due - time.monotonic()))
+    try:
+        if number % BATCH == BATCH - 1:
+            wish = json.dumps({"seed": number, "count": BATCH})
+            connection.request("POST", "/images", wish, {"Content-Type": "application/json"})
+        else:
+            connection.request("GET", f"/image?seed={number}")
+        answer = connection.getresponse()
+        body = answer.read()
+        right = len(json.loads(body)["images"]) == BATCH if number % BATCH == BATCH - 1 else body.startswith(PNG)
+        error = "" if answer.status == 200 and right else f"{answer.status} {body[:200]!r}"
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as fault:
+        connection.close()
+        error = repr(fault)
+    return Answer(time.monotonic() - due, error)
+
+
+def wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
+    """Returns when the service answers; ends the program when it cannot."""
+    while service.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    sys.exit("error: the service did not start")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
