@@ -1,0 +1,20 @@
+// Loads a bundle from a folder in Node.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as ort from "onnxruntime-node";
+import { load } from "./generator.mjs";
+
+export { BundleError } from "./generator.mjs";
+
+const sha256 = async (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** The generator of the bundle in `folder`; throws BundleError where that is none, or damaged. */
+export async function openBundle(folder) {
+  const read = (name) =>
+    readFile(join(folder, name)).catch((error) => {
+      if (["ENOENT", "ENOTDIR"].includes(error.code)) return null;
+      throw error;
+    });
+  return load(ort, read, sha256);
+}
