@@ -13,7 +13,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report up down status remote test torture lint check tensorboard lock clean
+.PHONY: help setup data run repro report up down status remote test torture lint deps check tensorboard lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,9 @@ torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY
 
 lint: setup ## ruff and mypy
 	@ruff check && ruff format --check && mypy
+
+deps: setup ## write into dvc.yaml which code each stage depends on, from its imports
+	@python -m tests.closure
 
 check: lint test ## the linters, then all tests
 

@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Choice = Literal["auto", "on", "off"]
 Switch = Literal["on", "off"]
+Game = Literal["minimax", "non_saturating", "hinge", "relativistic"]
 
 
 class Settings(BaseModel):
@@ -61,7 +62,7 @@ class GanSettings(LearnerSettings):
     channels: Count = Field(le=1024, description="Channels of the widest resolution but one; doubled at each halving.")
     upsample: Literal["transposed", "nearest"] = Field(description="How the generator doubles the side.")
     discriminator_norm: Literal["batch", "spectral", "none"] = Field(description="What keeps the discriminator tame.")
-    loss: Literal["minimax", "non_saturating", "hinge", "relativistic"] = Field(description="The adversarial game.")
+    loss: Game = Field(description="The adversarial game.")
     conditional: Choice = Field(
         description="Whether a label picks what is drawn. auto: where every label has training images."
     )

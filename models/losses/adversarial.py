@@ -3,13 +3,11 @@
 Logits are float32 [N]; images float32 [N, C, H, W]; results are float32 scalars.
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Game = Literal["minimax", "non_saturating", "hinge", "relativistic"]
+from models.settings import Game
 
 
 # ---- the discriminator's loss --------------------------------------------------------------------------------------
