@@ -95,7 +95,7 @@ class Mill(Box):
 
     def empty(self) -> None:
         """Forgets all trainings: their results, checkpoints, branches, tags and cached files."""
-        until(lambda: not self.of_runs(), seconds=180)  # of a test that failed
+        until(lambda: not self.of_runs(), seconds=300)  # of a test that failed
         for name in MADE:
             shutil.rmtree(self / ".work" / name, ignore_errors=True)
         shutil.rmtree(self / ".dvc/cache")
@@ -116,7 +116,7 @@ class Mill(Box):
 
     def ended(self, run: str) -> Any:
         """Waits for a run's end and returns its state."""
-        return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=180)
+        return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=300)
 
     def processes(self) -> Iterator[psutil.Process]:
         """All processes whose working folder is the checkout or inside it."""

@@ -58,7 +58,7 @@ def test_thirty_scheduled_retrainings(mill: Mill, schedule: None, tmp_path: Path
             Image.fromarray((digits.images[index] * 15).astype(np.uint8)).resize((28, 28)).save(path)
         mill.must("python", "-m", "tasks.ingest", str(tmp_path))
         expected.append("Rejected" if refused(IMAGES + number) else "Released")
-        until(lambda: len(verdicts(mill)) > number, 180)  # noqa: B023
+        until(lambda: len(verdicts(mill)) > number, 300)  # noqa: B023
         assert verdicts(mill) == expected
         memory.append([psutil.Process(mill.supervised(name).pid).memory_info().rss for name in KEPT])
         print(f"round {number + 1}: {expected[-1]}; " + ", ".join(megabytes(memory[-1])))
