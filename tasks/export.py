@@ -21,12 +21,12 @@ from tasks.console import run_stage
 from tasks.errors import UserError
 from tasks.files import canonical, replacing, sha256_file
 from tasks.graphs import build_graphs
+from tasks.onnx_files import CONTRACT, check_graph
 from tasks.onnx_session import run_onnx, session
 from tasks.params import ExportSettings, load_params
 from tasks.weights import load_tensors
 
 WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
-CONTRACT = "imagewright.contract"
 PARITY_SIZES = (1, 2, 7, 64)
 INPUTS = {"gan.onnx": "noise", "vae.onnx": "noise", "encoder.onnx": "image", "decoder.onnx": "latent"}
 OUTPUTS = {"encoder.onnx": ("mean", "log_variance")}
@@ -101,7 +101,8 @@ def to_onnx(
 ) -> bytes:
     """The graph as one self-contained ONNX file with a free batch size and the contract among its metadata.
 
-    Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed.
+    Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed. Raises
+    UserError when the file holds what may not ship.
     """
     inputs = contract["inputs"]
     outputs = contract["outputs"]
@@ -135,7 +136,7 @@ def _strip(model: onnx.ModelProto, contract: Mapping[str, object]) -> bytes:
     model.producer_name = "imagewright"
     entry = model.metadata_props.add()
     entry.key, entry.value = CONTRACT, canonical(contract).decode()
-    onnx.checker.check_model(model, full_check=True)
+    check_graph(str(contract["file"]), model, None)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 

@@ -17,7 +17,7 @@ LARGEST = 2**31 - 1
 
 def out_of_range_if_negative(label: Tensor) -> Tensor:
     """Labels int64 [N], negative ones made huge: -1 would be the last label, and this the runtime refuses."""
-    return torch.where(label < 0, torch.full_like(label, LARGEST), label)
+    return torch.where(label < 0, LARGEST, label)
 
 
 class GanGraph(nn.Module):

@@ -20,6 +20,7 @@ from models.settings import (
 from tasks.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+OPSETS = range(18, 24)  # ONNX operator sets that we write and read
 
 
 class PreprocessSettings(Settings):
@@ -61,7 +62,7 @@ class SecondReferenceSettings(JudgeSettings):
 class ExportSettings(Settings):
     """How a model becomes a file."""
 
-    opset: int = Field(ge=18, le=23, description="ONNX operator set.")
+    opset: int = Field(ge=OPSETS[0], le=OPSETS[-1], description="ONNX operator set.")
     tolerance: float = Field(gt=0, le=1e-4, description="Largest difference from PyTorch in float64 that may ship.")
 
 

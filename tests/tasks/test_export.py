@@ -15,8 +15,9 @@ from models.prior import FlowPrior
 from models.state import network_tensors
 from models.vae import Decoder, Encoder, VaeShape
 from tasks.errors import UserError
-from tasks.export import CONTRACT, check_parity, example_inputs, make_contract, to_onnx
+from tasks.export import check_parity, example_inputs, make_contract, to_onnx
 from tasks.graphs import build_graphs
+from tasks.onnx_files import CONTRACT
 from tasks.onnx_session import run_onnx, session
 from tasks.params import load_params
 from tests.conftest import ROOT
@@ -159,6 +160,7 @@ sys.path.insert(0, sys.argv[1])
 from tests.tasks.test_export import SETTINGS, gan
 from tasks.export import example_inputs, make_contract, to_onnx
 from tasks.graphs import build_graphs
+from tasks.onnx_files import CONTRACT
 tensors, about = gan()
 graph = build_graphs(tensors, about)["gan.onnx"]
 contract = make_contract("gan.onnx", about, 1e-4)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.onnx_session import run_onnx, session
+from tasks.onnx_session import run_in_batches, run_onnx, session
 
 WEIGHTS = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
 ON_THE_GPU = "import sys; from pathlib import Path; import torch; from tasks.onnx_session import session; "
@@ -46,6 +46,18 @@ def test_a_gpu_that_onnx_runtime_cannot_reach_is_said(model: Path) -> None:
 def test_the_cpu_is_asked_for_nothing_else(model: Path) -> None:
     assert session(model, 1).get_providers() == ["CPUExecutionProvider"]
     assert session(model, 1, torch.device("cpu")).get_providers() == ["CPUExecutionProvider"]
+
+
+def test_a_fixed_batch_takes_any_number_of_rows(model: Path) -> None:
+    images = np.random.default_rng(1).standard_normal((11, 3, 16, 16)).astype(np.float32)
+    [wanted] = run_in_batches(session(model, 1), images)
+    fixed = onnx.load(model)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(fixed, model.with_name("four.onnx"))
+    running = session(model.with_name("four.onnx"), 1)
+    for count in (1, 4, 11):
+        np.testing.assert_allclose(run_in_batches(running, images[:count])[0], wanted[:count], atol=1e-5)
 
 
 @pytest.mark.gpu
