@@ -64,6 +64,13 @@ class ExportSettings(Settings):
 
     opset: int = Field(ge=OPSETS[0], le=OPSETS[-1], description="ONNX operator set.")
     tolerance: float = Field(gt=0, le=1e-4, description="Largest difference from PyTorch in float64 that may ship.")
+    tolerance_tf32: float = Field(gt=0, le=0.01, description="The same on a GPU that multiplies in TF32.")
+    tolerance_float16: float = Field(gt=0, le=0.1, description="The same of a file that computes in float16.")
+    variants: list[Literal["float16", "uint8", "static"]] = Field(
+        description="Files that ship beside those of float32: half as large, for GPUs; giving uint8 pixels, rows of "
+        "channels last; of a fixed number of images, for CUDA graphs."
+    )
+    static_batch: Count = Field(le=4096, description="That number of images.")
 
 
 class EvaluateSettings(Settings):

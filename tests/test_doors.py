@@ -149,7 +149,7 @@ def test_weights_cut_short_are_refused(restored: Checkout) -> None:
     done = restored.python("-m", "tasks.export", "gan")
     assert done.returncode == 2
     assert re.fullmatch(r"error: data/weights/gan/weights\.safetensors is damaged \(.*\); .*\n", done.stderr)
-    assert list((restored / "data/onnx/gan").iterdir()) == [restored / "data/onnx/gan/gan.onnx"]
+    assert len(list((restored / "data/onnx/gan").iterdir())) == 4  # the float32 file and its variants stay
     shutil.rmtree(path.parent)
 
 

@@ -33,6 +33,7 @@ def model_card(
         length=generator["inputs"][0]["shape"][1],
         image=generator["outputs"][0]["shape"],
         files=sorted(contract["models"]),
+        variants=_variants(contract["models"], judged),
         rows=_rows(judged),
         protocol=judged["protocol"],
         source=SOURCES.get(manifest["source"], OWN),
@@ -41,6 +42,15 @@ def model_card(
         told=len(generator["inputs"]) > 1,
         pictures=pictures,
     )
+
+
+def _variants(contracts: dict[str, Any], judged: dict[str, Any]) -> list[dict[str, Any]]:
+    """The files beside those of float32, with what they were found to draw."""
+    return [
+        {**contract, "alike": f"{judged['variants'][file]['within_one']:.2%}"}
+        for file, contract in sorted(contracts.items())
+        if contract["variant"] != "float32"
+    ]
 
 
 def _rows(judged: dict[str, Any]) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.bundle import verify
 from tasks.bundle.card import model_card
-from tasks.bundle.golden import golden_vectors, read_contract, write_vectors
+from tasks.bundle.golden import golden_vectors, read_contract, variant_vectors, write_vectors
 from tasks.errors import UserError
 from tasks.files import read_json, replacing, sha256_tree, write_bytes, write_json
 from tasks.onnx_session import session
@@ -41,14 +41,18 @@ def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str
 
 def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int) -> dict[str, object]:
     """Copies the .onnx files and writes contract.json and the golden vectors; returns the contract."""
-    paths = {file: Path("data/onnx") / model / file for file in FILES[model]}
+    exported = Path("data/onnx") / model
+    variants = sorted({path.name for path in exported.glob("*.onnx")} - {*FILES[model]})
+    paths = {file: exported / file for file in (*FILES[model], *variants)}
     sessions = {file: session(path, threads) for file, path in paths.items()}
     contracts = {file: read_contract(sessions[file], path) for file, path in paths.items()}
     labels = len(contracts[f"{model}.onnx"]["labels"])
     contract = {"format": 1, "model": model, "models": contracts}
     for path in paths.values():
         shutil.copyfile(path, folder / path.name)
-    for file, arrays in golden_vectors(model, sessions, labels, settings.golden, settings.seed).items():
+    golden = golden_vectors(model, sessions, labels, settings.golden, settings.seed)
+    golden |= {file: variant_vectors(sessions[file], golden[contracts[file]["of"]]) for file in variants}
+    for file, arrays in golden.items():
         write_vectors(folder / f"{Path(file).stem}.golden.npz", arrays)
     write_json(folder / "contract.json", contract)
     return contract

@@ -14,7 +14,7 @@ from tasks.errors import UserError
 from tasks.files import write_bytes
 from tasks.onnx_session import run_onnx
 
-Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64]]
+Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]]
 
 
 def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
 def golden_vectors(
     model: str, sessions: dict[str, ort.InferenceSession], labels: int, count: int, seed: int
 ) -> dict[str, Arrays]:
-    """Inputs and outputs by name of tensor for each file, [count, ...]: labels int64, all else float32.
+    """Inputs and outputs by name of tensor for each float32 file, [count, ...]: labels int64, all else float32.
 
     The generator gets standard normal noise, and every label in turn where it takes one; the VAE's encoder what the
     generator made, and its decoder the means that the encoder found: no image of the training data travels.
@@ -42,6 +42,14 @@ def golden_vectors(
         golden["encoder.onnx"] = _answers(sessions["encoder.onnx"], golden["vae.onnx"]["image"])
         golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], golden["encoder.onnx"]["mean"])
     return golden
+
+
+def variant_vectors(session: ort.InferenceSession, golden: Arrays) -> Arrays:
+    """What a variant gives for the golden inputs of its float32 file, or for as many of them as it takes at a time."""
+    given, batch = [golden[tensor.name] for tensor in session.get_inputs()], session.get_inputs()[0].shape[0]
+    if isinstance(batch, int):
+        given = [array[np.arange(batch) % len(array)] for array in given]
+    return _answers(session, *given)
 
 
 def write_vectors(path: Path, arrays: Arrays) -> None:

@@ -1,9 +1,10 @@
 """The stages evaluate_gan and evaluate_vae: `python -m tasks.evaluate gan|vae` judges the file that ships.
 
 Images are drawn from data/onnx by ONNX Runtime, turned into bytes as a consumer would, and compared with real ones on
-the features of two judges; real images take the same test and give the floor. data/metrics has the figures, for `dvc
-metrics`; data/judged has beside them the intervals, the floors, the protocols and the labels. The receipt says on what
-kind of device images were drawn and looked at, which is no input and moves figures by rounding alone.
+the features of two judges; real images take the same test and give the floor. The file's variants must draw the same.
+data/metrics has the figures, for `dvc metrics`; data/judged has beside them the intervals, the floors, the protocols,
+the labels and the variants. The receipt says on what kind of device images were drawn and looked at, which is no input
+and moves figures by rounding alone.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from tasks.console import run_stage
 from tasks.evaluate.accuracy import accuracy_scores
 from tasks.evaluate.drawing import Drawing, look
 from tasks.evaluate.pictures import draw_pictures
+from tasks.evaluate.variants import variant_figures
 from tasks.files import replacing, write_json
 from tasks.judgement import Judgement, judgement
 from tasks.metrics.intervals import share_interval
@@ -51,6 +53,7 @@ def evaluate(model: str) -> dict[str, object]:
     labels = drawing.labels if drawing.told else first.judge.labels(features)
     classes = by_class(features, labels, first.real, prepared.manifest.labels)
     about = {"model": model, "classes": classes, "memorises": near.flagged, "second": beside.record()}
+    about["variants"] = variant_figures(ONNX / model, drawing, first, prepared, params)
     write_json(JUDGED / f"{model}.json", found.record() | about)
     write_json(METRICS / f"{model}.json", found.figures | {"second": beside.figures})
     _print(found)

@@ -48,6 +48,10 @@ class Drawing:
         """The images of these numbers, uint8 [n, C, H, W]."""
         return self._run(self._noise[rows], self.labels[rows])
 
+    def given(self, rows: Rows) -> tuple[np.ndarray, ...]:
+        """What the file is given for the images of these numbers: noise, and labels where they are told."""
+        return (self._noise[rows], self.labels[rows]) if self.told else (self._noise[rows],)
+
     def grid(self) -> np.ndarray:
         """Images for the sample grid, label after label where labels are told; uint8."""
         count = self._settings.grid**2
@@ -76,7 +80,12 @@ def blocks(count: int) -> list[Rows]:
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:
-    """float32 [N, C, H, W] in [0, 1], as the graphs give them, to uint8; raises BrokenImageError where one is none."""
+    """Images as the files give them, to uint8 [N, C, H, W]; raises BrokenImageError where one is none.
+
+    They come as float32 [N, C, H, W] in [0, 1], or from a uint8 variant as [N, H, W, C].
+    """
+    if images.dtype == np.uint8:
+        return images.transpose(0, 3, 1, 2)
     broken = ~np.isfinite(images).all(axis=(1, 2, 3))
     if broken.any():
         raise BrokenImageError(f"{broken.sum()} of {len(images)} images from the exported file hold NaN or infinity")

@@ -32,15 +32,16 @@ def make_bundle(root: Path, name: str) -> Path:
     model = "vae" if name == "vae" else "gan"
     about = {"model": model, "shape": shape.model_dump(), "labels": LABELS, "hashes": ORIGIN}
     splits = {split: {"count": 10} for split in ("train", "validation", "test")}
-    judged = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}}
     for folder in (f"weights/{model}", "prepared", "judged"):
         (root / "data" / folder).mkdir(parents=True)
     save_tensors(root / f"data/weights/{model}/weights.safetensors", network_tensors(networks), about)
     write_json(root / "data/prepared/manifest.json", {"source": "folder", "labels": LABELS, "splits": splits})
-    write_json(root / f"data/judged/{model}.json", judged)
     shutil.copy2(ROOT / "params.yaml", root)
     with contextlib.chdir(root):
         export(model)
+        alike = {path.name: {"within_one": 1.0} for path in Path("data/onnx", model).iterdir()}
+        judged = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
+        write_json(Path(f"data/judged/{model}.json"), judged)
         write_bundle(model, BundleSettings(golden=5, seed=1), 1)
     return root / "data/bundle" / model
 

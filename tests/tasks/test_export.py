@@ -1,6 +1,5 @@
 """The file that ships: agrees with float64 PyTorch, is refused when it does not, and is the same from two folders."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,20 +8,24 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from models.gan import GanShape, Generator
 from models.prior import FlowPrior
 from models.state import network_tensors
 from models.vae import Decoder, Encoder, VaeShape
 from tasks.errors import UserError
-from tasks.export import check_parity, example_inputs, make_contract, to_onnx
+from tasks.export import make_contract, to_onnx, write_checked
+from tasks.files import sha256_tree
 from tasks.graphs import build_graphs
-from tasks.onnx_files import CONTRACT
+from tasks.onnx_files import CONTRACT, read_contract
 from tasks.onnx_session import run_onnx, session
 from tasks.params import load_params
+from tasks.parity import BATCHES, check_parity, exact_outputs, parity_inputs, ways
 from tests.conftest import ROOT
 
 SETTINGS = load_params().export
+CPU = ways("cpu", threads=1)
 HASHES = {"data": "d", "code": "c", "params": "p", "weights": "w"}
 
 
@@ -85,28 +88,41 @@ def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     return network_tensors(networks), {"model": "vae", "shape": shape.model_dump(), "labels": [], "hashes": HASHES}
 
 
+def exported(graph: nn.Module, name: str, about: dict[str, object]) -> onnx.ModelProto:
+    """The float32 file of a graph."""
+    contract = make_contract(name, about, SETTINGS.tolerance)
+    return to_onnx(graph, parity_inputs(name, contract["inputs"], len(contract["labels"])), contract, SETTINGS)
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
+
+
 @pytest.mark.parametrize("make", [gan, told_gan, vae, told_vae, textbook_vae])
 def test_files_agree_with_pytorch_and_carry_their_contract(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     for name, graph in build_graphs(tensors, about).items():
         contract = make_contract(name, about, SETTINGS.tolerance)
-        path = tmp_path / name
-        path.write_bytes(to_onnx(graph, example_inputs(name, about["shape"], 2), contract, SETTINGS))
-        assert check_parity(path, graph, name, about["shape"], SETTINGS, threads=1) <= SETTINGS.tolerance
-        model = onnx.load(path)
-        assert json.loads(model.metadata_props[0].value) == contract
-        assert [entry.key for entry in model.metadata_props] == [CONTRACT]
-        assert [tensor["name"] for tensor in contract["inputs"]] == [tensor.name for tensor in model.graph.input]
-        assert {opset.domain for opset in model.opset_import} == {""}
-        assert str(ROOT) not in path.read_bytes().decode("latin1")
+        found = dict(write_checked(tmp_path, graph, contract, SETTINGS, CPU))
+        stem = Path(name).stem
+        kinds = ["batch16", "float16"] if name == "encoder.onnx" else ["batch16", "float16", "uint8"]
+        assert sorted(found) == sorted([name, *(f"{stem}.{kind}.onnx" for kind in kinds)])
+        assert all(one.largest <= SETTINGS.tolerance for one in found[name].values())
+        for file in found:
+            model = onnx.load(tmp_path / file)
+            promised = read_contract(model)
+            assert (promised["file"], promised["of"]) == (file, name)
+            assert [entry.key for entry in model.metadata_props] == [CONTRACT]
+            assert [tensor["name"] for tensor in promised["inputs"]] == [tensor.name for tensor in model.graph.input]
+            assert {opset.domain for opset in model.opset_import} == {""}
+            assert str(ROOT) not in (tmp_path / file).read_bytes().decode("latin1")
+        assert read_contract(onnx.load(tmp_path / name)) == contract
 
 
 def test_images_lie_in_zero_to_one_for_extreme_noise(tmp_path: Path) -> None:
     tensors, about = vae()
-    graph = build_graphs(tensors, about)["vae.onnx"]
-    contract = make_contract("vae.onnx", about, SETTINGS.tolerance)
-    path = tmp_path / "vae.onnx"
-    path.write_bytes(to_onnx(graph, example_inputs("vae.onnx", about["shape"], 2), contract, SETTINGS))
+    path = save(exported(build_graphs(tensors, about)["vae.onnx"], "vae.onnx", about), tmp_path / "vae.onnx")
     images = run_onnx(session(path, 1), np.full((3, 5), 30, np.float32))[0]
     assert images.min() >= 0
     assert images.max() <= 1
@@ -117,11 +133,9 @@ def test_a_label_is_the_second_input(make, tmp_path: Path) -> None:  # type: ign
     tensors, about = make()
     name = f"{about['model']}.onnx"
     contract = make_contract(name, about, SETTINGS.tolerance)
-    assert contract["inputs"][1] == {"name": "label", "dtype": "int64", "shape": ["N"]}  # type: ignore[index]
-    path = tmp_path / name
-    graph = build_graphs(tensors, about)[name]
-    path.write_bytes(to_onnx(graph, example_inputs(name, about["shape"], 2), contract, SETTINGS))
-    noise = np.ones((2, len(example_inputs(name, about["shape"], 1)[0][0])), np.float32)
+    assert contract["inputs"][1] == {"name": "label", "dtype": "int64", "shape": ["N"]}
+    path = save(exported(build_graphs(tensors, about)[name], name, about), tmp_path / name)
+    noise = np.ones((2, contract["inputs"][0]["shape"][1]), np.float32)
     images = run_onnx(session(path, 1), noise, np.array([0, 1]))[0]
     assert (images[0] != images[1]).any() or about["model"] == "vae"  # a fresh flow is the identity for every label
     for wrong in (-1, 99):
@@ -134,51 +148,55 @@ def test_a_label_is_the_second_input(make, tmp_path: Path) -> None:  # type: ign
 def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
     tensors, about = gan()
     graph = build_graphs(tensors, about)["gan.onnx"]
+    path = save(exported(graph, "gan.onnx", about), tmp_path / "gan.onnx")
     contract = make_contract("gan.onnx", about, SETTINGS.tolerance)
-    path = tmp_path / "gan.onnx"
-    path.write_bytes(to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, SETTINGS))
+    inputs = parity_inputs("gan.onnx", contract["inputs"], 0)
     with torch.no_grad():
         next(graph.parameters()).mul_(1.01)
-    with pytest.raises(UserError, match=r"gan\.onnx differs from PyTorch by .* at batch size 1, more than"):
-        check_parity(path, graph, "gan.onnx", about["shape"], SETTINGS, threads=1)
+    arrays, exact = [given.numpy() for given in inputs], exact_outputs(graph, inputs)
+    with pytest.raises(UserError, match=r"gan\.onnx differs from PyTorch by .* on the cpu, graph as it stands, more"):
+        check_parity(path, contract, arrays, exact, SETTINGS, CPU)
 
 
-def test_a_batch_size_baked_into_the_graph_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_the_wrong_type_or_a_baked_in_batch_is_refused(tmp_path: Path) -> None:
     tensors, about = gan()
-    graph = build_graphs(tensors, about)["gan.onnx"]
-    path = tmp_path / "gan.onnx"
-    torch.onnx.export(
-        graph, example_inputs("gan.onnx", about["shape"], 2), path, dynamo=True, verbose=False, external_data=False
-    )
-    with pytest.raises(UserError, match="at batch size 1"):
-        check_parity(path, graph, "gan.onnx", about["shape"], SETTINGS, threads=1)
+    graph, contract = build_graphs(tensors, about)["gan.onnx"], make_contract("gan.onnx", about, SETTINGS.tolerance)
+    inputs = parity_inputs("gan.onnx", contract["inputs"], 0)
+    arrays, exact = [given.numpy() for given in inputs], exact_outputs(graph, inputs)
+    made = dict(write_checked(tmp_path, graph, contract, SETTINGS, CPU))
+    assert "gan.uint8.onnx" in made
+    with pytest.raises(UserError, match=r"gives uint8 .* where float32 .* belongs"):
+        check_parity(tmp_path / "gan.uint8.onnx", contract, arrays, exact, SETTINGS, CPU)
+    with pytest.raises(UserError, match="at batch size 64"):
+        check_parity(tmp_path / "gan.batch16.onnx", contract, arrays, exact, SETTINGS, CPU)
+    assert BATCHES[-1] == 64
 
 
 EXPORT_HERE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.tasks.test_export import SETTINGS, gan
-from tasks.export import example_inputs, make_contract, to_onnx
+from pathlib import Path
+from tests.tasks.test_export import CPU, SETTINGS, gan
+from tasks.export import make_contract, write_checked
 from tasks.graphs import build_graphs
-from tasks.onnx_files import CONTRACT
 tensors, about = gan()
-graph = build_graphs(tensors, about)["gan.onnx"]
 contract = make_contract("gan.onnx", about, 1e-4)
-sys.stdout.buffer.write(to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, SETTINGS))
+made = Path("made")
+made.mkdir()
+for file, _ in write_checked(made, build_graphs(tensors, about)["gan.onnx"], contract, SETTINGS, CPU):
+    print(file)
 """
 
 
 def test_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
-    made = []
+    made: list[dict[str, str]] = []
     for name in ("one", "a longer name of another depth/two"):
         folder = tmp_path / name
         folder.parent.mkdir(exist_ok=True)
         folder.mkdir()
         for part in ("models", "tasks", "tests", "params.yaml"):
             subprocess.run(["cp", "-r", ROOT / part, folder / part], check=True)
-        done = subprocess.run(
-            [sys.executable, "-c", EXPORT_HERE, str(folder)], cwd=folder, capture_output=True, check=True
-        )
-        made.append(done.stdout)
+        subprocess.run([sys.executable, "-c", EXPORT_HERE, str(folder)], cwd=folder, capture_output=True, check=True)
+        made.append(sha256_tree(folder / "made"))
     assert made[0] == made[1]
-    assert len(made[0]) > 1000
+    assert len(made[0]) == 4

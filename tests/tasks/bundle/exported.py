@@ -41,6 +41,8 @@ def save(
         "format": 1,
         "model": path.parent.name,
         "file": path.name,
+        "of": path.name,
+        "variant": "float32",
         "inputs": inputs,
         "outputs": outputs,
         "range": [0, 1],
@@ -89,6 +91,7 @@ def fill(root: Path) -> None:
         figures = {"coverage": 0.8, "fd_relative": 0.0213, "precision": 0.7}
         floor = {"coverage": 0.97, "fd_relative": 0.001}
         metrics = {"model": model, "figures": figures, "floor": floor, "protocol": {"n_images": 10000, "seed": 0}}
+        metrics["variants"] = {}
         write_json(root / "data/judged" / f"{model}.json", metrics)
         for name in ("grid.png", "real.png") + (("reconstructions.png",) if model == "vae" else ()):
             picture = grid(np.zeros((4, 1, SIZE, SIZE), np.uint8), 2)

@@ -13,12 +13,12 @@ from onnx import helper, numpy_helper
 
 from tasks.bundle.folder import write_bundle
 from tasks.errors import UserError
-from tasks.export import example_inputs, make_contract, to_onnx
-from tasks.files import sha256_tree
+from tasks.export import make_contract, write_checked
+from tasks.files import read_json, sha256_tree, write_json
 from tasks.graphs import build_graphs
 from tasks.params import BundleSettings, load_params
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
-from tests.tasks.test_export import told_gan
+from tests.tasks.test_export import CPU, told_gan
 
 
 def test_sums_are_read_by_sha256sum(bundle: Path) -> None:
@@ -71,12 +71,60 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     assert (folder / "first.png").is_file()
 
 
-def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
+def export_told_gan(project: Path) -> list[str]:
+    """A GAN that takes labels and its variants, judged."""
     tensors, about = told_gan()
-    contract, settings = make_contract("gan.onnx", about, 1e-4), load_params().export
-    graph = build_graphs(tensors, about)["gan.onnx"]
-    made = to_onnx(graph, example_inputs("gan.onnx", about["shape"], 2), contract, settings)  # type: ignore[arg-type]
-    (project / "data/onnx/gan/gan.onnx").write_bytes(made)
+    contract, folder = make_contract("gan.onnx", about, 1e-4), project / "data/onnx/gan"
+    made = write_checked(folder, build_graphs(tensors, about)["gan.onnx"], contract, load_params().export, CPU)
+    files = [file for file, _ in made]
+    judged = read_json(project / "data/judged/gan.json")
+    alike = {file: {"within_one": 0.99954} for file in files[1:]}
+    write_json(project / "data/judged/gan.json", judged | {"variants": alike})
+    return files
+
+
+def test_variants_ship_with_golden_vectors_of_their_own(project: Path) -> None:
+    assert len(export_told_gan(project)) == 4
+    write_bundle("gan", SETTINGS, THREADS)
+    folder = project / "data/bundle/gan"
+    golden = {path.name: dict(np.load(path)) for path in folder.glob("*.npz")}
+    assert len(golden) == 4
+    plain, fixed = golden["gan.golden.npz"], golden["gan.batch16.golden.npz"]
+    assert plain["noise"].shape[0] == 5  # fewer than the fixed batch, so that they come again
+    np.testing.assert_array_equal(fixed["noise"][5:10], plain["noise"])
+    np.testing.assert_allclose(fixed["image"][5:10], plain["image"], atol=1e-6)
+    pixels = golden["gan.uint8.golden.npz"]["image"]
+    np.testing.assert_array_equal(pixels, np.rint(plain["image"] * 255).transpose(0, 2, 3, 1))
+    assert (
+        "| `gan.uint8.onnx` | gives pixels as bytes, uint8 [N, 28, 28, 1] | 99.95% |"
+        in (folder / "README.md").read_text()
+    )
+    assert "a label that there is not" in (folder / "README.md").read_text()
+    check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=True)
+    assert "gan.batch16.onnx: image for N = 16 is as promised" in check.stdout
+    assert "gan.batch16.onnx: image for N = 1 " not in check.stdout
+    assert "gan.uint8.onnx: outputs image uint8 [N, 28, 28, 1]" in check.stdout
+
+
+def test_bytes_may_be_one_step_from_their_golden_values(project: Path) -> None:
+    export_told_gan(project)
+    write_bundle("gan", SETTINGS, THREADS)
+    folder = project / "data/bundle/gan"
+    arrays = dict(np.load(folder / "gan.uint8.golden.npz"))
+    first = int(arrays["image"][0, 0, 0, 0])
+    for by, fine in ((1, True), (2, False), (128, False)):
+        arrays["image"][0, 0, 0, 0] = (first + by) % 256
+        np.savez(folder / "gan.uint8.golden.npz", **arrays)
+        sums = sha256_tree(folder, without=frozenset({"SHA256SUMS"}))
+        (folder / "SHA256SUMS").write_text("".join(f"{sha}  {name}\n" for name, sha in sums.items()))
+        check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
+        assert (check.returncode == 0) == fine, check.stdout
+        assert fine or "away from the golden values, beyond 1" in check.stdout
+
+
+def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
+    export_told_gan(project)
+    about = told_gan()[1]
     manifest = json.loads((project / "data/prepared/manifest.json").read_text())
     (project / "data/prepared/manifest.json").write_text(json.dumps(manifest | {"labels": about["labels"]}))
     write_bundle("gan", SETTINGS, THREADS)
