@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from tasks.bundle.folder import FILES, write_bundle
@@ -130,6 +132,44 @@ def test_a_damaged_file_with_mended_sums_is_a_sentence(bundle: Path) -> None:
     assert "contract.json cannot be read" in faults(bundle)[0]
     (bundle / "SHA256SUMS").unlink()
     assert "SHA256SUMS" in faults(bundle)[0]
+
+
+def of_opset_99(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def outside(place: str) -> Callable[[onnx.ModelProto], None]:
+    """Weights that are said to lie in another file, of the right size where it is there."""
+
+    def change(model: onnx.ModelProto) -> None:
+        weights = model.graph.initializer[0]
+        weights.ClearField("raw_data")
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value=place)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (of_opset_99, "till opset"),
+        (outside("../secret.bin"), "escapes model directory"),
+        (outside("/etc/passwd"), "Absolute path not allowed"),
+        (outside("missing.bin"), "does not exist"),
+    ],
+)
+def test_a_hostile_file_with_mended_sums_is_a_sentence(
+    bundle: Path, change: Callable[[onnx.ModelProto], None], sentence: str
+) -> None:
+    model = onnx.load(bundle / "gan.onnx")
+    (bundle.parent / "secret.bin").write_bytes(model.graph.initializer[0].raw_data)
+    change(model)
+    (bundle / "gan.onnx").write_bytes(model.SerializeToString())
+    repair_sums(bundle)
+    [fault] = faults(bundle)
+    assert fault.startswith("FAIL  gan.onnx: ")
+    assert sentence in fault
 
 
 def test_missing_onnxruntime_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
