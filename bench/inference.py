@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from models.gan import GanShape, Generator  # noqa: E402 - the project is no installed package
-from tasks.export import make_contract, write_checked  # noqa: E402
+from tasks.export import PROVENANCE, make_contract, write_checked  # noqa: E402
 from tasks.graphs import GanGraph  # noqa: E402
 from tasks.onnx_session import CUDA, session  # noqa: E402
 from tasks.params import load_params  # noqa: E402
@@ -86,7 +86,8 @@ def exported(shape: GanShape, folder: Path, threads: int) -> GanGraph:
     folder.mkdir()
     torch.manual_seed(0)
     graph = GanGraph(Generator(shape)).eval()
-    about = {"model": "gan", "shape": shape.model_dump(), "labels": [], "hashes": {}}
+    origin = dict.fromkeys(PROVENANCE, dict[str, str]())
+    about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **origin}
     settings = load_params().export
     contract = make_contract("gan.onnx", about, settings.tolerance)
     for _ in write_checked(folder, graph, contract, settings, ways("auto", threads)):

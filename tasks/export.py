@@ -16,17 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from tasks.console import run_stage
-from tasks.files import replacing, sha256_file
+from tasks.files import replacing
 from tasks.graphs import build_graphs
 from tasks.onnx_files import check_graph, read_contract
 from tasks.params import ExportSettings, load_params
 from tasks.parity import Difference, Way, check_parity, exact_outputs, parity_inputs, ways
+from tasks.provenance import provenance
 from tasks.variants import make_variants, with_contract
 from tasks.weights import load_tensors
 
 WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
 INPUTS = {"gan.onnx": "noise", "vae.onnx": "noise", "encoder.onnx": "image", "decoder.onnx": "latent"}
 OUTPUTS = {"encoder.onnx": ("mean", "log_variance")}
+PROVENANCE = ("hashes", "images", "quarantined", "libraries")
 
 
 def export(model: str) -> dict[str, object]:
@@ -38,12 +40,12 @@ def export(model: str) -> dict[str, object]:
     torch.set_num_threads(params.threads)
     weights = WEIGHTS / model / "weights.safetensors"
     tensors, about = load_tensors(weights)
-    hashes = about["hashes"] | {"weights": sha256_file(weights)}
+    about = provenance(f"export_{model}", about, weights)
     along, differences = ways(params.device, params.threads), dict[str, dict[str, object]]()
     with replacing(ONNX / model) as folder:
         folder.mkdir()
         for name, graph in build_graphs(tensors, about).items():
-            contract = make_contract(name, about | {"hashes": hashes}, params.export.tolerance)
+            contract = make_contract(name, about, params.export.tolerance)
             for file, found in write_checked(folder, graph, contract, params.export, along):
                 differences[file] = {way: asdict(one) for way, one in found.items()}
                 largest, pixels = (max(getattr(one, what) for one in found.values()) for what in ("largest", "pixels"))
@@ -99,7 +101,7 @@ def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict
         "noise_law": "standard normal" if INPUTS[name] == "noise" else None,
         "tolerance": tolerance,
         "labels": about["labels"],
-        "hashes": about["hashes"],
+        **{name: about[name] for name in PROVENANCE},
     }
 
 

@@ -14,13 +14,12 @@ from models.state import network_tensors
 from models.vae import Decoder, Encoder, VaeShape
 from tasks.bundle.folder import write_bundle
 from tasks.export import export
-from tasks.files import read_json, sha256_tree, write_json
+from tasks.files import read_json, sha256_file, sha256_tree, write_json
 from tasks.params import BundleSettings
 from tasks.weights import save_tensors
 from tests.conftest import ROOT
 
 LABELS = ["bag", "coat", "shoe"]
-ORIGIN = {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64}
 FORMAT_2 = "a contract of format 2, and this program reads format 1 alone"
 CHANGED = "gan.onnx has another content than when it was bundled; get the bundle again"
 
@@ -30,13 +29,16 @@ def make_bundle(root: Path, name: str) -> Path:
     torch.manual_seed(0)
     networks, shape = _vae() if name == "vae" else _gan(len(LABELS) if name == "told" else 0)
     model = "vae" if name == "vae" else "gan"
-    about = {"model": model, "shape": shape.model_dump(), "labels": LABELS, "hashes": ORIGIN}
     splits = {split: {"count": 10} for split in ("train", "validation", "test")}
     for folder in (f"weights/{model}", "prepared", "judged"):
         (root / "data" / folder).mkdir(parents=True)
+    manifest = {"source": "folder", "labels": LABELS, "splits": splits, "rejected": {}}
+    write_json(root / "data/prepared/manifest.json", manifest)
+    origin = {"data": sha256_file(root / "data/prepared/manifest.json"), "code": "b" * 64, "params": "c" * 64}
+    about = {"model": model, "shape": shape.model_dump(), "labels": LABELS, "hashes": origin}
     save_tensors(root / f"data/weights/{model}/weights.safetensors", network_tensors(networks), about)
-    write_json(root / "data/prepared/manifest.json", {"source": "folder", "labels": LABELS, "splits": splits})
-    shutil.copy2(ROOT / "params.yaml", root)
+    for file in ("dvc.yaml", "models", "params.yaml", "requirements.lock", "tasks"):
+        (root / file).symlink_to(ROOT / file)
     with contextlib.chdir(root):
         export(model)
         alike = {path.name: {"within_one": 1.0} for path in Path("data/onnx", model).iterdir()}

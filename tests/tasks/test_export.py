@@ -26,13 +26,18 @@ from tests.conftest import ROOT
 
 SETTINGS = load_params().export
 CPU = ways("cpu", threads=1)
-HASHES = {"data": "d", "code": "c", "params": "p", "weights": "w"}
+ORIGIN = {
+    "hashes": {"data": "d", "code": "c", "params": "p", "weights": "w"},
+    "images": {"train": 80, "validation": 10, "test": 10},
+    "quarantined": {"truncated": 1},
+    "libraries": {"torch": "2.14.1"},
+}
 
 
 def gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     torch.manual_seed(0)
     shape = GanShape(size=28, image_channels=1, noise=6, classes=0, channels=2, upsample="transposed")
-    about = {"model": "gan", "shape": shape.model_dump(), "labels": [], "hashes": HASHES}
+    about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **ORIGIN}
     return network_tensors({"generator": Generator(shape)}), about
 
 
@@ -50,7 +55,7 @@ def vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         prior_width=4,
     )
     networks = {"encoder": Encoder(shape), "decoder": Decoder(shape), "prior": FlowPrior(5, 2, 4)}
-    about = {"model": "vae", "shape": shape.model_dump(), "labels": ["a", "b"], "hashes": HASHES}
+    about = {"model": "vae", "shape": shape.model_dump(), "labels": ["a", "b"], **ORIGIN}
     return network_tensors(networks), about
 
 
@@ -58,7 +63,7 @@ def told_gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """A GAN that takes a label."""
     torch.manual_seed(0)
     shape = GanShape(size=28, image_channels=1, noise=6, classes=3, channels=2, upsample="nearest")
-    about = {"model": "gan", "shape": shape.model_dump(), "labels": ["a", "b", "c"], "hashes": HASHES}
+    about = {"model": "gan", "shape": shape.model_dump(), "labels": ["a", "b", "c"], **ORIGIN}
     return network_tensors({"generator": Generator(shape)}), about
 
 
@@ -85,7 +90,7 @@ def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         prior_width=1,
     )
     networks = {"encoder": Encoder(shape), "decoder": Decoder(shape)}
-    return network_tensors(networks), {"model": "vae", "shape": shape.model_dump(), "labels": [], "hashes": HASHES}
+    return network_tensors(networks), {"model": "vae", "shape": shape.model_dump(), "labels": [], **ORIGIN}
 
 
 def exported(graph: nn.Module, name: str, about: dict[str, object]) -> onnx.ModelProto:
