@@ -86,7 +86,7 @@ def exported(shape: GanShape, folder: Path, threads: int) -> GanGraph:
     folder.mkdir()
     torch.manual_seed(0)
     graph = GanGraph(Generator(shape)).eval()
-    origin = dict.fromkeys(PROVENANCE, dict[str, str]())
+    origin = {key: dict[str, str]() for key in PROVENANCE}
     about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **origin}
     settings = load_params().export
     contract = make_contract("gan.onnx", about, settings.tolerance)

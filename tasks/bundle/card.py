@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.figures import describe, ordered, shown
 
+LICENCES = {"fashion-mnist": "mit", "digits": "cc-by-4.0"}  # in the words of model hubs
 SOURCES = {
     "fashion-mnist": "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), under the MIT licence",
     "digits": "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), under CC BY 4.0",
@@ -36,6 +37,7 @@ def model_card(
         variants=_variants(contract["models"], judged),
         rows=_rows(judged),
         protocol=judged["protocol"],
+        licence=LICENCES.get(manifest["source"], "other"),
         source=SOURCES.get(manifest["source"], OWN),
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
         labels=manifest["labels"],

@@ -8,14 +8,15 @@ from pathlib import Path
 from tasks.bundle import verify
 from tasks.bundle.card import model_card
 from tasks.bundle.golden import golden_vectors, read_contract, variant_vectors, write_vectors
+from tasks.bundle.sbom import write_sbom
+from tasks.bundle.sums import write_sums
 from tasks.errors import UserError
-from tasks.files import read_json, replacing, sha256_tree, write_bytes, write_json
+from tasks.files import read_json, replacing, write_bytes, write_json
 from tasks.onnx_session import session
 from tasks.params import BundleSettings
 
 FILES = {"gan": ("gan.onnx",), "vae": ("vae.onnx", "encoder.onnx", "decoder.onnx")}
 MANIFEST = Path("data/prepared/manifest.json")
-SUMS = "SHA256SUMS"
 
 
 def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str, object]:
@@ -31,12 +32,12 @@ def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str
         card = model_card(model, contract, judged, read_json(MANIFEST), pictures)
         write_bytes(folder / "README.md", card.encode())
         shutil.copyfile(verify.__file__, folder / "verify.py")
-        sums = sha256_tree(folder)
-        write_bytes(folder / SUMS, "".join(f"{sha}  {name}\n" for name, sha in sums.items()).encode())
+        write_sbom(folder, model)
+        listed = write_sums(folder)
         if faults := bundle_faults(folder):
             raise UserError(f"the new bundle fails its own check, so the old one stays: {'; '.join(faults)}")
         size = sum(path.stat().st_size for path in folder.iterdir())
-    return {"files": len(sums) + 1, "bytes": size}
+    return {"files": listed + 1, "bytes": size}
 
 
 def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int) -> dict[str, object]:

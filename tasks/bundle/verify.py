@@ -1,9 +1,16 @@
 """Checks this folder: `python verify.py`. Needs numpy and onnxruntime, nothing else, and no network.
 
-Every file has the hash that SHA256SUMS gives it, the contract inside each .onnx file is the one in contract.json, and
-ONNX Runtime makes the golden images from the golden noise. Exit code 0, or 1 with a sentence for each fault.
+SHA256SUMS lists every file, this one too, and each has the hash that stands there; the contract inside each .onnx file
+is the one in contract.json; ONNX Runtime makes the golden images from the golden noise. Where there is
+a signature (model.sig), it is about these files; `--key publisher.pub` says whether it is that publisher's. Exit code
+0, or 1 with a sentence for each fault.
+
+A script that somebody changed can say what it likes of itself: a copy from elsewhere (`python verify.py FOLDER`),
+`sha256sum -c SHA256SUMS` or the signature tell on it.
 """
 
+import argparse
+import base64
 import hashlib
 import json
 import sys
@@ -12,9 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent
-SUMS = "SHA256SUMS"
-LINEAGE = "lineage.json"  # written when a bundle is released, after the sums
+SUMS, SIGNATURE = "SHA256SUMS", "model.sig"
+# P-256 (SP 800-186, section 3.2.1.3), and how a public key for it begins in DER (RFC 5480).
+PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+COEFFICIENT = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+GENERATOR = (
+    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+)
+KEY_HEADER = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -26,7 +40,11 @@ DTYPES = {
 
 def main() -> int:
     """Runs every check; the ones that load a model only on files whose hashes are right."""
-    if not passes("files", check_files):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parent)
+    parser.add_argument("--key", type=Path, help="the publisher's public key, got from elsewhere than this folder")
+    given = parser.parse_args()
+    if not verify_files(given.folder, given.key):
         return 1
     try:
         import numpy  # noqa: F401
@@ -36,12 +54,18 @@ def main() -> int:
         return 1
     print(f"ok    onnxruntime {onnxruntime.__version__}")
     try:
-        models: dict[str, Any] = json.loads((FOLDER / "contract.json").read_text(encoding="utf-8"))["models"]
+        text = (given.folder / "contract.json").read_text(encoding="utf-8")
+        models: dict[str, Any] = json.loads(text)["models"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"FAIL  contract.json cannot be read ({error!r}); get the bundle again")
         return 1
-    results = [passes(file, partial(check_model, file, models[file])) for file in sorted(models)]
+    results = [passes(file, partial(check_model, given.folder, file, models[file])) for file in sorted(models)]
     return 0 if results and all(results) else 1
+
+
+def verify_files(folder: Path, key: Path | None = None) -> bool:
+    """Whether every byte is as it was when the sums were written and, with a key, whose they are."""
+    return passes("files", partial(check_files, folder)) and passes("signature", partial(check_signature, folder, key))
 
 
 def passes(what: str, check: Callable[[], Iterator[tuple[bool, str]]]) -> bool:
@@ -57,28 +81,118 @@ def passes(what: str, check: Callable[[], Iterator[tuple[bool, str]]]) -> bool:
     return good
 
 
-def check_files() -> Iterator[tuple[bool, str]]:
-    """Nothing missing, nothing extra, every hash right."""
-    lines = (FOLDER / SUMS).read_text(encoding="utf-8").splitlines()
-    sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    here = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()} - {SUMS, LINEAGE}
-    faults = [f"{name} is missing; get the bundle again" for name in sorted(set(sums) - here)]
-    faults += [f"{name} is not listed in {SUMS}; it does not belong here" for name in sorted(here - set(sums))]
-    for name in sorted(here & set(sums)):
-        if hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() != sums[name]:
+def check_files(folder: Path) -> Iterator[tuple[bool, str]]:
+    """Nothing missing, nothing extra, every hash right, and the list itself as it is written."""
+    if not (folder / SUMS).is_file():
+        yield False, f"{SUMS} is missing, so nothing vouches for the files; get the bundle again"
+        return
+    written = (folder / SUMS).read_bytes()
+    lines = (line.partition("  ") for line in written.decode(errors="replace").split("\n") if line)
+    sums = {name: digest for digest, _, name in lines}
+    found = sha256_of(folder, without={SUMS})
+    faults = [f"{name} is missing; get the bundle again" for name in sums if name not in found]
+    faults += [f"{name} is not listed in {SUMS}; it does not belong here" for name in found if name not in sums]
+    for name in found:
+        if found[name] != sums.get(name, found[name]):
             faults.append(f"{name} has another content than when it was bundled; get the bundle again")
+    if not faults and "".join(f"{digest}  {name}\n" for name, digest in found.items()).encode() != written:
+        faults = [f"{SUMS} was changed; get the bundle again"]
     yield from ((False, fault) for fault in faults)
     if not faults:
         yield True, f"{len(sums)} files: none missing, none extra, every hash right"
 
 
-def check_model(file: str, contract: dict[str, Any]) -> Iterator[tuple[bool, str]]:
+def sha256_of(folder: Path, without: set[str]) -> dict[str, str]:
+    """SHA-256 of every file by its name, sorted."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - without
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
+
+
+def check_signature(folder: Path, key: Path | None) -> Iterator[tuple[bool, str]]:
+    """The statement in model.sig is about these files and, with a key, it is the key's owner who makes it.
+
+    The file is what sigstore's model-signing writes with a key of the publisher's own: ECDSA on P-256 with SHA-256.
+    """
+    if not (folder / SIGNATURE).is_file():
+        if key:
+            yield False, f"{SIGNATURE} is missing, so nobody signed this"
+        return
+    envelope = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))["dsseEnvelope"]
+    payload = base64.b64decode(envelope["payload"])
+    signed = {one["name"]: one["digest"] for one in json.loads(payload)["predicate"]["resources"]}
+    if signed != sha256_of(folder, without={SUMS, SIGNATURE}):
+        yield False, f"{SIGNATURE} signs other files than these; get the bundle again"
+        return
+    if key is None:
+        yield True, f"{SIGNATURE} signs these files; with --key and a public key it says whether that key's owner did"
+        return
+    point = public_point(key)
+    if point is None:
+        yield False, f"{key} is no public P-256 key in PEM form; ask the publisher for theirs"
+        return
+    kind = envelope["payloadType"].encode()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    if is_signed(message, base64.b64decode(envelope["signatures"][0]["sig"]), point):
+        yield True, f"signed by the owner of {key.name}"
+    else:
+        yield False, f"{SIGNATURE} is not of the owner of {key.name}: another key signed this, or it was changed since"
+
+
+def public_point(key: Path) -> tuple[int, int] | None:
+    """The point that a public key in PEM form is; None when the file holds no key for P-256."""
+    try:
+        lines = key.read_text(encoding="ascii").split("-----")
+        der = base64.b64decode(lines[2]) if lines[1] == "BEGIN PUBLIC KEY" else b""
+    except (OSError, ValueError, IndexError):
+        return None
+    x, y = int.from_bytes(der[27:59], "big"), int.from_bytes(der[59:], "big")
+    on_curve = max(x, y) < PRIME and (y * y - x**3 + 3 * x - COEFFICIENT) % PRIME == 0
+    return (x, y) if der[:27] == KEY_HEADER and len(der) == 91 and on_curve else None
+
+
+def is_signed(message: bytes, signature: bytes, key: tuple[int, int]) -> bool:
+    """ECDSA on P-256 with SHA-256 (FIPS 186-5, section 6.4.2); `signature` is DER. Nothing here is secret."""
+    size = signature[3]
+    r, s = int.from_bytes(signature[4 : 4 + size], "big"), int.from_bytes(signature[6 + size :], "big")
+    numbers = [number.to_bytes(number.bit_length() // 8 + 1, "big") for number in (r, s)]
+    written = b"".join(b"\x02%c%s" % (len(number), number) for number in numbers)
+    if not (0 < r < ORDER and 0 < s < ORDER) or signature != b"0%c%s" % (len(written), written):
+        return False
+    inverse, digest = pow(s, -1, ORDER), int.from_bytes(hashlib.sha256(message).digest(), "big")
+    point = plus(times(digest * inverse % ORDER, GENERATOR), times(r * inverse % ORDER, key))
+    return point is not None and point[0] % ORDER == r
+
+
+def plus(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The sum of two points of P-256; None is the point at infinity."""
+    if one is None or other is None:
+        return one or other
+    if one[0] != other[0]:
+        slope = (other[1] - one[1]) * pow(other[0] - one[0], -1, PRIME)
+    elif (one[1] + other[1]) % PRIME:
+        slope = (3 * one[0] ** 2 - 3) * pow(2 * one[1], -1, PRIME)
+    else:
+        return None
+    x = (slope * slope - one[0] - other[0]) % PRIME
+    return x, (slope * (one[0] - x) - one[1]) % PRIME
+
+
+def times(count: int, point: tuple[int, int] | None) -> tuple[int, int] | None:
+    """`count` times a point, by doubling and adding."""
+    total = None
+    while count:
+        total = plus(total, point) if count & 1 else total
+        point, count = plus(point, point), count >> 1
+    return total
+
+
+def check_model(folder: Path, file: str, contract: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     """The contract inside the file, its inputs and outputs, and what it makes of the golden inputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(str(FOLDER / file), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
     inside = json.loads(session.get_modelmeta().custom_metadata_map["imagewright.contract"])
     same = inside == contract
     yield same, f"{file}: the contract inside {'is' if same else 'is not'} the one in contract.json"
@@ -87,7 +201,7 @@ def check_model(file: str, contract: dict[str, Any]) -> Iterator[tuple[bool, str
         found = ", ".join(signature(one.name, DTYPES.get(one.type, one.type), one.shape) for one in tensors)
         same = found == promised
         yield same, f"{file}: {kind} {found}" + ("" if same else f"; promised were {promised}")
-    yield from check_golden(file, contract, session)
+    yield from check_golden(folder, file, contract, session)
 
 
 def signature(name: str, dtype: str, shape: list[Any]) -> str:
@@ -95,14 +209,14 @@ def signature(name: str, dtype: str, shape: list[Any]) -> str:
     return f"{name} {dtype} [{', '.join(str(size) if isinstance(size, int) else 'N' for size in shape)}]"
 
 
-def check_golden(file: str, contract: dict[str, Any], session: Any) -> Iterator[tuple[bool, str]]:
+def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any) -> Iterator[tuple[bool, str]]:
     """The golden inputs, one alone and all at once, give the golden outputs within the contract's tolerance.
 
     A file of a fixed batch takes them all at once alone.
     """
     import numpy as np
 
-    with np.load(FOLDER / f"{Path(file).stem}.golden.npz", allow_pickle=False) as archive:
+    with np.load(folder / f"{Path(file).stem}.golden.npz", allow_pickle=False) as archive:
         golden = {name: archive[name] for name in archive.files}
     first = contract["inputs"][0]
     for count in sorted({1 if first["shape"][0] == "N" else first["shape"][0], len(golden[first["name"]])}):

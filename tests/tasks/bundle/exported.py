@@ -1,6 +1,7 @@
 """Small real ONNX files with their contracts, and what else the bundle reads."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tasks.bundle.folder import FILES
 from tasks.files import write_json
 from tasks.params import BundleSettings
 from tasks.pictures import grid, write_png
+from tests.conftest import ROOT
 
 SIZE, LENGTH, PIXELS = 8, 4, 64
 IMAGE = {"name": "image", "dtype": "float32", "shape": ["N", 1, SIZE, SIZE]}
@@ -50,6 +52,9 @@ def save(
         "tolerance": 1e-4,
         "labels": ["bag", "coat"],
         "hashes": {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64},
+        "images": {"train": 80, "validation": 10, "test": 10},
+        "quarantined": {"truncated": 1},
+        "libraries": {"torch": "2.14.1"},
     }
     helper.set_model_props(model, {"imagewright.contract": json.dumps(contract)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,7 @@ def fill(root: Path) -> None:
     save_encoder(root / "data/onnx/vae/encoder.onnx")
     splits = {split: {"count": count} for split, count in (("train", 80), ("validation", 10), ("test", 10))}
     manifest = {"source": "folder", "labels": ["bag", "coat"], "splits": splits}
+    shutil.copy(ROOT / "requirements.lock", root)
     (root / "data/prepared").mkdir()
     write_json(root / "data/prepared/manifest.json", manifest)
     for model in FILES:

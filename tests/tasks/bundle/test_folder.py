@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from onnx import helper, numpy_helper
+from ruamel.yaml import YAML
 
 from tasks.bundle.folder import write_bundle
 from tasks.errors import UserError
 from tasks.export import make_contract, write_checked
-from tasks.files import read_json, sha256_tree, write_json
+from tasks.files import read_json, sha256_file, sha256_tree, write_json
 from tasks.graphs import build_graphs
 from tasks.params import BundleSettings, load_params
+from tests.conftest import ROOT
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
 from tests.tasks.test_export import CPU, told_gan
 
@@ -49,9 +53,19 @@ def test_two_folders_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Mon
         write_bundle("vae", SETTINGS, THREADS)
         trees.append(sha256_tree(root / "data/bundle"))
     assert trees[0] == trees[1]
-    assert len(trees[0]) == 13
+    assert len(trees[0]) == 14
     write_bundle("vae", BundleSettings(golden=5, seed=2), THREADS)
     assert sha256_tree(root / "data/bundle")["vae/vae.golden.npz"] != trees[0]["vae/vae.golden.npz"]
+
+
+def test_the_bill_of_materials_keeps_to_its_schema_and_to_the_lock(bundle: Path) -> None:
+    text = (bundle / "sbom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    assert bill["metadata"]["component"]["hashes"][0]["content"] == sha256_file(bundle / "gan.onnx")
+    lock = (ROOT / "requirements.lock").read_text()
+    assert len(bill["components"]) == len(re.findall(r"(?m)^[\w.-]+==", lock))
+    assert all(f"\n{one['name']}=={one['version']} " in f"\n{lock}" for one in bill["components"])
 
 
 @pytest.mark.parametrize("model", ["gan", "vae"])
@@ -60,7 +74,10 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     folder = project / "data/bundle" / model
     card = (folder / "README.md").read_text()
     front = card.split("---\n")[1]
-    assert "library_name: onnx" in front
+    assert {"library_name": "onnx", "license": "other"}.items() <= YAML(typ="safe").load(front).items()
+    assert (
+        "Left out before training: 1 truncated.\nMade with torch 2.14.1; `sbom.cdx.json` lists every library." in card
+    )
     assert "| `fd_relative` | 0.0213 | 0.00100 | lower |" in card
     assert "| `precision` | 0.700 | - | higher |" in card
     assert "80 images trained it" in card
