@@ -13,7 +13,8 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report up down status remote test torture lint deps check tensorboard lock clean
+.PHONY: help setup data run repro report release up down status remote test torture lint deps check \
+  tensorboard lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -49,6 +50,9 @@ repro: setup ## run the pipeline with DVC alone
 
 report: setup ## draw report/index.html again
 	@python -m tasks.report
+
+release: setup ## bring the last commit's results before the gate and release what passes (REV=..., MODELS=gan, STAGE=candidate)
+	@python -m flows gate-and-release "$(or $(REV),HEAD)" $(if $(MODELS),--models "$(MODELS)") $(if $(STAGE),--stage "$(STAGE)")
 
 up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
 	@python -m flows.box up

@@ -1,4 +1,4 @@
-"""`python -m flows retrain | gate-and-release | rollback`: what the deployments do, from a terminal.
+"""`python -m flows retrain | gate-and-release | rollback | deprecate`: what the deployments do, from a terminal.
 
 Exit codes: 0 when the flow completed, also where the gate refused; 1 when it failed, 2 for a person's mistake.
 """
@@ -43,9 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--models", choices=MODELS, default="both")
     release.add_argument("--override-by", default="", metavar="WHO", help="answers for it where the gate refuses")
     release.add_argument("--override-because", default="", metavar="WHY")
+    release.add_argument("--stage", choices=("live", "candidate"), default="live")
     rollback = kinds.add_parser("rollback", help="make an earlier version live again")
     rollback.add_argument("model", choices=MODELS[1:])
     rollback.add_argument("version", nargs="?", default="", help="as v1.2.0; what was live before, unless told")
+    deprecate = kinds.add_parser("deprecate", help="take a version back that is not live")
+    deprecate.add_argument("release", help="as gan@v1.0.0")
+    deprecate.add_argument("because", help="what is wrong with it")
     return parser
 
 
@@ -65,11 +69,12 @@ def _overrides(settings: list[str]) -> Overrides:
 
 
 def _flows() -> dict[str, Any]:
+    from flows.deprecate import deprecate
     from flows.gate_and_release import gate_and_release
     from flows.retrain import retrain
     from flows.rollback import rollback
 
-    return {"retrain": retrain, "gate-and-release": gate_and_release, "rollback": rollback}
+    return {"retrain": retrain, "gate-and-release": gate_and_release, "rollback": rollback, "deprecate": deprecate}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from flows.release import MODELS
+from flows.registry import MODELS
 from tasks.errors import UserError
 from tasks.params import PARAMS_FILE, Params, faults_text, read_params
 from tasks.preset import preset_names, preset_values, rewrite

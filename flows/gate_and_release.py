@@ -12,12 +12,15 @@ from flows.artifacts import publish as show
 from flows.body import speaker
 from flows.dag import read_dag
 from flows.form import Models, chosen
-from flows.git import has_branch
+from flows.git import git, has_branch
 from flows.guard import end_with_worker
 from flows.naming import run_name
-from flows.promotion import Override, fetch, judge, keep_report, publish, shown, state_of
+from flows.promotion import Override, fetch, judge, keep_report, shown, state_of
+from flows.publication import publish
+from flows.registry import Stage
 from flows.release import release_lock
 from flows.stages import Crew
+from flows.summary import RECORD
 from flows.worktree import DATA_PIN, preflight, worktree
 from tasks.errors import UserError
 from tasks.workplace import work_folder
@@ -25,11 +28,16 @@ from tasks.workplace import work_folder
 Revision = Annotated[str, Field(min_length=1, description="Branch, tag or commit whose dvc.lock has the results.")]
 Person = Annotated[str, Field(description="Who releases it although the gate refuses it. Empty: nobody does.")]
 Reason = Annotated[str, Field(description="Why that person does.")]
+To = Annotated[Stage, Field(description="live, where the gate lets it; candidate for others to try, whatever it says.")]
 
 
 @flow(name="gate-and-release")
 def gate_and_release(
-    revision: Revision, models: Models = "both", override_by: Person = "", override_because: Reason = ""
+    revision: Revision,
+    models: Models = "both",
+    override_by: Person = "",
+    override_because: Reason = "",
+    stage: To = "live",
 ) -> State[Any]:
     """Judges the bundles of a commit against what is live, and releases those that pass, or that a person answers for.
 
@@ -41,6 +49,8 @@ def gate_and_release(
     override = Override(override_by, override_because) if override_by else None
     checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("gate-and-release")
     preflight(checkout)
+    if revision == "HEAD":
+        _check_committed(checkout)
     branch = revision if has_branch(checkout, revision) else None
     with worktree(checkout, work, name, revision) as place, Crew(place.path) as crew:
         say(f"commit {place.commit[:10]} in {place.path}")
@@ -49,8 +59,19 @@ def gate_and_release(
         fetch(crew, say, *(stage.name for stage in needed.stages))
         with release_lock(work, say):
             verdicts = judge(place, crew, work, chosen(models), override)
-            passed = any(verdict.passed for verdict in verdicts)
-            released = publish(place, crew, work, verdicts, branch) if passed else []
+            going = any(verdict.passed or stage == "candidate" for verdict in verdicts)
+            released = publish(place, crew, work, verdicts, branch, name, stage) if going else []
         show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
-    sentences = [*(f"{release} is live" for release in released), *map(str, verdicts)]
-    return Completed(name=state_of(verdicts), message="; ".join(sentences))
+    sentences = [*(f"{release} is {stage}" for release in released), *map(str, verdicts)]
+    return Completed(name="Released" if released else state_of(verdicts), message="; ".join(sentences))
+
+
+def _check_committed(checkout: Path) -> None:
+    """Raises UserError where the results of a run wait to be committed: what is released is the last commit's."""
+    changed = git(checkout, "status", "--porcelain", "--", *RECORD)
+    if changed:
+        names = ", ".join(sorted(line[3:] for line in changed.splitlines()))
+        raise UserError(
+            f"{names} changed since the last commit, which is what would be released; commit them first, or name the "
+            "commit that you mean"
+        )

@@ -1,5 +1,5 @@
-"""From candidates in a worktree to releases, or to a refusal: gate, report, push, tag. Whoever calls this holds the
-release lock, so that what a candidate is compared with is what it replaces.
+"""From candidates in a worktree to verdicts: gate and report. Whoever calls this holds the release lock, so that what a
+candidate is compared with is what it replaces.
 """
 
 import os
@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from flows.body import Step, conclude, report_step, submit
 from flows.dag import dvc_command
-from flows.release import Release, bundle_md5, is_breaking, live, publish_refs, push_data, register
+from flows.registry import Release, live
+from flows.release import bundle_md5
 from flows.stages import Crew, Outcome, Say, StageError, StageRun
 from flows.summary import REPORT
 from flows.worktree import Worktree
 from tasks.files import read_json, remove
 
 GATE_DEADLINE, FETCH_DEADLINE = 3600, 6 * 3600
-PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
 REFUSED = 1  # the gate's exit code
 REPORTS_URL = "IMAGEWRIGHT_REPORTS_URL"  # where `.work/reports` can be opened, if a server shows it
 
@@ -90,31 +90,6 @@ def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) 
     }
 
 
-def publish(place: Worktree, crew: Crew, work: Path, verdicts: Sequence[Verdict], branch: str | None) -> list[Release]:
-    """Pushes the data, makes the models that passed live at the worktree's commit, and pushes `branch` and the tags.
-
-    Tasks of the Prefect run; raises PipelineError when one of them fails. Returns what was released.
-    """
-    made: list[Release] = []
-
-    def push(say: Say) -> StageRun:
-        push_data(crew, say)
-        return StageRun("push", Outcome.RAN)
-
-    def tag(say: Say) -> StageRun:
-        for verdict in verdicts:
-            if verdict.passed:
-                bundle, old = place.path / "data/bundle" / verdict.model, _live_bundle(work, verdict.before)
-                breaking = is_breaking(bundle, old)
-                made.append(register(place.checkout, verdict.model, place.head(), breaking, say))
-        publish_refs(place.checkout, branch, say)
-        return StageRun("release", Outcome.RAN)
-
-    pushed = submit("push", push, retries=PUSH_RETRIES, delay=PUSH_DELAY_SECONDS)
-    conclude({"push": pushed, "release": submit("release", tag, [pushed])})
-    return made
-
-
 def fetch(crew: Crew, say: Say, *targets: str) -> None:
     """Gets data of the worktree's commit from the shared cache, or from the DVC remote what is not there."""
     try:
@@ -144,7 +119,7 @@ def _gate_step(
     place: Worktree, crew: Crew, work: Path, model: str, before: Release | None, override: Override | None
 ) -> Step:
     command = ["python", "-m", "tasks.gate", f"data/bundle/{model}"]
-    bundle = _live_bundle(work, before)
+    bundle = live_bundle(work, before)
     command += ["--live", str(bundle)] if bundle else []
     command += ["--override", override.by, "--because", override.because] if override else []
 
@@ -158,7 +133,7 @@ def _gate_step(
     return step
 
 
-def _live_bundle(work: Path, release: Release | None) -> Path | None:
+def live_bundle(work: Path, release: Release | None) -> Path | None:
     """Where the live model's bundle lies while a candidate is compared with it."""
     return work / "live" / str(release) if release else None
 

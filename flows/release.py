@@ -1,61 +1,30 @@
-"""Releases in git: tags in the form of GTO (iterative/gto), written by it; `dvc artifacts get` understands them.
+"""A release on its way out: data goes to the DVC remote first, then commit and branch, then the tags, so that a tag
+that somebody sees has its data.
 
-`gan@v1.2.0` registers a version at a commit, `gan#live#3` is the third time that the stage `live` was assigned. Data
-goes to the DVC remote first, then the branch, then the tags: a tag that somebody sees has its data.
+What ships is data/release/MODEL: the stage's bundle, and the lineage that no stage may know. DVC has the folder and git
+its lineage in a commit of its own on top of the results', which only the tags name: branches, and whoever merges them,
+never see it, and the stage's output stays a function of its inputs.
 """
 
 import json
-import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gto.api
 from ruamel.yaml import YAML
 
 from flows.dag import dvc_command
 from flows.git import GitError, commit_of, git, remote
+from flows.registry import MODELS, Change, Release, tags
 from flows.stages import Crew, Say, StageError
 from flows.summary import RECORD
 from tasks.errors import UserError
 from tasks.workplace import in_turn
 
-LIVE, MODELS = "live", ("gan", "vae")
 LOCK = "dvc.lock"
-PUSH_DEADLINE = 6 * 3600
+RELEASE = Path("data/release")
+PUSH_DEADLINE, PACK_DEADLINE = 6 * 3600, 1800
 INTERFACE = ("inputs", "outputs", "labels", "range", "noise_law")  # what a consumer's code rests on
-
-
-@dataclass(frozen=True)
-class Release:
-    """A registered version of a model, and the commit that has it."""
-
-    model: str
-    version: str
-    commit: str
-
-    def __str__(self) -> str:
-        return f"{self.model}@{self.version}"
-
-
-def releases(root: Path, model: str) -> list[Release]:
-    """The registered versions of a model, oldest first."""
-    found = [Release(model, tag.partition("@")[2], commit) for tag, commit in _tags(root, f"{model}@v*")]
-    return sorted(found, key=lambda release: _numbers(release.version))
-
-
-def live(root: Path, model: str) -> Release | None:
-    """What was made live last, or None."""
-    history = live_history(root, model)
-    return history[-1] if history else None
-
-
-def live_history(root: Path, model: str) -> list[Release]:
-    """What was live, one after the other; a version that was made live again appears again."""
-    by_commit = {release.commit: release for release in releases(root, model)}
-    assigned = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in _tags(root, f"{model}#{LIVE}#*"))
-    return [by_commit[commit] for _, commit in assigned if commit in by_commit]
 
 
 def release_lock(work: Path, say: Say) -> AbstractContextManager[None]:
@@ -71,8 +40,50 @@ def commit_results(root: Path, branch: str, subject: str, body: str) -> str:
     return commit_of(root, "HEAD")
 
 
+def pack(crew: Crew, release: Release, parent: Release | None, run: str, decision: Path | None, say: Say) -> None:
+    """Makes data/release/MODEL in the crew's worktree and gives it to DVC; the commit comes after the push."""
+    command = ["python", "-m", "tasks.release", release.model, "--version", release.version, "--run", run]
+    command += ["--parent", parent.version] if parent else []
+    command += ["--decision", str(decision)] if decision else []
+    if key := signing_key(crew.root):
+        command += ["--key", str(key)]
+    crew.run(command, say, PACK_DEADLINE)
+    crew.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), say, PACK_DEADLINE)
+
+
+def signing_key(root: Path) -> Path | None:
+    """The private key that releases are signed with, if git's configuration names one."""
+    try:
+        return Path(git(root, "config", "--type=path", "imagewright.signingKey"))
+    except GitError:
+        return None
+
+
+def commit_release(root: Path, packed: list[Release]) -> str:
+    """Commits what git keeps of the packed releases, on no branch; returns the commit's hash."""
+    git(root, "switch", "--quiet", "--detach")
+    files = [str(RELEASE / f"{release.model}{suffix}") for release in packed for suffix in (".dvc", ".json")]
+    git(root, "add", "--force", "--", *files)
+    names = ", ".join(map(str, packed))
+    git(root, "commit", "--quiet", "-m", f"Release {names}", *_bodies(root, packed))
+    return commit_of(root, "HEAD")
+
+
+def _bodies(root: Path, packed: list[Release]) -> list[str]:
+    return [part for release in packed for part in ("-m", notes_of(root, release.model))]
+
+
+def notes_of(root: Path, model: str) -> str:
+    """The release notes without their pictures, which a message cannot hold."""
+    text = (root / RELEASE / model / "RELEASE.md").read_text(encoding="utf-8")
+    blocks = text.rstrip("\n").split("\n\n")
+    pictures = {number for number, block in enumerate(blocks) if block.startswith("![")}
+    kept = [block for number, block in enumerate(blocks) if not {number, number + 1} & pictures]
+    return "\n\n".join(kept).removeprefix("# ")
+
+
 def push_data(crew: Crew, say: Say) -> None:
-    """Pushes everything that the folder's dvc.lock names to the DVC remote.
+    """Pushes everything that the folder's dvc.lock and .dvc files name to the DVC remote.
 
     Raises StageError when the remote refuses; the data stays in the cache then.
     """
@@ -84,52 +95,6 @@ def push_data(crew: Crew, say: Say) -> None:
         raise StageError(f"the DVC remote refused it ({said}); nothing is lost, the data is in the cache") from None
 
 
-def register(root: Path, model: str, commit: str, breaking: bool, say: Say) -> Release:
-    """Registers the next version of a model at `commit` and makes it live.
-
-    The major number rises where the change is `breaking` for a consumer, else the minor one. A commit that is
-    registered already keeps its version.
-    """
-    before, known_ones = live(root, model), releases(root, model)
-    known = next((release for release in known_ones if release.commit == commit), None)
-    if known is None:
-        version = _next_version(known_ones, breaking)
-        gto.api.register(root, model, ref=commit, version=version, message=f"Release {model} {version}")
-        known = Release(model, version, commit)
-    if before != known:
-        make_live(root, known)
-    say(f"{known} is live" + (f" in the place of {before}" if before else ""))
-    return known
-
-
-def make_live(root: Path, release: Release) -> None:
-    """Assigns the stage `live`."""
-    gto.api.assign(root, release.model, stage=LIVE, version=release.version, force=True)
-
-
-def roll_back(root: Path, model: str, version: str | None) -> tuple[Release, Release]:
-    """Makes an earlier version live again: the one named, or what was live before; returns what is live and what was.
-
-    Raises UserError where there is no such version, or nothing to go back to.
-    """
-    history, known = live_history(root, model), {release.version: release for release in releases(root, model)}
-    if not history:
-        raise UserError(f"no version of {model} is live, so there is nothing to roll back")
-    now = history[-1]
-    if version is None:
-        target = next((release for release in reversed(history) if release != now), None)
-        if target is None:
-            raise UserError(f"{now} is the only version of {model} that was ever live; name another version")
-    elif version not in known:
-        raise UserError(f"{model} has no version {version}; it has {', '.join(known)}")
-    else:
-        target = known[version]
-    if target == now:
-        raise UserError(f"{now} is live already")
-    make_live(root, target)
-    return target, now
-
-
 def publish_refs(root: Path, branch: str | None, say: Say) -> None:
     """Pushes a branch, if one is named, then all release tags, to the git remote, where there is one.
 
@@ -139,12 +104,12 @@ def publish_refs(root: Path, branch: str | None, say: Say) -> None:
     if name is None:
         say("no git remote: branch and tags stay in this repository")
         return
-    tags = [tag for model in MODELS for kind in "@#" for tag, _ in _tags(root, f"{model}{kind}*")]
+    names = [tag for model in MODELS for kind in "@#" for tag, _ in tags(root, f"{model}{kind}*")]
     try:
         if branch:
             git(root, "push", "--quiet", name, f"refs/heads/{branch}:refs/heads/{branch}")
-        if tags:
-            git(root, "push", "--quiet", name, *(f"refs/tags/{tag}" for tag in tags))
+        if names:
+            git(root, "push", "--quiet", name, *(f"refs/tags/{tag}" for tag in names))
     except GitError as error:
         raise UserError(
             f"{error}; nothing is lost: the data is in the DVC remote, {branch or 'the tags'} here. When {name} takes "
@@ -165,30 +130,23 @@ def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | Non
     return next((str(out["md5"]) for out in outs if out["path"] == f"data/bundle/{model}"), None)
 
 
-def is_breaking(bundle: Path, before: Path | None) -> bool:
-    """Whether code that was written for the bundle `before` may fail with this one: other noise, images or labels."""
-    return before is not None and _interface(bundle) != _interface(before)
+def change(bundle: Path, before: Path | None) -> Change:
+    """What a bundle is to whoever uses the one `before`.
+
+    major: code that was written for that may fail with this, since noise, images, labels or a file are others. patch:
+    every model file is the same, byte for byte, and something beside it changed. minor: all else.
+    """
+    if before is None:
+        return "minor"
+    now, then = _interface(bundle), _interface(before)
+    if any(now.get(file) != promised for file, promised in then.items()):
+        return "major"
+    same = now.keys() == then.keys() and all(
+        (bundle / name).read_bytes() == (before / name).read_bytes() for name in now
+    )
+    return "patch" if same else "minor"
 
 
 def _interface(bundle: Path) -> dict[str, Any]:
     contract = json.loads((bundle / "contract.json").read_text(encoding="utf-8"))
     return {file: {name: one.get(name) for name in INTERFACE} for file, one in contract["models"].items()}
-
-
-def _next_version(known: list[Release], breaking: bool) -> str:
-    if not known:
-        return "v1.0.0"
-    major, minor, _ = _numbers(known[-1].version)
-    return f"v{major + 1}.0.0" if breaking else f"v{major}.{minor + 1}.0"
-
-
-def _numbers(version: str) -> tuple[int, int, int]:
-    major, minor, patch = map(int, re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version).groups())  # type: ignore[union-attr]
-    return major, minor, patch
-
-
-def _tags(root: Path, pattern: str) -> list[tuple[str, str]]:
-    """Tags and the commits that they stand for."""
-    form = "%(refname:strip=2) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
-    lines = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{pattern}").splitlines()
-    return [(tag, commit) for tag, commit in (line.split(" ") for line in lines)]

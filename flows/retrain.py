@@ -16,8 +16,10 @@ from flows.form import COMMITTED, Models, Overrides, Preset, chosen, write_param
 from flows.git import has_branch
 from flows.guard import end_with_worker
 from flows.naming import run_name
-from flows.promotion import Verdict, fetch, judge, keep_report, publish, shown, state_of
-from flows.release import Release, commit_results, release_lock
+from flows.promotion import Verdict, fetch, judge, keep_report, shown, state_of
+from flows.publication import publish
+from flows.registry import Release
+from flows.release import commit_results, release_lock
 from flows.stages import Crew
 from flows.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
 from tasks.errors import UserError
@@ -65,7 +67,7 @@ def _promote(
     released: list[Release] = []
     try:
         if any(verdict.passed for verdict in verdicts):
-            released = publish(place, crew, work, verdicts, branch)
+            released = publish(place, crew, work, verdicts, branch, name)
     except PipelineError as error:
         raise UserError(
             f"{error}. What was made is kept on the branch {branch}: once that is mended, run the deployment "

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from flows.body import speaker
 from flows.git import check_identity
-from flows.release import publish_refs, release_lock, roll_back
+from flows.registry import roll_back
+from flows.release import publish_refs, release_lock
 from tasks.workplace import work_folder
 
 Model = Annotated[Literal["gan", "vae"], Field(description="Whose live version is taken back.")]

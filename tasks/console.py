@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,7 +42,7 @@ def run_stage(stage: str, main: Callable[[], Mapping[str, object]]) -> None:
         facts = dict(main())
         seconds = time.perf_counter() - start
         receipt = {"stage": stage, "key": key, "began": began.isoformat(), "seconds": round(seconds, 1)}
-        receipt |= {"peak_mib": _peak_mib(), "machine": _machine(), "facts": facts}
+        receipt |= {"peak_mib": _peak_mib(), "machine": machine(), "facts": facts}
         write_json(work_folder() / "receipts" / stage / f"{key}.json", receipt)
         print(f"{stage}: done in {seconds:.1f} s, peak memory {_peak_mib():,} MiB", flush=True)
 
@@ -137,14 +138,28 @@ class Progress:
         live_folder().leave(PROGRESS, json.dumps(state | {"figures": figures}).encode())
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """Host, processor, system and, where there is one, the first GPU with its driver."""
+    gpu, _, driver = _nvidia().partition(", ")
     return {
         "host": platform.node(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "gpu": gpu or None,
+        "driver": driver or None,
     }
+
+
+def _nvidia() -> str:
+    """Name and driver of the first NVIDIA GPU as its own tool tells them; empty where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.partition("\n")[0].strip()
 
 
 def _processor() -> str:

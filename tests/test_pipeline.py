@@ -40,6 +40,7 @@ RERUNS = {
     "tasks/bundle/verify.py": {"bundle_gan", "bundle_vae"},
     "tasks/export.py": {"export_gan", "export_vae"},
     "requirements.lock": {"export_gan", "export_vae", "bundle_gan", "bundle_vae"},
+    "tasks/lineage/collect.py": set(),
     "tasks/reference/look.py": {"reference", "reference_second"},
     "tasks/judge.py": {"reference", "reference_second", "evaluate_gan", "evaluate_vae"},
     "models/learners/gan.py": {"train_gan"},

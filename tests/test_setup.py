@@ -9,7 +9,20 @@ import pytest
 
 from tests.conftest import ROOT
 
-TARGETS = ("run", "up", "down", "status", "remote", "test", "check", "repro", "data", "lock", "clean")
+TARGETS = (
+    "run",
+    "release",
+    "up",
+    "down",
+    "status",
+    "remote",
+    "test",
+    "check",
+    "repro",
+    "data",
+    "lock",
+    "clean",
+)
 OLD_PYTHON = f"""#!{sys.executable}
 import sys
 sys.version_info, sys.version = (3, 9, 2), "3.9.2 (made up)"

@@ -49,6 +49,7 @@ if word == "overridden":
 print("gate:", word)
 sys.exit(int(word == "refused"))
 """
+OWN = f"import sys\n__path__.append({str(ROOT / 'tasks')!r})\nsys.path.append({str(ROOT)!r})\n"  # the project's, else
 REPORT = """
 import pathlib
 pathlib.Path("report").mkdir(exist_ok=True)
@@ -102,7 +103,7 @@ def open_shop(path: Path) -> Shop:
     shop = Shop(path)
     (shop / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
     (shop / "tasks").mkdir()
-    for name, text in (("__init__", ""), ("gate", GATE), ("report", REPORT)):
+    for name, text in (("__init__", OWN), ("gate", GATE), ("report", REPORT)):
         (shop / f"tasks/{name}.py").write_text(text)
     shutil.copy(ROOT / "params.yaml", path)
     shutil.copytree(ROOT / "presets", path / "presets")
@@ -128,5 +129,5 @@ def _pipeline() -> dict[str, Any]:
         }
         for model in ("gan", "vae")
     }
-    artifacts = {model: {"path": f"data/bundle/{model}", "type": "model"} for model in ("gan", "vae")}
+    artifacts = {model: {"path": f"data/release/{model}", "type": "model"} for model in ("gan", "vae")}
     return {"stages": stages, "artifacts": artifacts}

@@ -15,6 +15,7 @@ from filelock import FileLock
 from prefect.client.schemas.objects import State
 
 from flows.form import check_overrides
+from tasks.bundle.verify import verify_files
 from tasks.workplace import work_folder
 from tests.flows.conftest import until
 from tests.flows.shop import Shop, open_shop
@@ -64,7 +65,7 @@ def test_a_blessed_retraining_is_pushed_committed_and_tagged_and_touches_nobodys
     assert shop.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
     [branch] = shop.branches()
     assert shop.git("rev-parse", f"{branch}~") == before[0]
-    assert shop.git("rev-parse", branch) == shop.git("rev-parse", "gan@v1.0.0^{commit}")
+    assert shop.git("rev-parse", branch) == shop.git("rev-parse", "gan@v1.0.0~"), "the branch has the results alone"
     assert "Run: " in shop.git("log", "-1", "--format=%B", branch)
     assert {"dvc.lock", "data/metrics/gan.json"} <= set(shop.git("show", "--format=", "--name-only", branch).split())
     assert (shop / f".work/reports/{branch.partition('/')[2]}/index.html").read_text() == "<h1>a report</h1>"
@@ -79,6 +80,10 @@ def test_a_stranger_gets_what_is_live_by_the_repositorys_address_alone(shop: Sho
     got = tmp_path / "got"
     shop.dvc("artifacts", "get", str(shop.path), "gan", "--stage", "live", "--out", str(got))
     assert (got / "gan.onnx").read_text() == "pixels 0"
+    told = json.loads((got / "lineage.json").read_text())
+    assert told["commit"] == shop.git("rev-parse", "gan@v1.0.0~") and told["gate"]["decision"] == "blessed"
+    assert (got / "lineage.json").read_text().strip() == shop.git("show", "gan@v1.0.0:data/release/gan.json")
+    assert verify_files(got)
 
 
 def test_with_nothing_new_nothing_is_done(shop: Shop) -> None:
@@ -127,7 +132,7 @@ def test_a_refused_model_is_kept_but_not_published_until_a_person_answers_for_it
     by_word = gate_and_release(branch, "gan", override_by="Ada", override_because="the judge is wrong about bags")
     assert by_word.name == "Released", by_word.message
     assert json.loads((shop / ".work/gate/gan.json").read_text())["override"]["by"] == "Ada"
-    assert shop.git("rev-parse", "gan@v1.1.0^{commit}") == shop.git("rev-parse", branch)
+    assert shop.git("rev-parse", "gan@v1.1.0~") == shop.git("rev-parse", branch)
     assert shop.clean()
 
 
@@ -178,7 +183,7 @@ def test_a_git_remote_that_refuses_loses_nothing(shop: Shop, tmp_path: Path) -> 
 def test_a_dvc_remote_that_refuses_keeps_the_candidate(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.promotion.PUSH_DELAY_SECONDS", 0.1)
+    monkeypatch.setattr("flows.publication.PUSH_DELAY_SECONDS", 0.1)
     (tmp_path / "remote").write_text("a file where a folder should be")
     state = retrain(models="gan")
     [branch] = shop.branches()

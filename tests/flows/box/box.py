@@ -51,7 +51,7 @@ class Box:
 
     def furnish(self) -> None:
         """Puts flows that do next to nothing in the place of the real ones."""
-        for name in ("retrain", "gate-and-release", "rollback"):
+        for name in ("retrain", "gate-and-release", "rollback", "deprecate"):
             function = name.replace("-", "_")
             (self / f"flows/{function}.py").write_text(FLOW.format(name=name, function=function))
 

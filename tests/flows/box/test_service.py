@@ -42,7 +42,7 @@ def test_prefect_yaml_names_flows_that_there_are() -> None:
     entrypoints = sorted({one["entrypoint"] for one in declared})
     command = [sys.executable, "-c", LOAD, *entrypoints]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["gate-and-release", "retrain", "rollback"], done.stderr
+    assert done.stdout.split() == ["deprecate", "gate-and-release", "retrain", "rollback"], done.stderr
 
 
 def test_make_hands_over_what_was_asked_for_and_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

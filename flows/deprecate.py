@@ -1,0 +1,34 @@
+"""The flow `deprecate`: a version that nobody should use any more."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.body import speaker
+from flows.git import check_identity
+from flows.registry import deprecate as take_back
+from flows.registry import find_release
+from flows.release import publish_refs, release_lock
+from tasks.workplace import work_folder
+
+Name = Annotated[str, Field(min_length=1, description="What is taken back, as gan@v1.0.0.")]
+Reason = Annotated[str, Field(min_length=1, description="What is wrong with it.")]
+
+
+@flow(name="deprecate")
+def deprecate(release: Name, because: Reason) -> State[Any]:
+    """Takes a version back that is not live: nothing rolls back to it, and `gto show` leaves it out.
+
+    Its tag and its data stay, so that whoever has it can still say where it came from.
+    """
+    checkout, say = Path.cwd(), speaker("deprecate")
+    check_identity(checkout)
+    with release_lock(work_folder(), say):
+        found = find_release(checkout, release)
+        take_back(checkout, found, because)
+        publish_refs(checkout, None, say)
+    return Completed(name="Deprecated", message=f"{found} is deprecated: {because}")

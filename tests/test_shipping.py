@@ -1,0 +1,187 @@
+"""A real release from its commit to a stranger's disk: lineage, its checks, and `dvc artifacts get`."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from flows.registry import Release, assign, register
+from flows.release import commit_release, notes_of, pack, push_data
+from flows.stages import Crew
+from tasks.lineage.locks import folder_hash, md5_file
+from tasks.workplace import work_folder
+from tests.conftest import Checkout
+from tests.test_doors import hashes, prepare, repro
+
+DECISION = {
+    "decision": "blessed",
+    "reasons": [],
+    "comparisons": {},
+    "override": None,
+    "settings": {},
+    "not_asked": None,
+}
+
+
+def git(checkout: Checkout, *arguments: str) -> str:
+    done = checkout.run("git", "-c", "user.name=Test", "-c", "user.email=test@example.com", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def ship(checkout: Checkout, version: str) -> Release:
+    """Releases the GAN of the last commit as the flow does once the gate has decided."""
+    decision = checkout / ".work/gate/gan.json"
+    decision.parent.mkdir(parents=True, exist_ok=True)
+    decision.write_text(json.dumps(DECISION))
+    with Crew(checkout.path) as crew:
+        pack(crew, Release("gan", version, "HEAD"), None, "test", decision, print)
+        push_data(crew, print)
+    release = Release("gan", version, commit_release(checkout.path, [Release("gan", version, "HEAD")]))
+    register(checkout.path, release, notes_of(checkout.path, "gan"))
+    assign(checkout.path, release)
+    return release
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout whose GAN is gan@v1.0.0 and live, with a DVC remote beside it."""
+    folder = tmp_path_factory.mktemp("shipping")
+    checkout = prepare(folder / "project")
+    assert repro(checkout, "bundle_gan")
+    checkout.run("dvc", "remote", "add", "-q", "-d", "storage", str(folder / "remote"))
+    for name, value in (("user.name", "Test"), ("user.email", "test@example.com")):
+        git(checkout, "config", name, value)
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-qm", "Results")
+    before = Path.cwd()
+    os.chdir(checkout.path)
+    work_folder.cache_clear()
+    ship(checkout, "v1.0.0")
+    yield checkout
+    os.chdir(before)
+    work_folder.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def got(released: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a stranger gets who has the repository's address alone."""
+    empty = tmp_path_factory.mktemp("stranger")
+    command = [sys.executable, "-m", "dvc", "artifacts", "get", str(released.path), "gan", "--stage", "live"]
+    done = subprocess.run(command, cwd=empty, env=released.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return empty / "gan"
+
+
+def lineage(released: Checkout, *arguments: str) -> tuple[int, list[str], str]:
+    """Exit code, the checks' lines, and all that was said."""
+    done = released.python("-m", "tasks.lineage", *arguments)
+    said = done.stdout + done.stderr
+    return done.returncode, [line for line in said.splitlines() if line.startswith(("ok  ", "FAIL"))], said
+
+
+def test_a_release_moves_no_output_and_no_branch(released: Checkout) -> None:
+    assert git(released, "show", "gan@v1.0.0:dvc.lock") == git(released, "show", "gan@v1.0.0~:dvc.lock")
+    assert git(released, "rev-parse", "HEAD") == git(released, "rev-parse", "gan@v1.0.0^{commit}")
+    assert "data/release/gan.dvc" not in git(released, "ls-tree", "-r", "--name-only", "gan@v1.0.0~")
+    assert git(released, "branch", "--format=%(refname:short)", "--contains", "gan@v1.0.0").startswith("(HEAD")
+
+
+def test_folder_hashes_are_dvcs_own(released: Checkout) -> None:
+    files = {path.name: md5_file(path) for path in (released / "data/bundle/gan").iterdir()}
+    assert folder_hash(files) == hashes(released)["data/bundle/gan"]
+
+
+def test_what_a_stranger_gets_tells_its_lineage_and_git_and_dvc_agree(released: Checkout, got: Path) -> None:
+    code, checks, said = lineage(released, str(got / "gan.onnx"))
+    assert (code, {check[:2] for check in checks}) == (0, {"ok"}), said
+    assert len(checks) == 11
+    assert re.search(r"(?m)^train_gan +20\d\d-.*, [\d,]+ s, .*cpu", said) and "gate           blessed" in said
+    assert re.search(r"(?m)^libraries .*torch \d", said) and re.search(r"(?m)^images .*[\d,]+ train", said)
+
+
+def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path, tmp_path: Path) -> None:
+    shutil.copy(got / "gan.onnx", tmp_path)
+    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 0 and "from gan@v1.0.0" in said and len(checks) == 11
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"), "--repo", str(other))
+    assert code == 0 and "no lineage" in said and not checks
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda told: told.update(commit="0" * 40), "git: no commit 0000000000 here"),
+        (lambda told: told["dvc"].update({"data/weights/gan": "f" * 32}), "names other hashes of data/weights/gan"),
+        (lambda told: told["files"]["gan.onnx"].update(sha256="0" * 64), "it speaks of other bytes than those of"),
+        (lambda told: told["files"]["gan.onnx"].update(md5="0" * 32), "has other files in data/bundle/gan"),
+        (lambda told: told.update(run="another"), "git: gan@v1.0.0 has another lineage"),
+    ],
+)
+def test_a_lineage_that_lies_is_found(released: Checkout, got: Path, tmp_path: Path, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
+    told = json.loads((got / "lineage.json").read_text())
+    spoil(told)
+    shutil.copy(got / "gan.onnx", tmp_path)
+    (tmp_path / "lineage.json").write_text(json.dumps(told))
+    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 1, said
+    assert any(check.startswith("FAIL") and words in check for check in checks), said
+
+
+def with_contract(whole: bytes, contract: str) -> bytes:
+    model = onnx.load_from_string(whole)
+    model.metadata_props[0].value = contract
+    return bytes(model.SerializeToString())
+
+
+def with_far_weights(whole: bytes) -> bytes:
+    """Says that the weights lie in a file of the reader's own; nobody may open that to read a contract."""
+    model = onnx.load_from_string(whole)
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../../../../etc/passwd"
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is no ONNX file, or was cut short; get it again"),
+        (lambda whole: b"", "carries no contract: it was cut short, or Imagewright did not make it"),
+        (lambda whole: with_contract(whole, "{"), "carries a contract that was made by another version, or is damaged"),
+        (lambda whole: with_contract(whole, '{"model": "--output=x"}'), "made by another version, or is damaged"),
+    ],
+)
+def test_what_is_no_file_of_ours_is_one_sentence(
+    released: Checkout, got: Path, tmp_path: Path, spoil: Callable[[bytes], bytes], words: str
+) -> None:
+    (tmp_path / "spoilt.onnx").write_bytes(spoil((got / "gan.onnx").read_bytes()))
+    code, _, said = lineage(released, str(tmp_path / "spoilt.onnx"))
+    assert code == 2 and words in said and "Traceback" not in said and len(said.splitlines()) == 1
+
+
+def test_a_hostile_path_of_weights_is_not_followed(released: Checkout, got: Path, tmp_path: Path) -> None:
+    (tmp_path / "gan.onnx").write_bytes(with_far_weights((got / "gan.onnx").read_bytes()))
+    shutil.copy(got / "lineage.json", tmp_path)
+    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 1 and "it speaks of other bytes than those of gan.onnx" in checks[0], said
+
+
+@pytest.mark.parametrize("change", [{"model": "--output=x"}, {"commit": "--all"}, {"files": []}, {"files": {"a": {}}}])
+def test_a_damaged_lineage_is_one_sentence(
+    released: Checkout, got: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    shutil.copy(got / "gan.onnx", tmp_path)
+    (tmp_path / "lineage.json").write_text(json.dumps(json.loads((got / "lineage.json").read_text()) | change))
+    code, _, said = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 2 and "lineage.json is damaged; get the bundle again" in said and "Traceback" not in said
