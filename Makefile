@@ -13,7 +13,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report release up down status remote test torture lint deps check \
+.PHONY: help setup data run repro report release reproduce up down status remote test torture lint deps check \
   tensorboard lock clean
 
 help: ## list the targets
@@ -53,6 +53,9 @@ report: setup ## draw report/index.html again
 
 release: setup ## bring the last commit's results before the gate and release what passes (REV=..., MODELS=gan, STAGE=candidate)
 	@python -m flows gate-and-release "$(or $(REV),HEAD)" $(if $(MODELS),--models "$(MODELS)") $(if $(STAGE),--stage "$(STAGE)")
+
+reproduce: setup ## make a release again in a clone and compare every hash: TAG=gan@v1.0.0
+	@python -m flows.reproduce "$(TAG)"
 
 up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
 	@python -m flows.box up

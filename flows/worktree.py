@@ -62,8 +62,8 @@ def worktree(checkout: Path, work: Path, name: str, revision: str = "HEAD") -> I
         lock.acquire()
     try:
         git(checkout, "worktree", "add", "--quiet", "--detach", str(path), commit)
-        _check_lock(path)
-        _share_dvc(checkout, path)
+        check_lock(path)
+        share_dvc(checkout, path, _cache(checkout))
         yield Worktree(path, checkout, commit)
     finally:
         _remove(checkout, path)
@@ -99,7 +99,7 @@ def _remove(checkout: Path, path: Path) -> None:
         git(checkout, "worktree", "prune")
 
 
-def _check_lock(path: Path) -> None:
+def check_lock(path: Path) -> None:
     """Raises UserError where the commit wants other libraries than are installed."""
     installed = Path(sys.prefix) / "requirements.lock"
     wanted = path / "requirements.lock"
@@ -110,13 +110,16 @@ def _check_lock(path: Path) -> None:
         )
 
 
-def _share_dvc(checkout: Path, path: Path) -> None:
-    """Lets the worktree use the checkout's cache and remotes: relative paths would point elsewhere from there."""
-    with Repo(str(checkout)) as repo:
-        cache = repo.cache.local_cache_dir
+def share_dvc(checkout: Path, path: Path, cache: Path) -> None:
+    """Lets a worktree or clone use the checkout's remotes, and a cache: relative paths would point elsewhere there."""
     known = Config(str(checkout / ".dvc"))
     mine, all_levels = (known.read(level) for level in ("local", None))  # type: ignore[no-untyped-call]
     with Config(str(path / ".dvc")).edit("local") as own:
         own.update(mine)
         own["remote"] = all_levels.get("remote", {})
-        own["cache"] = mine.get("cache", {}) | {"dir": cache}
+        own["cache"] = mine.get("cache", {}) | {"dir": str(cache)}
+
+
+def _cache(checkout: Path) -> Path:
+    with Repo(str(checkout)) as repo:
+        return Path(repo.cache.local_cache_dir)

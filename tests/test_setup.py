@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 TARGETS = (
     "run",
     "release",
+    "reproduce",
     "up",
     "down",
     "status",

@@ -14,6 +14,7 @@ import pytest
 
 from flows.registry import Release, assign, register
 from flows.release import commit_release, notes_of, pack, push_data
+from flows.reproduce import reproduce
 from flows.stages import Crew
 from tasks.lineage.locks import folder_hash, md5_file
 from tasks.workplace import work_folder
@@ -185,3 +186,11 @@ def test_a_damaged_lineage_is_one_sentence(
     (tmp_path / "lineage.json").write_text(json.dumps(json.loads((got / "lineage.json").read_text()) | change))
     code, _, said = lineage(released, str(tmp_path / "gan.onnx"))
     assert code == 2 and "lineage.json is damaged; get the bundle again" in said and "Traceback" not in said
+
+
+def test_it_comes_out_again_byte_for_byte(released: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    release = Release("gan", "v1.0.0", git(released, "rev-parse", "gan@v1.0.0^{commit}"))
+    assert reproduce(released.path, release), capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "dvc repro: nothing had to run" in said
+    assert len(re.findall(r"(?m)^\w+ +[\d.]+ s  same$", said)) == 7

@@ -1,6 +1,7 @@
 """Releases in the toy shop: what a stranger gets from a folder and from S3, deprecation, candidates, reproduction."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect.client.schemas.objects import State
 
-from flows.registry import deprecated
+from flows.registry import deprecated, find_release
+from flows.reproduce import reproduce
 from tasks.bundle.verify import verify_files
+from tasks.errors import UserError
 from tasks.signature import make_keys
 from tests.flows.shop import Shop
 from tests.flows.test_retrain import gate_and_release, retrain, rollback, shop  # noqa: F401
@@ -136,3 +139,26 @@ def test_results_that_nobody_committed_are_not_passed_over(shop: Shop) -> None: 
     shop.git("add", "-A")
     shop.git("commit", "-qm", "Results")
     assert gate_and_release("HEAD", "gan").name == "Released"
+
+
+def test_a_release_comes_out_again_or_says_what_differs(
+    shop: Shop,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    retrain(models="gan")
+    release = find_release(shop.path, "gan@v1.0.0")
+    assert reproduce(shop.path, release)
+    said = capsys.readouterr().out
+    assert "dvc repro: nothing had to run" in said and re.search(r"(?m)^bundle_gan .* same$", said)
+
+    make = (shop / "make.py").read_text()
+    (shop / "make.py").write_text(make.replace('"pixels', '"').replace("{data} {seed}", "{data} {time.time()}"))
+    shop.git("commit", "-qam", "Let time in")
+    retrain(models="gan")
+    assert not reproduce(shop.path, find_release(shop.path, "gan@v1.1.0"))
+    assert re.search(r"(?m)^bundle_gan .* OTHER  data/bundle/gan$", capsys.readouterr().out)
+
+    shutil.rmtree(tmp_path / "remote")
+    with pytest.raises(UserError, match=r"the data of gan@v1\.0\.0 is not to be had from the DVC remote .*dvc push"):
+        reproduce(shop.path, release)
