@@ -13,7 +13,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run repro report release reproduce up down status remote test torture lint deps check \
+.PHONY: help setup doctor data run repro report release reproduce up down status remote test torture lint deps check \
   tensorboard lock clean
 
 help: ## list the targets
@@ -56,6 +56,9 @@ release: setup ## bring the last commit's results before the gate and release wh
 
 reproduce: setup ## make a release again in a clone and compare every hash: TAG=gan@v1.0.0
 	@python -m flows.reproduce "$(TAG)"
+
+doctor: setup ## what of this machine would make a run fail, and the cure
+	@python -m flows.doctor
 
 up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
 	@python -m flows.box up

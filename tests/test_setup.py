@@ -13,6 +13,7 @@ TARGETS = (
     "run",
     "release",
     "reproduce",
+    "doctor",
     "up",
     "down",
     "status",

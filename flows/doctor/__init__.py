@@ -1,0 +1,1 @@
+"""What of a machine and its set-up would make a run fail."""
