@@ -1,0 +1,83 @@
+"""What a stranger needs to get and check a release: `python bench/shipping.py REPO [--model gan] [--json FILE]`.
+
+From an empty folder, with the repository's address alone: `dvc artifacts get`, a new virtual environment with numpy and
+onnxruntime and nothing else, and verify.py in it. Then one byte at a time of the release is changed, each file in
+turn, at a random place to a random other value; a copy of verify.py from elsewhere must find every one. pip fetches
+the two libraries from wherever it is configured to.
+"""
+
+import argparse
+import contextlib
+import io
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+
+from checkouts import ROOT
+from rows import Row, at_least, at_most, publish
+
+sys.path.insert(0, str(ROOT))
+
+from tasks.bundle.verify import verify_files
+
+MOST_SECONDS, MOST_CHECK_SECONDS = 120, 60
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repo", help="address or folder of a repository that has a release")
+    parser.add_argument("--model", choices=["gan", "vae"], default="gan")
+    parser.add_argument("--stage", default="live")
+    parser.add_argument("--key", type=Path, help="the publisher's public key, where the release is signed")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        empty = Path(name)
+        get = [sys.executable, "-m", "dvc", "artifacts", "get", given.repo, given.model, "--stage", given.stage]
+        seconds = {"dvc artifacts get": timed(get, empty)}
+        seconds["new environment"] = timed([sys.executable, "-m", "venv", "venv"], empty)
+        python = next(path for path in empty.glob("venv/*/python*") if path.stem == "python")
+        seconds["numpy and onnxruntime"] = timed([python, "-m", "pip", "install", "-q", "numpy", "onnxruntime"], empty)
+        key = ["--key", given.key.resolve()] if given.key else []
+        seconds["verify.py"] = timed([python, "verify.py", *key], empty / given.model)
+        found = changes_found(empty / given.model, given.trials, given.seed)
+    rows = [Row(what, value, "s") for what, value in seconds.items()]
+    rows.append(at_most("all of it", sum(seconds.values()), MOST_SECONDS, "s"))
+    rows.append(at_most("verify.py alone", seconds["verify.py"], MOST_CHECK_SECONDS, "s"))
+    rows.append(at_least(f"changed bytes found, of {given.trials}", found, given.trials))
+    publish(rows, given.json)
+    sys.exit(any(row.reached is False for row in rows))
+
+
+def timed(command: list[object], folder: Path) -> float:
+    """Seconds that a command takes; ends the measurement with its output when it fails."""
+    start = time.perf_counter()
+    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - start
+
+
+def changes_found(release: Path, trials: int, seed: int) -> int:
+    """In how many trials a changed byte was found; the files are whole again after each."""
+    draw, found = random.Random(seed), 0
+    files = sorted(path for path in release.rglob("*") if path.is_file())
+    for _, path in zip(range(trials), cycle(files), strict=False):
+        whole = path.read_bytes()
+        place = draw.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ draw.randrange(1, 256)]) + whole[place + 1 :])
+        with contextlib.redirect_stdout(io.StringIO()):
+            found += not verify_files(release)
+        path.write_bytes(whole)
+    return found
+
+
+if __name__ == "__main__":
+    main()
