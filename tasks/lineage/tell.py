@@ -13,8 +13,8 @@ from tasks.errors import UserError
 from tasks.files import sha256_file
 from tasks.lineage.collect import LINEAGE, record_path
 from tasks.lineage.history import History
+from tasks.onnx_files import CONTRACT
 
-CONTRACT = "imagewright.contract"
 PROVENANCE = ("hashes", "images", "quarantined", "libraries")
 ALL = {"released", "run", "parent", "dvc", "stages", "gate"}
 NAME, VERSION, COMMIT = re.compile(r"[a-z]+"), re.compile(r"v\d+\.\d+\.\d+"), re.compile(r"[0-9a-f]{40}")
