@@ -14,20 +14,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from checkouts import Checkout, cloned
+from checkouts import Checkout, cloned, shorten
 from rows import Row, at_most, publish
 from ruamel.yaml import YAML
 
-SHORT = {
-    "reference.stop.n_images": 64_000,
-    "reference_second.stop.n_images": 64_000,
-    "train_gan.stop.n_images": 64_000,
-    "train_vae.stop.n_images": 64_000,
-    "gate.limits.fd_relative": 10.0,
-    "gate.limits.precision": 0.0,
-    "gate.limits.coverage": 0.0,
-    "gate.limits.label_share": 0.0,
-}
 OURS = ("data/prepared", "data/reference*", "data/weights", "data/onnx", "data/judged", "data/samples", "data/bundle")
 TEN_MINUTES = 600.0
 
@@ -44,15 +34,8 @@ def main() -> None:
 
 def measure(clone: Checkout) -> list[Row]:
     """All rows."""
-    clone.set_params(SHORT)
-    clone.must("-m", "tasks.ingest", "fashion-mnist")
-    for command in (["commit", "-qam", "Short"], ["tag", "start"]):
-        subprocess.run(
-            ["git", "-c", "user.name=B", "-c", "user.email=b@example.com", *command], cwd=clone.path, check=True
-        )
-    for name, value in (("user.name", "Bench"), ("user.email", "bench@example.com")):
-        subprocess.run(["git", "config", name, value], cwd=clone.path, check=True)
-    clone.must("-m", "dvc", "remote", "add", "--local", "-d", "storage", str(clone / ".work/remote"))
+    shorten(clone, "fashion-mnist")
+    clone.git("tag", "start")
     bare = sum(timed(clone, *command.split()[1:]) for command in commands(clone))
     wipe(clone)
     pipeline = timed(clone, "-m", "flows.pipeline")
@@ -111,7 +94,7 @@ def wipe(clone: Checkout) -> None:
             shutil.rmtree(path)
     shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
     shutil.rmtree(clone / ".work/checkpoints", ignore_errors=True)
-    subprocess.run(["git", "checkout", "-q", "start", "--", "."], cwd=clone.path, check=True)
+    clone.git("checkout", "-q", "start", "--", ".")
     (clone / "dvc.lock").unlink(missing_ok=True)
 
 
