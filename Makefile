@@ -13,7 +13,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor data run repro report release reproduce up down status remote test torture lint deps check \
+.PHONY: help setup doctor data run repro report release reproduce up down status remote test torture figures lint deps check \
   tensorboard lock clean
 
 help: ## list the targets
@@ -78,6 +78,9 @@ test: setup ## run all tests; what lacks a Debian package of packages.txt is ski
 torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
 	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \
 	   -n0 -q -s tests/flows/box/test_stops.py tests/flows/box/test_soak.py tests/flows/box/test_torture.py
+
+figures: setup ## measure all that two cores end in an hour, after `make run`, into bench/RESULTS.md (NAMES=..., LONG=1)
+	@python bench/figures.py $(NAMES) $(if $(LONG),--long)
 
 lint: setup ## ruff and mypy
 	@ruff check && ruff format --check && mypy

@@ -1,0 +1,157 @@
+"""Runs the measurements and writes bench/RESULTS.md: `python bench/figures.py [NAME ...] [--long]`, or `make figures`.
+
+Without names, every measurement that two cores end in an hour, after `make run`; `--long` adds those that take an hour
+each. What a measurement wrote is kept in bench/results with its command, machine and commit, and RESULTS.md is made of
+all that lies there, so a long one keeps its figures until it is run again. Exit code 1 when something required was
+missed or a measurement failed.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from checkouts import ROOT
+
+sys.path.insert(0, str(ROOT))
+
+from tasks.console import machine
+
+RESULTS, PAGE = ROOT / "bench/results", ROOT / "bench/RESULTS.md"
+NEEDED = ROOT / "data/bundle/gan"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A script of this folder and what it is told."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    long: bool = False
+
+    @property
+    def command(self) -> str:
+        return " ".join(["python", f"bench/{self.name}.py", *self.arguments])
+
+
+MEASUREMENTS = (
+    Measurement("train_speed"),
+    Measurement("resume"),
+    Measurement("repeat"),
+    Measurement("judging"),
+    Measurement("inference"),
+    Measurement("serving", ("data/bundle/gan",)),
+    Measurement("shipping"),
+    Measurement("stream_memory"),
+    Measurement("orchestration"),
+    Measurement("recipes", long=True),
+    Measurement("watch", long=True),
+    Measurement("gate", long=True),
+)
+
+
+def main() -> int:
+    """Measures, keeps, and writes the page."""
+    names = [one.name for one in MEASUREMENTS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)}")
+    parser.add_argument("--long", action="store_true", help="also what takes an hour each")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in names]:
+        parser.error(f"there is no measurement {unknown[0]}; there are {', '.join(names)}")
+    if not NEEDED.is_dir():
+        parser.error(f"{NEEDED.relative_to(ROOT)} is missing; `make run` makes it")
+    named = [one for one in MEASUREMENTS if one.name in given.names]
+    chosen = named or [one for one in MEASUREMENTS if given.long or not one.long]
+    failed = [one.name for one in chosen if not measured(one)]
+    kept = [json.loads((RESULTS / f"{name}.json").read_text()) for name in names if (RESULTS / f"{name}.json").exists()]
+    PAGE.write_text("\n".join(page(kept)), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} is written")
+    missed = [row for one in kept for row in one["rows"] if row["reached"] is False]
+    return 1 if failed or missed else 0
+
+
+def measured(one: Measurement) -> bool:
+    """Runs one and keeps what it wrote; False when it wrote nothing."""
+    print(f"\n{one.command}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file, start = Path(folder) / "rows.json", time.monotonic()
+        subprocess.run([sys.executable, *one.command.split()[1:], "--json", str(file)], cwd=ROOT, check=False)
+        if not file.is_file():
+            print(f"{one.command} failed, so its figures stay as they were", file=sys.stderr)
+            return False
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    about = {"name": one.name, "command": one.command, "seconds": round(time.monotonic() - start)}
+    about |= {"commit": commit(), "date": date.today().isoformat(), "machine": describe()}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{one.name}.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    return True
+
+
+def commit() -> str:
+    """The last commit, which is what the measurements clone."""
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def describe() -> str:
+    """The machine in one line."""
+    here = machine()
+    memory = psutil.virtual_memory().total / 2**30
+    parts = [f"{psutil.cpu_count()} cores of {here['processor']}", f"{memory:.0f} GiB", str(here["gpu"] or "no GPU")]
+    return ", ".join([*parts, f"Python {platform.python_version()}", f"torch {version('torch')}"])
+
+
+def page(kept: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines of RESULTS.md."""
+    yield "# Results\n"
+    yield "Written by `python bench/figures.py`; [README.md](README.md) says what is measured and what was tried.\n"
+    yield from _those("What falls short", kept, reached=False)
+    yield from _those("What this machine cannot measure", kept, reached=None)
+    for one in kept:
+        yield f"\n## {one['name']}\n"
+        yield f"    {one['command']}\n"
+        yield f"{one['machine']}; commit {one['commit']}, {one['date']}, {one['seconds'] / 60:.1f} minutes.\n"
+        yield "| figure | value | required | reached |\n| --- | --- | --- | --- |"
+        yield from map(_line, one["rows"])
+    yield ""
+
+
+def _those(title: str, kept: list[dict[str, Any]], *, reached: bool | None) -> Iterator[str]:
+    rows = [(one["name"], row) for one in kept for row in one["rows"] if row["required"] and row["reached"] is reached]
+    yield f"## {title}\n"
+    yield (
+        "\n".join(f"- [{name}](#{name}): {_figure(row)}, required {row['required']}" for name, row in rows)
+        or "Nothing."
+    )
+    yield ""
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    return f"{row['figure'].strip()}: {_value(row)}" if row["value"] is not None else row["figure"].strip()
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "not here"
+    text = f"{row['value']:,.4g}" if abs(row["value"]) < 1000 else f"{row['value']:,.0f}"
+    return f"{text} {row['unit']}".strip()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    word = {None: "", True: "yes", False: "**no**"}[row["reached"]]
+    return f"| {row['figure'].strip()} | {_value(row)} | {row['required']} | {word} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
