@@ -15,15 +15,18 @@ from flows.registry import find_release
 from flows.release import publish_refs, release_lock
 from tasks.workplace import work_folder
 
-Name = Annotated[str, Field(min_length=1, description="What is taken back, as gan@v1.0.0.")]
-Reason = Annotated[str, Field(min_length=1, description="What is wrong with it.")]
+Said = Annotated[str, Field(min_length=1)]
 
 
 @flow(name="deprecate")
-def deprecate(release: Name, because: Reason) -> State[Any]:
+def deprecate(release: Said, because: Said) -> State[Any]:
     """Takes a version back that is not live: nothing rolls back to it, and `gto show` leaves it out.
 
     Its tag and its data stay, so that whoever has it can still say where it came from.
+
+    Args:
+        release: What is taken back, as gan@v1.0.0.
+        because: What is wrong with it.
     """
     checkout, say = Path.cwd(), speaker("deprecate")
     check_identity(checkout)

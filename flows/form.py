@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 
 from flows.registry import MODELS
@@ -50,6 +58,11 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is empty, which stands for no value."""
+        return {key: value for key, value in dump(self).items() if value is not None}
+
 
 def _tree(keys: tuple[str, ...]) -> dict[str, Any]:
     """Dotted keys as nested dicts; a leaf is None."""
@@ -76,7 +89,14 @@ def _field(name: str, key: str, info: FieldInfo, inner: Mapping[str, Any] | None
         group = _form(f"{name}{key.title().replace('_', '')}", kind, inner)
         return group, Field(default=group(), title=key)
     limited = Annotated[kind, *info.metadata] if info.metadata else kind
-    return limited | None, Field(default=None, title=key, description=info.description)
+    return limited | None, Field(default=None, title=key, description=info.description, json_schema_extra=_plain)
+
+
+def _plain(schema: dict[str, Any]) -> None:
+    """A value that may be left out, for a form: Prefect's asks "int or None?" where the schema tells of null."""
+    value, _ = schema.pop("anyOf")
+    del schema["default"]
+    schema |= value
 
 
 if TYPE_CHECKING:
@@ -87,14 +107,8 @@ if TYPE_CHECKING:
 else:
     Overrides = _form("Overrides", Params, _tree(KNOBS))
 
-Preset = Annotated[
-    str,
-    Field(
-        description="Values that are laid over the committed params.yaml before the overrides.",
-        json_schema_extra={"enum": [COMMITTED, *preset_names(ROOT)]},
-    ),
-]
-Models = Annotated[Literal["both", "gan", "vae"], Field(description="What is trained, judged and released.")]
+Preset = Annotated[str, Field(json_schema_extra={"enum": [COMMITTED, *preset_names(ROOT)]})]
+Models = Literal["both", "gan", "vae"]
 
 
 def check_overrides(values: Mapping[str, Any]) -> Overrides:
@@ -120,7 +134,7 @@ def write_params(root: Path, preset: str, overrides: BaseModel) -> list[str]:
         raise UserError(f"there is no preset `{preset}`; choose one of {', '.join((COMMITTED, *names))}")
     read_params(root / PARAMS_FILE)  # what is committed may be nonsense, which no form mends
     laid = {} if preset == COMMITTED else preset_values(root, preset)
-    said = overrides.model_dump(exclude_unset=True, exclude_none=True, mode="json")
+    said = overrides.model_dump(mode="json")
     return rewrite(root, laid | dict(_leaves(said)))
 
 

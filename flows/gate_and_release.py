@@ -25,23 +25,27 @@ from flows.worktree import DATA_PIN, preflight, worktree
 from tasks.errors import UserError
 from tasks.workplace import work_folder
 
-Revision = Annotated[str, Field(min_length=1, description="Branch, tag or commit whose dvc.lock has the results.")]
-Person = Annotated[str, Field(description="Who releases it although the gate refuses it. Empty: nobody does.")]
-Reason = Annotated[str, Field(description="Why that person does.")]
-To = Annotated[Stage, Field(description="live, where the gate lets it; candidate for others to try, whatever it says.")]
+Revision = Annotated[str, Field(min_length=1)]
 
 
 @flow(name="gate-and-release")
 def gate_and_release(
     revision: Revision,
     models: Models = "both",
-    override_by: Person = "",
-    override_because: Reason = "",
-    stage: To = "live",
+    override_by: str = "",
+    override_because: str = "",
+    stage: Stage = "live",
 ) -> State[Any]:
     """Judges the bundles of a commit against what is live, and releases those that pass, or that a person answers for.
 
     For a candidate that the gate refused, for a push that failed, and for results that somebody committed by hand.
+
+    Args:
+        revision: Branch, tag or commit whose dvc.lock has the results.
+        models: What is judged and released.
+        override_by: Who releases it although the gate refuses it. Empty: nobody does.
+        override_because: Why that person does.
+        stage: live, where the gate lets it; candidate for others to try, whatever it says.
     """
     end_with_worker()
     if bool(override_by) != bool(override_because):

@@ -33,6 +33,11 @@ def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Over
     Runs in a git worktree of the checkout's last commit, so nobody's files are touched, and ends as a commit on the
     branch retrain/RUN. Where commit, parameters and data are those of an earlier run, nothing is done. A model that
     the gate refuses stays on its branch: the flow gate-and-release can still release it, on a person's word.
+
+    Args:
+        preset: Values that are laid over the committed params.yaml before the overrides.
+        models: What is trained, judged and released.
+        overrides: Values that rule over the preset's and the committed ones; what is left empty stays as it is.
     """
     end_with_worker()
     checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("retrain")

@@ -14,15 +14,17 @@ from flows.registry import roll_back
 from flows.release import publish_refs, release_lock
 from tasks.workplace import work_folder
 
-Model = Annotated[Literal["gan", "vae"], Field(description="Whose live version is taken back.")]
-Version = Annotated[
-    str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$", description="What is live then, as v1.2.0. Empty: what was before.")
-]
+Version = Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")]
 
 
 @flow(name="rollback")
-def rollback(model: Model, version: Version = "") -> State[Any]:
-    """Makes an earlier version of a model live again. No data moves: consumers who ask for `live` get that version."""
+def rollback(model: Literal["gan", "vae"], version: Version = "") -> State[Any]:
+    """Makes an earlier version of a model live again. No data moves: consumers who ask for `live` get that version.
+
+    Args:
+        model: Whose live version is taken back.
+        version: What is live then, as v1.2.0. Empty: what was before.
+    """
     checkout, work, say = Path.cwd(), work_folder(), speaker("rollback")
     check_identity(checkout)
     with release_lock(work, say):

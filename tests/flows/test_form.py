@@ -5,10 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from flows.deprecate import deprecate
 from flows.form import COMMITTED, KNOBS, Overrides, check_overrides, chosen, write_params
+from flows.gate_and_release import gate_and_release
+from flows.retrain import retrain
+from flows.rollback import rollback
 from tasks.errors import UserError
 from tasks.params import Params
 from tests.flows.conftest import ROOT
@@ -44,10 +50,8 @@ def test_each_knob_has_the_type_the_limits_and_the_words_of_its_parameter() -> N
     form, params = Overrides.model_json_schema(), Params.model_json_schema()
     for key in KNOBS:
         asked, wanted = leaf(form, key), leaf(params, key)
-        assert asked["description"] == wanted["description"] and asked["default"] is None
-        value, nothing = asked["anyOf"]
-        assert nothing == {"type": "null"}
-        assert value == {name: part for name, part in wanted.items() if name in value} and "type" in value
+        assert asked.pop("title") == key.rpartition(".")[2]
+        assert asked == {name: part for name, part in wanted.items() if name != "title"} and "type" in asked
 
 
 @pytest.mark.parametrize(
@@ -105,3 +109,9 @@ def test_committed_nonsense_is_named(root: Path) -> None:
 
 def test_a_choice_of_models() -> None:
     assert chosen("both") == ("gan", "vae") and chosen("vae") == ("vae",)
+
+
+@pytest.mark.parametrize("flow", [retrain, gate_and_release, rollback, deprecate])
+def test_the_form_of_a_flow_says_of_each_field_what_it_is_for(flow: Flow[..., Any]) -> None:
+    fields = parameter_schema(flow).properties
+    assert fields and all(field.get("description") for field in fields.values())
