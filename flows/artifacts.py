@@ -20,7 +20,7 @@ def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Ma
     """
     if verdicts:
         # The UI lists a run's artifacts in no order, so the word is told there already.
-        word, why = verdicts_text(verdicts), verdicts_markdown(verdicts)
+        word, why = verdicts_text(verdicts), verdicts_markdown(verdicts, report_url)
         create_markdown_artifact(key="verdict", markdown=why, description=word)
     if rows := figures_rows(read_figures(root)):
         create_table_artifact(key="metrics", table=rows, description="Figures of the exported files")
@@ -30,4 +30,6 @@ def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Ma
         create_markdown_artifact(key="samples", markdown=pictures, description="Samples of the exported files")
     if report_url or (root / REPORT).is_file():
         link = report_url or (root / REPORT).resolve().as_uri()
-        create_link_artifact(key="report", link=link, link_text="Report of this run")
+        create_link_artifact(
+            key="report", link=link, link_text="Report of this run", description="All of it, on one page"
+        )

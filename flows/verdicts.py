@@ -13,8 +13,9 @@ from tasks.figures import describe, ordered, shown
 
 Verdict = Mapping[str, Any]
 
+MAY_GO = ": it may go live"
 WORDS = {
-    "blessed": "blessed: it may go live",
+    "blessed": f"blessed{MAY_GO}",
     "refused": "refused: the live model stays",
     "overridden": "refused by the gate, and let through by a person",
 }
@@ -22,10 +23,11 @@ HALF = 370  # pixels: half of a page in Prefect's UI
 KINDS = {"ratio": "times the live model's", "difference": "more than the live model's"}
 
 
-def verdicts_markdown(verdicts: Mapping[str, Verdict]) -> str:
-    """A page: a line per model, then each one's reasons, comparisons and pictures."""
+def verdicts_markdown(verdicts: Mapping[str, Verdict], report_url: str | None = None) -> str:
+    """A page: a line per model and the way to the report, then each model's reasons, comparisons and pictures."""
     lines = "\n".join(f"- {_headline(model, one, '**')}" for model, one in verdicts.items())
-    return "\n\n".join([lines, *("\n\n".join(_section(model, one)) for model, one in verdicts.items())])
+    more = [f"[The report of this run]({report_url}) has all curves and figures."] if report_url else []
+    return "\n\n".join([lines, *more, *("\n\n".join(_section(model, one)) for model, one in verdicts.items())])
 
 
 def verdicts_text(verdicts: Mapping[str, Verdict]) -> str:
@@ -34,10 +36,12 @@ def verdicts_text(verdicts: Mapping[str, Verdict]) -> str:
 
 
 def _headline(model: str, verdict: Verdict, bold: str) -> str:
-    word = WORDS.get(verdict["decision"], verdict["decision"])
+    decision = str(verdict["decision"])
+    word = WORDS.get(decision, decision)
     # As code, or the UI takes gan@v1.0.0 for an e-mail address.
-    released = f", released as `{verdict['released']}`" if verdict.get("released") else ""
-    return f"{bold}{model.upper()}{bold} {word}{released}"
+    if version := verdict.get("released"):
+        word = f"{word.removesuffix(MAY_GO)}, and released as `{version}`"
+    return f"{bold}{model.upper()}{bold} {word}"
 
 
 def _section(model: str, verdict: Verdict) -> Iterator[str]:

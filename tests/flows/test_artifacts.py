@@ -47,7 +47,7 @@ def test_a_verdict_is_told_in_sentences_with_its_comparisons(tmp_path: Path) -> 
         Image.new("L", (40, 40), 90).save(tmp_path / f"{name}.png")
     page = verdicts_markdown({"gan": REFUSED | {"pictures": tmp_path}, "vae": BLESSED})
     assert page.startswith(
-        "- **GAN** refused: the live model stays\n- **VAE** blessed: it may go live, released as `vae@v1.2.0`\n\n"
+        "- **GAN** refused: the live model stays\n- **VAE** blessed, and released as `vae@v1.2.0`\n\n"
     )
     gan, vae = page.split("## VAE")
     assert "Against it speaks:\n\n- regression: fd_relative is 1.42 to 1.81 times" in gan
@@ -80,9 +80,12 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
     stored = {key: Artifact.get(key) for key in ("verdict", "samples", "metrics", "report")}
     data = {key: str(artifact.data) for key, artifact in stored.items() if artifact}
     assert stored["verdict"] and stored["verdict"].description == (
-        "GAN refused: the live model stays; VAE blessed: it may go live, released as `vae@v1.2.0`"
+        "GAN refused: the live model stays; VAE blessed, and released as `vae@v1.2.0`"
     )
-    assert data["verdict"] == verdicts_markdown({"gan": REFUSED, "vae": BLESSED})
+    assert data["verdict"] == verdicts_markdown(
+        {"gan": REFUSED, "vae": BLESSED}, "http://127.0.0.1:1/report/index.html"
+    )
+    assert "[The report of this run](http://127.0.0.1:1/report/index.html)" in data["verdict"]
     assert data["samples"].startswith("## GAN\n\n![gan](data:image/png;base64,")
     assert json.loads(data["metrics"]) == [{"figure": "distance", "gan": 12.5}]
     assert "(http://127.0.0.1:1/report/index.html)" in data["report"]
