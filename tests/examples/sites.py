@@ -1,8 +1,7 @@
-"""The web example, built and served, and a browser to visit it."""
+"""The web example, built, served and visited."""
 
 import base64
 import io
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-HOSTS = "MAP lan.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # no other can be reached
-OPTIONS = ["--no-sandbox", "--disable-gpu", f"--host-resolver-rules={HOSTS}"]
 DONE = "html[data-state]"
 
 
@@ -27,18 +23,6 @@ class Quiet(SimpleHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
-
-
-@contextmanager
-def browsing() -> Iterator[Browser]:
-    """Debian's browser; skips the test where there is none."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 def build(example: Path, bundle: Path, target: Path) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.examples.bundles import DAMAGES, damaged
 from tests.examples.npm import evaluate, install
-from tests.examples.sites import Visit, browsing, build, serving
+from tests.examples.sites import Visit, build, serving
+from tests.window import open_browser
 
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 Images = np.ndarray[Any, Any]
@@ -45,7 +46,7 @@ def site(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[P
 def visit() -> Iterator[Callable[..., Visit]]:
     """Visits the page in a folder and waits until it is ready or has failed."""
     with ExitStack() as stack:
-        browser = stack.enter_context(browsing())
+        browser = stack.enter_context(open_browser())
 
         def go(folder: Path, state: str = "ready", size: str = "desk", host: str = "127.0.0.1") -> Visit:
             port = stack.enter_context(serving(folder))
