@@ -14,7 +14,7 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor data run repro report release reproduce up down status remote test torture figures lint deps check \
-  tensorboard lock clean
+  pictures tensorboard lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,9 @@ deps: setup ## write into dvc.yaml which code each stage depends on, from its im
 	@python -m tests.closure
 
 check: lint test ## the linters, then all tests
+
+pictures: setup ## draw docs/pictures again: a training in Prefect's UI, seen in Debian's chromium; ten minutes
+	@PICTURES=docs/pictures python -m pytest -n0 -q -s tests/flows/box/test_ui.py
 
 tensorboard: setup ## watch the losses of running and past trainings
 	@tensorboard --logdir .work/tensorboard

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ class Box:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`python -m flows.box ARGUMENTS`, to its end."""
         return self.checkout.python("-m", "flows.box", *arguments, env=self.environment)
+
+    def must(self, *command: str) -> str:
+        """Runs a command in the checkout to its end and returns what it printed."""
+        done = self.checkout.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
 
     def up(self) -> str:
         done = self.run("up")
@@ -153,6 +160,15 @@ class Box:
         """The keeper and everything under it."""
         keeper = psutil.Process(self.pids()["keeper"])
         return [keeper, *keeper.children(recursive=True)]
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """All processes whose working folder is the checkout or inside it."""
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.checkout.path):
+                    yield process
+            except psutil.Error:  # another user's, or gone
+                continue
 
     def supervised(self, name: str) -> psutil.Process:
         """The process that a child's supervisor runs, once it is there."""

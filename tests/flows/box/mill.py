@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -87,12 +87,6 @@ class Mill(Box):
         artifacts = {"gan": {"path": "data/bundle/gan", "type": "model"}}
         YAML().dump({"stages": stages, "artifacts": artifacts}, self / "dvc.yaml")
 
-    def must(self, *command: str) -> str:
-        """Runs a command in the checkout to its end and returns what it printed."""
-        done = self.checkout.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
-
     def empty(self) -> None:
         """Forgets all trainings: their results, checkpoints, branches, tags and cached files."""
         until(lambda: not self.of_runs(), seconds=300)  # of a test that failed
@@ -117,15 +111,6 @@ class Mill(Box):
     def ended(self, run: str) -> Any:
         """Waits for a run's end and returns its state."""
         return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=300)
-
-    def processes(self) -> Iterator[psutil.Process]:
-        """All processes whose working folder is the checkout or inside it."""
-        for process in psutil.process_iter():
-            try:
-                if Path(process.cwd()).is_relative_to(self.checkout.path):
-                    yield process
-            except psutil.Error:  # another user's, or gone
-                continue
 
     def part(self, name: str) -> psutil.Process | None:
         """The process of the box, or of the run that is at work, that goes by this name, if there is one now."""
