@@ -24,16 +24,17 @@ PATIENCE, SETTLING = 60_000, 3_000  # milliseconds
 
 
 class Window:
-    """`page`; the `errors` on its console, the answers that `refused` it, and the `strangers` that it asked."""
+    """`page`; `errors` on its console, what scripts have `thrown`, answers that `refused` it, `strangers` it asked."""
 
     def __init__(self, browser: Browser, size: tuple[int, int]) -> None:
         self.errors: list[str] = []
+        self.thrown: list[str] = []
         self.refused: list[str] = []
         self.strangers: list[str] = []
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme="dark")
         self.page.set_default_timeout(PATIENCE)
         self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", lambda error: self.thrown.append(str(error)))
         self.page.on("request", self._ask)
         self.page.on("response", self._take)
 

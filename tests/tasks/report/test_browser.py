@@ -83,7 +83,7 @@ def test_the_page_fits_and_asks_for_nothing(visit: Visit, size: tuple[int, int])
     window = visit(size)
     assert window.page.evaluate("document.documentElement.scrollWidth") <= size[0], window.page.evaluate(WIDE)[:5]
     assert window.page.evaluate(LETTERS) >= 11  # pixels that letters are high, anywhere
-    assert window.errors == window.strangers == []
+    assert window.errors == window.thrown == window.strangers == []
 
 
 def test_pictures_are_there(visit: Visit) -> None:
