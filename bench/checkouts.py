@@ -82,9 +82,13 @@ def shorten(clone: Checkout, source: str) -> None:
 
 @contextmanager
 def cloned(count: int = 1) -> Iterator[list[Checkout]]:
-    """So many clones of the last commit, deleted at the end; each has its own locks, so that trainings do not wait."""
+    """So many clones of the last commit, deleted at the end; each has its own locks, so that trainings do not wait.
+
+    They know no remote, or what a flow releases in one would be pushed to the checkout.
+    """
     with TemporaryDirectory(prefix="imagewright-") as place:
         clones = [Checkout(Path(place) / str(number)) for number in range(count)]
         for clone in clones:
             subprocess.run(["git", "clone", "-q", str(ROOT), str(clone.path)], check=True)
+            clone.git("remote", "remove", "origin")
         yield clones
