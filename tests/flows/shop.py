@@ -69,7 +69,8 @@ class Shop(Toy):
         return self.git("tag", "--list").split()
 
     def branches(self) -> list[str]:
-        return self.git("branch", "--list", "retrain/*", "--format=%(refname:short)").split()
+        """The latest run's last; their names are dice."""
+        return self.git("branch", "--list", "retrain/*", "--sort=committerdate", "--format=%(refname:short)").split()
 
     def new_data(self, text: str) -> None:
         """As `make data` would take it in; not committed."""
