@@ -12,9 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-SHORT = {  # trainings of moments, and a gate that lets what they make through
-    "reference.stop.n_images": 64_000,
-    "reference_second.stop.n_images": 64_000,
+SHORT = {  # trainings of moments, and a gate that lets what they make through; a judge of moments fails its own checks
     "train_gan.stop.n_images": 64_000,
     "train_vae.stop.n_images": 64_000,
     "gate.limits.fd_relative": 10.0,

@@ -4,7 +4,7 @@ In a temporary clone of the last commit, on Fashion-MNIST with short trainings, 
 nothing: as bare commands one after the other (`python -m tasks.X`, the peer), as the flow `pipeline` (`make run`) and
 as the flow `retrain`, which adds worktree, gate, push, commit and tags; then both with nothing to do. Between runs
 DVC's cache and all checkpoints are removed. The cost is the flow's seconds less the bare commands' and, for `retrain`,
-less the seconds that gate and report compute. Needs the checkout's .venv; a quarter of an hour on two cores.
+less the seconds that gate and report compute. Needs the checkout's .venv; half an hour on two cores.
 """
 
 import argparse
