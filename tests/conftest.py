@@ -13,6 +13,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from tasks.runtime import limit_threads
+
 ROOT = Path(__file__).parents[1]
 SHIPPED = [
     ".dvc/.gitignore",
@@ -104,7 +106,13 @@ def make_checkout(path: Path) -> Checkout:
 
 
 def pytest_configure() -> None:
-    """Under `make test` too, the make of a test is nobody's child: such a one says which folder it enters."""
+    """One thread a process, and the make of a test is nobody's child under `make test` too.
+
+    The processes share the cores, and two threads that wait for each other there take four times as long as one. A make
+    that is another's child says which folder it enters.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    limit_threads(1)
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
 

@@ -29,11 +29,6 @@ class ArrayImages:
         return self._pixels[indices]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def mode() -> Mode:
     return Mode(torch.device("cpu"), None, torch.channels_last, "a test")
