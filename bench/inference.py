@@ -41,7 +41,6 @@ GRAPHED = "gan.onnx, IO binding, CUDA graph"
 SEARCHES = ("HEURISTIC", "DEFAULT", "EXHAUSTIVE")  # for a convolution's fastest algorithm
 REQUIRED_OF = ("H100", "H200")
 Call = Callable[[], object]
-Calls = Callable[[GanGraph, Path, int, int], dict[str, Call]]
 Seconds = dict[tuple[int, str], list[float]]  # of every call by batch size and who ran
 
 

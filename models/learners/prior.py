@@ -57,7 +57,7 @@ class _Fit:
     """One step of the fit, as a CUDA graph where the mode captures steps; what it reads stays where it is."""
 
     def __init__(self, prior: FlowPrior, codes: Codes, mode: Mode, record: Record) -> None:
-        self._prior, self._codes, self._captured, self._record = prior, codes, mode.captured, record
+        self._prior, self._codes, self._record = prior, codes, record
         rate = torch.tensor(RATE, device=mode.device) if mode.captured else RATE
         self.optimiser = torch.optim.Adam(
             prior.parameters(), lr=rate, fused=mode.captured or None, capturable=mode.captured

@@ -1,6 +1,5 @@
 """The judge as a yardstick: its features depend on the image alone, and a folder gives back what was saved."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,8 @@ from tests.pretended import There, pretended_gpu
 from tests.tasks.reference.blank import dinov2_weights, images, inception_weights, settings
 
 CPU = Mode(torch.device("cpu"), None, torch.channels_last, "a test")
+pytestmark = pytest.mark.usefixtures("no_network")
 OWN: tuple[Kind, ...] = ("classifier", "selfsupervised", "random")
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 def small(seed: int = 0) -> ClassifierSettings:
