@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 SECONDS_TO_ANSWER = 5.0
 # A request is tried again after 2, 4, ..., 2 ** RETRIES seconds, each give or take a fifth: 203 s in all, or more.
 RETRIES = 7
+# A worker asks again for work by itself. So that it is back within 45 s of the server, its waits end with the fifth;
+# it gives up, and is started again, after 15 minutes without a server. prefect.yaml gives its runs the longer patience.
+WORKER_RETRIES = 5
 HEARTBEAT_SECONDS = 30  # the least that Prefect allows
 QUERY_SECONDS = 3  # between a worker's questions for work; Prefect's 10 make a person wait
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.box.settings import PREFIX, REPORTS_FOLDER, Settings
-from flows.clients import client_settings, common_settings
+from flows.clients import WORKER_RETRIES, client_settings, common_settings
 from flows.dag import dvc_environment
 
 # `make up PASSWORD=...` leaves it in several places.
@@ -11,9 +11,14 @@ SECRETS = {f"{PREFIX}PASSWORD", f"{PREFIX}DATABASE", "PASSWORD", "DATABASE", "MA
 
 
 def client(settings: Settings, work: Path, root: Path) -> dict[str, str]:
-    """For the worker, hence for every flow run, and for whatever else talks to the server."""
+    """For whatever talks to the server, but the worker."""
     own = {f"{PREFIX}ROOT": str(root), f"{PREFIX}REPORTS_URL": f"{settings.address}/reports"}
     return _ours() | common_settings(work) | own | client_settings(settings.api, settings.auth)
+
+
+def worker(settings: Settings, work: Path, root: Path) -> dict[str, str]:
+    """For the worker, hence for every flow run, to which prefect.yaml gives back the patience of a client."""
+    return client(settings, work, root) | {"PREFECT_CLIENT_MAX_RETRIES": str(WORKER_RETRIES)}
 
 
 def server(settings: Settings, work: Path) -> dict[str, str]:

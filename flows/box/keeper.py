@@ -54,7 +54,7 @@ class _Keeper:
         server = [sys.executable, *UVICORN, *address]
         self._server = self._child("server", server, environment.server(settings, work), OTHER_GRACE)
         self._install = self._child("install", _module("install"), client, OTHER_GRACE)
-        self._worker = self._child("worker", _module("worker"), client, WORKER_GRACE)
+        self._worker = self._child("worker", _module("worker"), environment.worker(settings, work, root), WORKER_GRACE)
         self._close = self._child("close", _module("stale"), client, OTHER_GRACE)
         self._kept = [self._server, self._worker, self._child("cancel", _module("cancel"), client, OTHER_GRACE)]
         if settings.watch:

@@ -4,12 +4,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from flows.box import environment
 from flows.box.settings import Settings, check_port, read_settings
-from flows.clients import RETRIES
+from flows.clients import QUERY_SECONDS, RETRIES, SECONDS_TO_ANSWER
 from tasks.errors import UserError
-from tests.conftest import Checkout
+from tests.conftest import ROOT, Checkout
 
 
 def read(**given: str) -> Settings:
@@ -95,3 +96,10 @@ def test_secrets_and_foreign_settings_reach_no_run(monkeypatch: pytest.MonkeyPat
 def test_a_server_may_be_away_for_three_minutes() -> None:
     waits = [2**attempt for attempt in range(1, RETRIES + 1)]
     assert 0.8 * sum(waits) > 180
+    pools = [one["work_pool"] for one in YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]]
+    assert {pool["job_variables"]["env"]["PREFECT_CLIENT_MAX_RETRIES"] for pool in pools} == {str(RETRIES)}
+
+
+def test_a_worker_asks_again_soon_after_the_server_is_back(tmp_path: Path) -> None:
+    retries = int(environment.worker(read(), tmp_path, tmp_path)["PREFECT_CLIENT_MAX_RETRIES"])
+    assert 1.2 * 2**retries + 1.3 * QUERY_SECONDS + SECONDS_TO_ANSWER < 60

@@ -37,7 +37,8 @@ def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(
 def test_a_training_goes_on_while_the_server_is_away(mill: Mill, seconds: float) -> None:
     mill.empty()
     images = int(12_800 * (1 + seconds / 4))
-    run = mill.start("retrain", models="gan", overrides={"train_gan": {"stop": {"n_images": images}}})
+    asked = {"models": "gan", "overrides": {"train_gan": {"stop": {"n_images": images}}}}
+    run = mill.start("retrain", **asked)
     until(lambda: trains(mill))
     server, keeper = mill.supervised("server"), mill.keeper()
     keeper.suspend()  # or it would start another at once
@@ -49,3 +50,6 @@ def test_a_training_goes_on_while_the_server_is_away(mill: Mill, seconds: float)
         keeper.resume()
     assert mill.ended(run)["name"] == "Released"
     assert mill.tags() == ["gan#live#1", "gan@v1.0.0"]
+    again = mill.start("retrain", **asked)
+    mill.wait(again, "RUNNING", seconds=60)  # its worker has found back as well
+    assert mill.ended(again)["name"] == "Nothing new"

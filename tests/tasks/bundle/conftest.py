@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.bundle.folder import write_bundle
+from tasks.bundle.sums import write_sums
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 
 
@@ -21,3 +22,12 @@ def bundle(project: Path) -> Path:
     """A finished bundle of the GAN."""
     write_bundle("gan", SETTINGS, THREADS)
     return project / "data/bundle/gan"
+
+
+@pytest.fixture
+def shipped(project: Path, bundle: Path) -> Path:
+    """A bundle as it is released: with a lineage, listed like everything else."""
+    for name, text in (("lineage.json", '{"model": "gan"}\n'), ("RELEASE.md", "# gan@v1.0.0\n")):
+        (bundle / name).write_text(text)
+    write_sums(bundle)
+    return bundle

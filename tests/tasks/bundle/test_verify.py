@@ -1,8 +1,5 @@
 """verify.py as a consumer runs it: what it accepts, and every kind of damage that it must find."""
 
-import base64
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,32 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.hashes import SHA256
-from model_signing.verifying import Config as VerifyingConfig
 
 from tasks.bundle.folder import FILES, write_bundle
-from tasks.bundle.sums import write_sums
-from tasks.bundle.verify import GENERATOR, is_signed, verify_files
-from tasks.errors import UserError
+from tasks.bundle.verify import verify_files
 from tasks.files import read_json, sha256_file, sha256_tree, write_json
 from tasks.signature import make_keys, sign
+from tests.tasks.bundle.consumer import faults, verify
 from tests.tasks.bundle.exported import LENGTH, SETTINGS, THREADS, vector
-
-
-def verify(folder: Path, cwd: Path | None = None, key: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python verify.py` by a consumer: nothing of the project can be imported."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, str(folder / "verify.py"), *(["--key", str(key)] if key else [])]
-    return subprocess.run(command, cwd=cwd or folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def faults(folder: Path) -> list[str]:
-    """The faults that verify.py finds; its exit code must agree."""
-    check = verify(folder)
-    assert check.returncode == 1, check.stdout
-    assert not check.stderr
-    return [line for line in check.stdout.splitlines() if line.startswith("FAIL")]
 
 
 def repair_sums(folder: Path) -> None:
@@ -81,15 +59,6 @@ def test_an_extra_and_a_missing_file_are_found(bundle: Path) -> None:
     (bundle / "notes.txt").write_text("mine")
     (bundle / "grid.png").unlink()
     assert [fault.split()[1] for fault in faults(bundle)] == ["grid.png", "notes.txt"]
-
-
-@pytest.fixture
-def shipped(project: Path, bundle: Path) -> Path:
-    """A bundle as it is released: with a lineage, listed like everything else."""
-    for name, text in (("lineage.json", '{"model": "gan"}\n'), ("RELEASE.md", "# gan@v1.0.0\n")):
-        (bundle / name).write_text(text)
-    write_sums(bundle)
-    return bundle
 
 
 def test_any_byte_that_changes_is_found(shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,77 +106,6 @@ def test_its_own_text_is_checked_by_a_copy_and_by_the_script_itself(shipped: Pat
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
-def test_a_signature_is_checked_against_the_key_that_is_named(shipped: Path, tmp_path: Path) -> None:
-    mine, other = make_keys(tmp_path / "mine.pem"), make_keys(tmp_path / "other.pem")
-    assert "model.sig is missing, so nobody signed this" in verify(shipped, key=mine).stdout
-    sign(shipped, tmp_path / "mine.pem")
-    said = verify(shipped)
-    assert said.returncode == 0 and "with --key and a public key it says whether that key's owner did" in said.stdout
-    said = verify(shipped, key=mine)
-    assert said.returncode == 0 and "signed by the owner of mine.pub" in said.stdout
-    said = verify(shipped, key=other)
-    assert said.returncode == 1
-    assert "FAIL  model.sig is not of the owner of other.pub: another key signed this" in said.stdout
-    assert "is no public P-256 key in PEM form" in verify(shipped, key=tmp_path / "mine.pem").stdout
-
-
-@pytest.mark.parametrize("name", ["lineage.json", "gan.onnx", "verify.py"])
-def test_mended_sums_do_not_mend_a_signature(shipped: Path, tmp_path: Path, name: str) -> None:
-    make_keys(tmp_path / "mine.pem")
-    sign(shipped, tmp_path / "mine.pem")
-    (shipped / name).write_bytes((shipped / name).read_bytes() + b" ")
-    write_sums(shipped)
-    assert faults(shipped) == ["FAIL  model.sig signs other files than these; get the bundle again"]
-
-
-def test_a_signature_of_changed_bits_is_nobodys(shipped: Path, tmp_path: Path) -> None:
-    mine = make_keys(tmp_path / "mine.pem")
-    sign(shipped, tmp_path / "mine.pem")
-    written = json.loads((shipped / "model.sig").read_text())
-    [one] = written["dsseEnvelope"]["signatures"]
-    whole = base64.b64decode(one["sig"])
-    for place in range(len(whole)):
-        changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
-        one["sig"] = base64.b64encode(changed).decode()
-        (shipped / "model.sig").write_text(json.dumps(written))
-        write_sums(shipped)
-        assert not verify_files(shipped, mine), f"byte {place}"
-
-
-def test_it_judges_signatures_as_a_library_does() -> None:
-    for number in range(20):
-        key, message = generate_private_key(SECP256R1()), f"message {number}".encode()
-        numbers, signature = key.public_key().public_numbers(), key.sign(message, ECDSA(SHA256()))
-        assert is_signed(message, signature, (numbers.x, numbers.y))
-        assert not is_signed(message + b".", signature, (numbers.x, numbers.y))
-        assert not is_signed(message, signature, GENERATOR)
-
-
-def test_model_signing_takes_the_signature(shipped: Path, tmp_path: Path) -> None:
-    public = make_keys(tmp_path / "mine.pem")
-    sign(shipped, tmp_path / "mine.pem")
-    VerifyingConfig().use_elliptic_key_verifier(public_key=public).verify(shipped, shipped / "model.sig")
-    (shipped / "lineage.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"Hash mismatch for 'lineage\.json'"):
-        VerifyingConfig().use_elliptic_key_verifier(public_key=public).verify(shipped, shipped / "model.sig")
-
-
-@pytest.mark.parametrize(
-    ("words", "call"),
-    [
-        ("is no bundle that can be signed: SHA256SUMS is missing", lambda path: sign(path, path / "mine.pem")),
-        ("is no private key that can be read", lambda path: sign(path / "bundle", path / "bundle/SHA256SUMS")),
-        ("a lost key cannot be brought back", lambda path: make_keys(path / "mine.pem")),
-    ],
-)
-def test_what_cannot_be_signed_is_one_sentence(tmp_path: Path, words: str, call: Callable[[Path], object]) -> None:
-    (tmp_path / "bundle").mkdir()
-    write_sums(tmp_path / "bundle")
-    make_keys(tmp_path / "mine.pem")
-    with pytest.raises(UserError, match=words):
-        call(tmp_path)
-
-
 def test_a_golden_image_beyond_tolerance_is_found(bundle: Path) -> None:
     change_golden(bundle, 0.9e-4)
     assert verify(bundle).returncode == 0
@@ -251,32 +149,6 @@ def test_another_input_than_promised_is_found(bundle: Path, change: dict[str, An
 def test_images_out_of_range_are_found(bundle: Path) -> None:
     rewrite(bundle, range=[0.2, 0.8])
     assert any("outside [0.2, 0.8]" in fault for fault in faults(bundle))
-
-
-def far_away(model: onnx.ModelProto) -> None:
-    """Says that the first weights lie in a file of the reader's own."""
-    tensor = model.graph.initializer[0]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", "../../../../../../../../etc/passwd"), ("length", "16")):
-        entry = tensor.external_data.add()
-        entry.key, entry.value = key, value
-
-
-def newer(model: onnx.ModelProto) -> None:
-    model.opset_import[0].version = 999
-
-
-@pytest.mark.parametrize(("spoil", "word"), [(far_away, "passwd"), (newer, "999")])
-def test_a_hostile_path_or_an_unknown_opset_under_mended_sums_is_a_sentence(
-    bundle: Path, spoil: Callable[[onnx.ModelProto], None], word: str
-) -> None:
-    model = onnx.load(bundle / "gan.onnx")
-    spoil(model)
-    (bundle / "gan.onnx").write_bytes(model.SerializeToString())
-    repair_sums(bundle)
-    [said] = faults(bundle)
-    assert said.startswith("FAIL  gan.onnx: ") and word in said
 
 
 def test_a_damaged_file_with_mended_sums_is_a_sentence(bundle: Path) -> None:
