@@ -6,16 +6,17 @@ Exit codes: 0 when the flow completed, also where the gate refused; 1 when it fa
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ruamel.yaml import YAML
 
-from flows.form import COMMITTED, Overrides, check_overrides
+from flows.form import COMMITTED, Models, Overrides, check_overrides
 from flows.terminal import catch_signals, recorded
 from tasks.console import run
 from tasks.errors import UserError
+from tasks.kinds import MODELS
 
-MODELS = ("both", "gan", "vae")
+CHOICES = get_args(Models)
 
 
 def main() -> None:
@@ -36,16 +37,16 @@ def _parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(dest="flow", required=True)
     retrain = kinds.add_parser("retrain", help="train on the newest data and release what the gate blesses")
     retrain.add_argument("--preset", default=COMMITTED, help="laid over the committed params.yaml")
-    retrain.add_argument("--models", choices=MODELS, default="both")
+    retrain.add_argument("--models", choices=CHOICES, default="both")
     retrain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as train_gan.seed=7")
     release = kinds.add_parser("gate-and-release", help="judge the results of a commit and release what passes")
     release.add_argument("revision", help="a branch, tag or commit")
-    release.add_argument("--models", choices=MODELS, default="both")
+    release.add_argument("--models", choices=CHOICES, default="both")
     release.add_argument("--override-by", default="", metavar="WHO", help="answers for it where the gate refuses")
     release.add_argument("--override-because", default="", metavar="WHY")
     release.add_argument("--stage", choices=("live", "candidate"), default="live")
     rollback = kinds.add_parser("rollback", help="make an earlier version live again")
-    rollback.add_argument("model", choices=MODELS[1:])
+    rollback.add_argument("model", choices=MODELS)
     rollback.add_argument("version", nargs="?", default="", help="as v1.2.0; what was live before, unless told")
     deprecate = kinds.add_parser("deprecate", help="take a version back that is not live")
     deprecate.add_argument("release", help="as gan@v1.0.0")

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from flows.registry import MODELS
 from tasks.errors import UserError
+from tasks.kinds import MODELS, Model
 from tasks.params import PARAMS_FILE, Params, faults_text, read_params
 from tasks.preset import preset_names, preset_values, rewrite
 
@@ -108,7 +108,7 @@ else:
     Overrides = _form("Overrides", Params, _tree(KNOBS))
 
 Preset = Annotated[str, Field(json_schema_extra={"enum": [COMMITTED, *preset_names(ROOT)]})]
-Models = Literal["both", "gan", "vae"]
+Models = Literal["both", Model]
 
 
 def check_overrides(values: Mapping[str, Any]) -> Overrides:

@@ -14,8 +14,8 @@ import gto.api
 
 from flows.git import git
 from tasks.errors import UserError
+from tasks.kinds import MODELS
 
-MODELS = ("gan", "vae")
 Stage = Literal["live", "candidate"]
 Change = Literal["major", "minor", "patch"]
 

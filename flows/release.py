@@ -15,10 +15,11 @@ from ruamel.yaml import YAML
 
 from flows.dag import dvc_command
 from flows.git import GitError, commit_of, git, remote
-from flows.registry import MODELS, Change, Release, tags
+from flows.registry import Change, Release, tags
 from flows.stages import Crew, Say, StageError
 from flows.summary import RECORD
 from tasks.errors import UserError
+from tasks.kinds import MODELS
 from tasks.workplace import in_turn
 
 LOCK = "dvc.lock"

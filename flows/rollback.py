@@ -1,7 +1,7 @@
 """The flow `rollback`: an earlier version is live again."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -12,13 +12,14 @@ from flows.body import speaker
 from flows.git import check_identity
 from flows.registry import roll_back
 from flows.release import publish_refs, release_lock
+from tasks.kinds import Model
 from tasks.workplace import work_folder
 
 Version = Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")]
 
 
 @flow(name="rollback")
-def rollback(model: Literal["gan", "vae"], version: Version = "") -> State[Any]:
+def rollback(model: Model, version: Version = "") -> State[Any]:
     """Makes an earlier version of a model live again. No data moves: consumers who ask for `live` get that version.
 
     Args:

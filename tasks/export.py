@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tasks.console import run_stage
 from tasks.files import replacing
 from tasks.graphs import build_graphs
+from tasks.kinds import MODELS
 from tasks.onnx_files import check_graph, read_contract
 from tasks.params import ExportSettings, load_params
 from tasks.parity import Difference, Way, check_parity, exact_outputs, parity_inputs, ways
@@ -143,6 +144,6 @@ def _stripped(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=["gan", "vae"])
+    parser.add_argument("model", choices=MODELS)
     chosen = parser.parse_args().model
     run_stage(f"export_{chosen}", lambda: export(chosen))

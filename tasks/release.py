@@ -12,6 +12,7 @@ from tasks.bundle.sums import write_sums
 from tasks.console import run
 from tasks.errors import UserError
 from tasks.files import read_json, replacing, write_bytes, write_json
+from tasks.kinds import MODELS
 from tasks.lineage.collect import LINEAGE, Occasion, collect
 from tasks.lineage.notes import NOTES, PICTURES, release_notes
 from tasks.signature import sign
@@ -46,7 +47,7 @@ def release(occasion: Occasion, pictures: Path | None, key: Path | None) -> Path
 def main() -> None:
     """Parses and releases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=["gan", "vae"])
+    parser.add_argument("model", choices=MODELS)
     parser.add_argument("--version", required=True)
     parser.add_argument("--parent", help="the version that this one replaces")
     parser.add_argument("--run", help="what the run is called")

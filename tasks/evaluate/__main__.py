@@ -17,6 +17,7 @@ from tasks.evaluate.pictures import draw_pictures
 from tasks.evaluate.variants import variant_figures
 from tasks.files import replacing, write_json
 from tasks.judgement import Judgement, judgement
+from tasks.kinds import MODELS
 from tasks.metrics.intervals import share_interval
 from tasks.onnx_session import session
 from tasks.params import load_params
@@ -68,6 +69,6 @@ def _print(found: Judgement) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=["gan", "vae"])
+    parser.add_argument("model", choices=MODELS)
     chosen = parser.parse_args().model
     run_stage(f"evaluate_{chosen}", lambda: evaluate(chosen))

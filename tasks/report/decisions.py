@@ -5,8 +5,9 @@ from typing import Any
 
 from tasks.figures import describe, ordered, shown
 from tasks.files import sha256_file
+from tasks.kinds import MODELS
 from tasks.report.embed import embedded
-from tasks.report.gather import BUNDLES, MODELS, optional_json
+from tasks.report.gather import BUNDLES, optional_json
 from tasks.workplace import work_folder
 
 EQUAL = {"ratio": 1.0, "difference": 0.0}  # what a comparison comes to where the candidate is like the live model

@@ -10,9 +10,9 @@ from tasks.errors import UserError
 from tasks.figures import shown
 from tasks.files import read_json, sha256_file
 from tasks.inputs import PIPELINE_FILE, stage_inputs
+from tasks.kinds import MODELS
 from tasks.workplace import work_folder
 
-MODELS = ("gan", "vae")
 BUNDLES, JUDGED, PREPARED = Path("data/bundle"), Path("data/judged"), Path("data/prepared")
 
 

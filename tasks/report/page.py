@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.files import write_bytes
+from tasks.kinds import MODELS
 from tasks.report import gather, judges, tables
 from tasks.report.curves import draw_curves, read_curves
 from tasks.report.decisions import decisions
@@ -40,7 +41,7 @@ def render() -> str:
         decisions=decisions(),
         origins=gather.origins(),
         params=Path("params.yaml").read_text(encoding="utf-8"),
-        curves={model: panels for model in gather.MODELS if (panels := _curves(model))},
+        curves={model: _curves(model) for model in MODELS},
         **_figures(metrics, stages),
         **_judges(metrics),
         **_pictures(),
@@ -85,7 +86,7 @@ def _pictures() -> dict[str, Any]:
 
 
 def _of_models(name: str) -> dict[str, str]:
-    paths = {model.upper(): SAMPLES / model / name for model in gather.MODELS}
+    paths = {model.upper(): SAMPLES / model / name for model in MODELS}
     return {model: embedded(path) for model, path in paths.items() if path.is_file()}
 
 

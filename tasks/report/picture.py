@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.kinds import MODELS
 from tasks.pictures import write_png
 
 SAMPLES = Path("data/samples")
@@ -13,8 +14,8 @@ PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 def panels() -> dict[str, Path]:
     """Captions and the sample grids that exist, in the order real, GAN, VAE."""
-    real = [path for model in ("gan", "vae") if (path := SAMPLES / model / "real.png").is_file()]
-    grids = {"real": real[:1], "GAN": [SAMPLES / "gan/grid.png"], "VAE": [SAMPLES / "vae/grid.png"]}
+    real = [path for model in MODELS if (path := SAMPLES / model / "real.png").is_file()]
+    grids = {"real": real[:1], **{model.upper(): [SAMPLES / model / "grid.png"] for model in MODELS}}
     return {caption: path for caption, paths in grids.items() for path in paths if path.is_file()}
 
 

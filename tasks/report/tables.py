@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.figures import describe, ordered, shown
-from tasks.report.gather import MODELS
+from tasks.kinds import MODELS
 
 COMPACT = ("fd_relative", "precision", "recall", "density", "coverage", "vendi")  # enough to see whether judges agree
 
