@@ -27,9 +27,9 @@ from models.settings import GanSettings, VaeSettings
 from models.steps import make_step
 from models.streams import Sampler, noise
 from models.vae import sample
-from tasks.judge import REFERENCE
 from tasks.params import Params
 from tasks.prepared import Prepared, open_prepared
+from tasks.protocol import REFERENCE
 from tasks.scores import relative_distance, score
 from tasks.yardstick import load_yardstick
 

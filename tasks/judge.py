@@ -11,9 +11,9 @@ from models.device import exact_float32
 from models.pixels import to_model
 from models.supplied import SUPPLIED, Dinov2, Inception
 from tasks.files import sha256_file
+from tasks.protocol import REFERENCE
 from tasks.weights import below, load_tensors, save_tensors
 
-REFERENCE, SECOND = Path("data/reference"), Path("data/reference_second")
 NETWORK = "network.safetensors"
 BATCH = 500
 CPU = torch.device("cpu")

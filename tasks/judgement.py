@@ -18,8 +18,9 @@ from tasks.metrics.intervals import (
 )
 from tasks.metrics.neighbours import Membership
 from tasks.params import EvaluateSettings
+from tasks.protocol import Protocol
 from tasks.scores import among, real_floor, rounded, score, thousands
-from tasks.yardstick import Protocol, RealFeatures, Yardstick
+from tasks.yardstick import RealFeatures, Yardstick
 
 DRAWS, FEW_DRAWS = 100, 20  # resamplings; few of what costs as much as many of the others
 

@@ -17,9 +17,9 @@ from tasks.evaluate.drawing import BrokenImageError
 from tasks.files import replacing, write_json
 from tasks.gate.bundles import generator_contract, judged
 from tasks.gate.decision import Decision, decide
-from tasks.judge import REFERENCE, SECOND
 from tasks.params import load_params
 from tasks.pictures import grid, write_png
+from tasks.protocol import REFERENCE, SECOND
 from tasks.runtime import prepare_judging
 from tasks.workplace import work_folder
 from tasks.yardstick import load_yardsticks

@@ -7,9 +7,10 @@ from models.learners.classifier import ClassifierLearner, untrained
 from tasks.errors import UserError
 from tasks.files import replacing, write_json
 from tasks.inputs import stage_inputs
-from tasks.judge import REFERENCE, SECOND, Judge
+from tasks.judge import Judge
 from tasks.params import JudgeSettings, Params, load_params
 from tasks.prepared import Prepared, open_prepared
+from tasks.protocol import REFERENCE, SECOND
 from tasks.reference.look import look
 from tasks.reference.supplied import supplied
 from tasks.runtime import StopSignals, prepare

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from tasks.errors import UserError
 from tasks.figures import shown
+from tasks.protocol import Protocol
 from tasks.report.tables import interval, second_of
-from tasks.yardstick import Protocol
 
 LEAD = "fd_relative"  # the figure that decides
 

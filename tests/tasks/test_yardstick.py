@@ -10,13 +10,14 @@ from PIL import Image
 
 from tasks.errors import UserError
 from tasks.files import read_json, sha256_file, write_json
-from tasks.judge import NETWORK, REFERENCE, load_judge
+from tasks.judge import NETWORK, load_judge
 from tasks.judgement import judgement
 from tasks.params import EvaluateSettings, load_params
 from tasks.prepared import PREPARED, Prepared, open_prepared
+from tasks.protocol import REFERENCE, Protocol
 from tasks.scores import rarest_label
 from tasks.weights import load_tensors, save_tensors
-from tasks.yardstick import Protocol, load_yardstick
+from tasks.yardstick import load_yardstick
 from tests.conftest import Checkout, make_checkout
 from tests.pretended import pretended_gpu
 from tests.tasks.noise_folders import draw, prepare

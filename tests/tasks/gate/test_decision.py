@@ -15,8 +15,9 @@ from tasks.gate.decision import Decision, decide
 from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
 from tasks.params import load_params
+from tasks.protocol import Protocol
 from tasks.scores import memorised, rarest_label
-from tasks.yardstick import Protocol, RealFeatures, Yardstick
+from tasks.yardstick import RealFeatures, Yardstick
 from tests.pretended import pretended_gpu
 
 PARAMS = load_params()

@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from tasks.files import sha256_file, write_json
 from tasks.inputs import stage_inputs
 from tasks.pictures import grid, write_png
+from tasks.protocol import Protocol
 from tasks.workplace import work_folder
-from tasks.yardstick import Protocol
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = """stages:

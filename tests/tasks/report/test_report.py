@@ -35,6 +35,13 @@ def test_a_fresh_clone_gives_a_page_that_says_what_is_missing(project: Path, rea
     assert [path.name for path in (project / "report").iterdir()] == ["index.html"]
 
 
+def test_the_page_is_drawn_without_torch() -> None:
+    """Which takes longer to load than the page to draw."""
+    look = "import sys, tasks.report.__main__; print({'torch', 'scipy', 'sklearn'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 def test_the_page_needs_nothing_but_itself(project: Path) -> None:
     standing.fill_everything()
     page, script = re.fullmatch(r"(.*)<script>(.*)</script>.*", render(), flags=re.DOTALL).groups()
