@@ -42,8 +42,25 @@ def preprocess(
                 shown.advance(block.seen)
         manifest = packing.finish(source, official="test" in declared)
         write_json(folder / MANIFEST, manifest.model_dump())
+    print(summary(manifest, prepared), flush=True)
     counts: dict[str, object] = {name: split.count for name, split in manifest.splits.items()}
     return {"images": len(listing), "rejected": sum(manifest.rejected.values()), **counts}
+
+
+def summary(manifest: Manifest, prepared: Path) -> str:
+    """What was packed and what was left out, in a line each."""
+    splits = ", ".join(f"{split.count:,} {name}" for name, split in manifest.splits.items())
+    labels = f"{len(manifest.labels)} labels" if manifest.labels else "no labels"
+    size, rejected = manifest.size, Counter(manifest.rejected)
+    lines = [f"packed in {manifest.color}, {size}x{size} pixels: {splits}; {labels}"]
+    if rejected:
+        files = f"{rejected.total():,} {'file' if rejected.total() == 1 else 'files'}"
+        lines.append(f"left out {files} ({_listed(rejected)}); {prepared / QUARANTINE} names them")
+    return "\n".join(lines)
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
 
 
 class Packing:
@@ -104,10 +121,10 @@ class Packing:
         total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
         if len(self._rejected) <= self._settings.max_rejected * total:
             return
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self._reasons().items()))
         first = ", ".join(file for file, _ in sorted(self._rejected)[:3])
         raise UserError(
-            f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used ({reasons}; such as {first}); "
+            f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
+            f"({_listed(self._reasons())}; such as {first}); "
             "mend or remove them, or raise preprocess.max_rejected in params.yaml"
         )
 

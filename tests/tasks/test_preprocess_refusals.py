@@ -19,7 +19,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_raw(tmp_path_factory.mktemp("data") / "raw")
 
 
-def test_a_few_unusable_files_are_quarantined_with_their_reasons(raw: Path, tmp_path: Path) -> None:
+def test_a_few_unusable_files_are_quarantined_with_their_reasons(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "raw"
     shutil.copytree(raw, folder)
     (folder / "notes.txt").write_text("hello")
@@ -34,6 +36,8 @@ def test_a_few_unusable_files_are_quarantined_with_their_reasons(raw: Path, tmp_
     assert prepared.manifest.rejected == dict.fromkeys(reasons.values(), 1)
     assert prepared.manifest.quarantine == sha256_file(quarantine)
     assert sum(split.count for split in prepared.manifest.splits.values()) == 120
+    said = capsys.readouterr().out
+    assert f"left out 4 files (1 decompression bomb, 1 not an image, 1 too small, 1 truncated); {quarantine}" in said
 
 
 def test_a_third_of_damage_stops_the_run_and_keeps_the_old(raw: Path, tmp_path: Path) -> None:
