@@ -28,6 +28,8 @@ def main() -> None:
     with recorded(Path.cwd()):
         flows = _flows()
     state = flows[flow](**given, **parameters, return_state=True)
+    if state.is_failed() and isinstance(error := state.result(raise_on_failure=False), UserError):
+        raise error
     print(f"\n{state.name}: {state.message}", flush=True)
     sys.exit(0 if state.is_completed() else 1)
 

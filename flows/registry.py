@@ -66,7 +66,7 @@ def find_release(root: Path, name: str) -> Release:
     found = next((release for release in known if (release.model, release.version) == (model, version)), None)
     if found is None:
         names = ", ".join(map(str, known)) or "none yet; `git fetch --tags` gets those of others"
-        raise UserError(f"`{name}` is no release; there are {names}")
+        raise UserError(f"{f'`{name}` is no release' if name else 'name a release, as gan@v1.0.0'}; there are {names}")
     return found
 
 
