@@ -4,6 +4,8 @@ All of it is a view. A server that is away, slow or full costs a refresh and nev
 """
 
 import logging
+import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from contextvars import copy_context
 from pathlib import Path
 from uuid import UUID
 
+import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import TaskRunContext
@@ -19,6 +22,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.sights import Sight, see, sight_markdown
 from tasks.live import VARIABLE
+from tasks.workplace import work_folder
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,9 @@ def watching(stage: str) -> Iterator[Mapping[str, str]]:
     Gives what the stage's process needs in its environment.
     """
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f"imagewright-{stage}-", ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(
+            prefix=f"{os.getpid()}-{stage}-", dir=_swept(work_folder() / "progress"), ignore_cleanup_errors=True
+        )
     except OSError:  # no room, and then no progress
         yield {}
         return
@@ -44,6 +50,16 @@ def watching(stage: str) -> Iterator[Mapping[str, str]]:
             yield {VARIABLE: path}
         finally:
             watcher.finish()
+
+
+def _swept(folder: Path) -> Path:
+    """The folder of these folders, without those of processes that were killed."""
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        owner = left.name.partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
 
 
 class _Watcher:

@@ -1,7 +1,10 @@
 """A stage's progress in Prefect while it runs: two artifacts, updated in place, that never hold the run up."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +23,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import progress
 from flows.progress import watching
 from flows.sights import duration, see
-from tests.flows.conftest import until
+from tasks.workplace import work_folder
+from tests.flows.conftest import ROOT, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -51,7 +55,16 @@ def stored(key: str) -> list[Stored]:
 
 
 @pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
+def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A work folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    work_folder.cache_clear()
+    yield work_folder()
+    work_folder.cache_clear()
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.1)
 
 
@@ -110,6 +123,14 @@ def test_a_stage_that_breaks_off_says_where_and_one_that_leaves_nothing_shows_no
     assert "250 of 1,000 images (25 %), ended there" in str(stored("broken-live")[0].data)
 
 
+def test_what_a_killed_run_left_is_cleared_by_the_next(work: Path) -> None:
+    leave = "import os, flows.progress; one = flows.progress.watching('x'); one.__enter__(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", leave], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    (left,) = (work / "progress").iterdir()
+    with watching("train_gan") as environment:
+        assert [*left.parent.iterdir()] == [Path(environment["IMAGEWRIGHT_PROGRESS"])]
+
+
 @pytest.fixture
 def silent() -> Iterator[str]:
     """The address of a server that takes every call and answers none."""
@@ -151,9 +172,9 @@ def test_a_refresh_that_fails_is_made_up_for_by_the_next(monkeypatch: pytest.Mon
         until(lambda: stored("flaky-live"), 20)
 
 
-@pytest.mark.usefixtures("server", "often")
-def test_no_room_for_a_folder_means_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.tempfile, "tempdir", "/dev/null")
+@pytest.mark.usefixtures("server")
+def test_no_room_for_a_folder_means_no_progress(work: Path) -> None:
+    (work / "progress").touch()
     with watching("train_gan") as environment:
         assert environment == {}
 
