@@ -118,6 +118,15 @@ def status(root: Path) -> dict[str, Any]:
         return {address.rpartition(":")[2]: changes for address, changes in repo.status().items()}
 
 
+def unchanged(root: Path, dag: Dag) -> frozenset[str]:
+    """The stages of a DAG that stand as dvc.lock has them, as do all that they rest on: DVC would run none of them."""
+    changed, standing = status(root), set[str]()
+    for stage in dag.stages:
+        if stage.name not in changed and standing.issuperset(stage.upstream):
+            standing.add(stage.name)
+    return frozenset(standing)
+
+
 def fingerprint(root: Path, dag: Dag) -> str:
     """Hex SHA-256 over all that shapes the outputs of a DAG's stages: commands, code, params.yaml and pinned data."""
     params = read_params(root / PARAMS_FILE).model_dump()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from flows.dag import Policy, clear_stale_locks, dvc_command, dvc_environment, read_dag, status
+from flows.dag import Policy, clear_stale_locks, dvc_command, dvc_environment, read_dag, status, unchanged
 from tasks.errors import UserError
 from tests.flows.conftest import Toy
 
@@ -71,6 +71,24 @@ def test_status_tells_what_changed(toy: Toy) -> None:
     assert "prepared" in status(toy.path)
     toy.dvc("repro")
     assert status(toy.path) == {}
+
+
+def test_what_changed_stands_no_longer_nor_does_what_rests_on_it(diamond: Toy) -> None:
+    def standing() -> set[str]:
+        return set(unchanged(diamond.path, read_dag(diamond.path)))
+
+    assert standing() == set()
+    diamond.dvc("repro")
+    assert standing() == {"prepared", "a_train", "b_train", "z_judge"}
+    (diamond / "data/b_train").unlink()
+    assert standing() == {"prepared", "a_train"}
+    diamond.dvc("checkout")
+    diamond.stage("prepared", cmd="echo > data/prepared")
+    assert standing() == set()
+    diamond.stage("prepared")
+    assert len(standing()) == 4
+    (diamond / "dvc.lock").unlink()
+    assert standing() == set()
 
 
 def test_every_dvc_command_waits_for_the_lock(toy: Toy) -> None:
