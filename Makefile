@@ -7,6 +7,7 @@ FORCE  ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 NEEDED_GB := 10
+PROCESSES ?= $(shell expr `nproc` + 1) # of tests, which wait for servers a third of the time
 
 # What `make up` takes: from its command line, or under the longer name from the environment, where HOST may be a stray.
 $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=)$(eval export \
@@ -72,8 +73,8 @@ status: setup ## what the box is doing; exit code 3 when it is down
 remote: setup ## name the place where data and released models are shared: URL=s3://..., ssh://..., a folder
 	@python -m flows.box remote "$(URL)"
 
-test: setup ## run all tests; what lacks a Debian package of packages.txt is skipped and named
-	@python -m pytest -rs --numprocesses auto --dist loadfile
+test: setup ## run the tests in ten minutes, or all with LONG=1 in half an hour; packages.txt has what some need
+	@python -m pytest -rs $(if $(LONG),,-m "not long") --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
 	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \

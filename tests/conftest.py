@@ -90,6 +90,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Takes back what a stage that ran in this process set."""
+    limit_threads(1)
+
+
 def make_checkout(path: Path) -> Checkout:
     """Copies the project to `path` and commits it in a git repository of its own."""
     for name in SHIPPED:
@@ -108,17 +114,23 @@ def make_checkout(path: Path) -> Checkout:
 def pytest_configure() -> None:
     """One thread a process, and the make of a test is nobody's child under `make test` too.
 
-    The processes share the cores, and two threads that wait for each other there take four times as long as one. A make
-    that is another's child says which folder it enters.
+    The processes share the cores, and two threads that wait for each other there, asking all the time, take four to
+    twenty times as long as one. A make that is another's child says which folder it enters.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    limit_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one."""
+    """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one.
+
+    What starts whole pipelines and servers comes first: a file of minutes that came last would have a core to itself.
+    """
+    items.sort(
+        key=lambda item: item.path.is_relative_to(ROOT / "tests/flows") or item.path.parent == ROOT / "tests",
+        reverse=True,
+    )
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing and not torch.cuda.is_available():
         items[:] = [item for item in items if item not in needing]

@@ -112,6 +112,7 @@ def test_dvc_shows_the_figures_and_the_pictures(restored: Checkout) -> None:
     shutil.rmtree(restored / "plots")
 
 
+@pytest.mark.long
 def test_dvc_compares_two_runs_in_figures_and_pictures(restored: Checkout) -> None:
     for command in (["add", "-A"], ["commit", "-qm", "Run"]):
         assert restored.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", *command).returncode == 0
@@ -125,6 +126,7 @@ def test_dvc_compares_two_runs_in_figures_and_pictures(restored: Checkout) -> No
     shutil.rmtree(restored / "plots")
 
 
+@pytest.mark.long
 def test_one_branch_runs_for_its_parameter_and_comes_back_without_training(restored: Checkout) -> None:
     before = hashes(restored)
     restored.set_params(train_vae__beta=2.0)
@@ -153,6 +155,7 @@ def test_weights_cut_short_are_refused(restored: Checkout) -> None:
     shutil.rmtree(path.parent)
 
 
+@pytest.mark.long
 def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finished: Checkout, tmp_path: Path) -> None:
     """kill -9 in mid-training, a checkpoint cut short, a resume: every hash equals the unbroken run's elsewhere."""
     other = prepare(tmp_path / "elsewhere")

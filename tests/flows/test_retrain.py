@@ -274,6 +274,7 @@ def test_two_at_once_and_a_repro_by_hand_all_end_right(shop: Shop) -> None:
     assert shop.clean()
 
 
+@pytest.mark.long
 def test_from_a_terminal(shop: Shop) -> None:
     def flows(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(

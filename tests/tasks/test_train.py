@@ -32,7 +32,8 @@ SMALL = {
     "train_vae__prior_steps": 2,
 }
 EVERY_STAGE_TO_ONNX = """
-import tasks.preprocess.__main__, tasks.train.gan, tasks.train.vae, tasks.export
+import tasks.preprocess.__main__, tasks.train.gan, tasks.train.vae, tasks.export, tasks.parity
+tasks.parity.BATCHES = (16,)  # alone: large images take long, and small networks are held to all of them elsewhere
 tasks.preprocess.__main__.main()
 tasks.train.gan.main()
 tasks.train.vae.main()

@@ -6,9 +6,12 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from tests.flows.box.box import Box
 from tests.flows.conftest import lives, until
+
+pytestmark = pytest.mark.long
 
 
 def test_a_server_that_dies_comes_back_and_the_run_goes_on(box: Box) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.flows.box.box import Box, free_port
 
+pytestmark = pytest.mark.long
+
 NEWEST = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 needs_postgresql = pytest.mark.skipif(NEWEST is None, reason="needs Debian's package postgresql")
 

@@ -18,6 +18,8 @@ from sklearn.datasets import load_digits
 from tests.flows.box.mill import Mill, refused
 from tests.flows.conftest import until
 
+pytestmark = pytest.mark.long
+
 IMAGES = 600  # digits in the first round; every round has one more
 ROUNDS = int(os.environ.get("ROUNDS") or 2)
 LONG = 25  # rounds from which on memory says something: Python's and Prefect's caches fill in the first ten to twenty

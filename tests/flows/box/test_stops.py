@@ -8,6 +8,8 @@ import pytest
 from tests.flows.box.mill import Mill
 from tests.flows.conftest import until
 
+pytestmark = pytest.mark.long
+
 SECONDS_TO_END = 15.0
 SECONDS_AWAY = float(os.environ.get("AWAY") or 20)
 

@@ -17,6 +17,8 @@ import pytest
 from tests.flows.box.mill import PARTS, Mill
 from tests.flows.conftest import lives, until
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("KILLS") or 1)
 SEED = os.environ.get("SEED") or str(int(time.time()) if KILLS > 1 else 1)
 SECONDS_TO_END = 15.0

@@ -19,6 +19,8 @@ from tests.flows.box.box import UNFINISHED, Box
 from tests.flows.conftest import until
 from tests.window import PICTURES, Window, colours, open_browser
 
+pytestmark = pytest.mark.long
+
 TINY = """
 threads: 1
 reference: {channels: 8, stop: {n_images: 48000}}
