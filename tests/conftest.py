@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from tasks.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
+STARTERS = {"box", "checkout", "mill", "server"}  # fixtures behind which programs run
 SHIPPED = [
     ".dvc/.gitignore",
     ".dvc/config",
@@ -125,12 +126,10 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one.
 
-    What starts whole pipelines and servers comes first: a file of minutes that came last would have a core to itself.
+    Files that start programs come first: one of minutes that came last would have a core to itself.
     """
-    items.sort(
-        key=lambda item: item.path.is_relative_to(ROOT / "tests/flows") or item.path.parent == ROOT / "tests",
-        reverse=True,
-    )
+    starters = {item.path for item in items if not STARTERS.isdisjoint(item.fixturenames)}
+    items.sort(key=lambda item: item.path not in starters and item.path.parent != ROOT / "tests")
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing and not torch.cuda.is_available():
         items[:] = [item for item in items if item not in needing]

@@ -21,6 +21,8 @@ from tasks.workplace import work_folder
 from tests.conftest import Checkout
 from tests.test_doors import hashes, prepare, repro
 
+pytestmark = pytest.mark.long
+
 DECISION = {
     "decision": "blessed",
     "reasons": [],
@@ -188,7 +190,6 @@ def test_a_damaged_lineage_is_one_sentence(
     assert code == 2 and "lineage.json is damaged; get the bundle again" in said and "Traceback" not in said
 
 
-@pytest.mark.long
 def test_it_comes_out_again_byte_for_byte(released: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     release = Release("gan", "v1.0.0", git(released, "rev-parse", "gan@v1.0.0^{commit}"))
     assert reproduce(released.path, release), capsys.readouterr().out

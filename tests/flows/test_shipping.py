@@ -99,6 +99,7 @@ def test_a_release_is_signed_where_git_knows_a_key(shop: Shop, tmp_path: Path) -
     assert not verify_files(got, make_keys(tmp_path / "other.pem"))
 
 
+@pytest.mark.long
 def test_a_version_is_taken_back_but_never_the_live_one(shop: Shop) -> None:  # noqa: F811
     retrain(models="gan")
     shop.new_data("more pixels")
@@ -115,6 +116,7 @@ def test_a_version_is_taken_back_but_never_the_live_one(shop: Shop) -> None:  # 
     assert "gan@v1.2.0" in shop.tags(), "a number is not given out twice"
 
 
+@pytest.mark.long
 def test_a_candidate_is_for_others_to_try_and_becomes_live_under_its_number(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
     shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
     shop.git("commit", "-qam", "Name the remote")

@@ -55,7 +55,7 @@ def draw(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("size", [28, 32, 64, 128, 256])
+@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.long) for size in (32, 64, 128)), 256])
 def test_every_size_is_trained_and_exported(checkout: Checkout, tmp_path: Path, size: int) -> None:
     checkout.set_params(**SMALL, preprocess__size=size, preprocess__color="rgb", export__variants=[])
     ingested = checkout.python("-m", "tasks.ingest", str(draw(tmp_path / "pictures", 200)))
@@ -179,6 +179,7 @@ def test_a_diverging_training_fails_with_a_sentence_and_keeps_its_best(digits: C
     assert not (digits / "data/weights/vae").exists()
 
 
+@pytest.mark.long
 def test_a_training_that_goes_wrong_is_set_back_until_it_goes_right(digits: Checkout) -> None:
     digits.set_params(**DIVERGING, train_vae__rollbacks=20, train_vae__beta=0.0)
     done = digits.python("-m", "tasks.train.vae")
