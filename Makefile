@@ -73,7 +73,7 @@ status: setup ## what the box is doing; exit code 3 when it is down
 remote: setup ## name the place where data and released models are shared: URL=s3://..., ssh://..., a folder
 	@python -m flows.box remote "$(URL)"
 
-test: setup ## run the tests in ten minutes, or all with LONG=1 in half an hour; packages.txt has what some need
+test: setup ## run the tests (LONG=1: also those that take long by themselves); packages.txt has what some need
 	@python -m pytest -rs $(if $(LONG),,-m "not long") --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
