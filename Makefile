@@ -47,6 +47,7 @@ run: setup ## run the pipeline as a Prefect flow (DATA=..., PRESET=..., FORCE=1 
 	@python -m flows.pipeline
 
 repro: setup ## run the pipeline with DVC alone
+	@[ -e data/raw ] || python -m tasks.ingest
 	@dvc --wait-for-lock repro
 
 report: setup ## draw report/index.html again

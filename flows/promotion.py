@@ -16,6 +16,7 @@ from flows.release import bundle_md5
 from flows.stages import Crew, Outcome, Say, StageError, StageRun
 from flows.summary import REPORT
 from flows.worktree import Worktree
+from tasks.errors import UserError
 from tasks.files import read_json, remove
 
 GATE_DEADLINE, FETCH_DEADLINE = 3600, 6 * 3600
@@ -91,12 +92,22 @@ def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) 
 
 
 def fetch(crew: Crew, say: Say, *targets: str) -> None:
-    """Gets data of the worktree's commit from the shared cache, or from the DVC remote what is not there."""
+    """Gets data of the worktree's commit from the shared cache, or from the DVC remote what is not there.
+
+    Raises UserError where neither has it.
+    """
     try:
         crew.run(dvc_command("checkout", *targets), lambda line: None, FETCH_DEADLINE)
     except StageError:
         say("not all data is in the cache; pulling it from the DVC remote")
-        crew.run(dvc_command("pull", *targets), say, FETCH_DEADLINE)
+        try:
+            crew.run(dvc_command("pull", *targets), say, FETCH_DEADLINE)
+        except StageError as error:
+            raise UserError(
+                f"{' and '.join(targets)} of this commit lies neither in DVC's cache nor on a DVC remote that answers; "
+                "make it with `make run` and commit what that changed, or name the remote that has it: "
+                "`make remote URL=...`"
+            ) from error
 
 
 def keep_report(place: Worktree, work: Path, name: str) -> str | None:

@@ -141,6 +141,7 @@ def test_half_an_override_is_none(shop: Shop) -> None:
     assert state.is_failed() and "both, who answers for it and why" in str(state.message)
 
 
+@pytest.mark.long
 def test_a_change_that_consumers_notice_raises_the_major_number(shop: Shop) -> None:
     retrain(models="gan")
     text = (shop / "params.yaml").read_text()
@@ -150,6 +151,7 @@ def test_a_change_that_consumers_notice_raises_the_major_number(shop: Shop) -> N
     assert "gan@v2.0.0" in shop.tags()
 
 
+@pytest.mark.long
 def test_rolling_back(shop: Shop) -> None:
     assert "nothing to roll back" in str(rollback("gan").message)
     retrain(models="gan")
@@ -256,6 +258,7 @@ def test_dead_worktrees_are_removed_and_live_ones_are_not(shop: Shop) -> None:
         assert {path.name for path in folder.iterdir()} == {"setup", "alive", "alive.lock"}
 
 
+@pytest.mark.long
 def test_two_at_once_and_a_repro_by_hand_all_end_right(shop: Shop) -> None:
     states: list[State[Any]] = []
     threads = [

@@ -143,6 +143,19 @@ def test_results_that_nobody_committed_are_not_passed_over(shop: Shop) -> None: 
     assert gate_and_release("HEAD", "gan").name == "Released"
 
 
+def test_results_that_nobody_can_get_are_said_to_be_missing(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
+    state = gate_and_release("HEAD", "gan")
+    assert state.is_failed() and "bundle_gan of this commit" in str(state.message), "nobody ever ran it"
+    shop.dvc("repro", "-q")
+    shop.git("add", "-A")
+    shop.git("commit", "-qm", "Results")
+    shutil.rmtree(shop / ".dvc/cache")
+    state = gate_and_release("HEAD", "gan")
+    assert state.is_failed() and "data/raw.dvc of this commit lies neither in DVC's cache nor" in str(state.message)
+    assert "`make remote URL=...`" in str(state.message) and shop.clean()
+
+
+@pytest.mark.long
 def test_a_release_comes_out_again_or_says_what_differs(
     shop: Shop,  # noqa: F811
     tmp_path: Path,

@@ -193,6 +193,7 @@ for file, _ in write_checked(made, build_graphs(tensors, about)["gan.onnx"], con
 """
 
 
+@pytest.mark.long
 def test_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
     made: list[dict[str, str]] = []
     for name in ("one", "a longer name of another depth/two"):

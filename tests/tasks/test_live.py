@@ -53,15 +53,21 @@ def weights(checkout: Checkout, model: str, folder: Path | None) -> tuple[bytes,
     return (checkout / f"data/weights/{model}/weights.safetensors").read_bytes(), done.stdout
 
 
+@pytest.fixture(scope="module")
+def alone(digits: Checkout) -> dict[str, tuple[bytes, str]]:
+    """What trainings give that nobody watches."""
+    return {model: weights(digits, model, None) for model in FIGURES}
+
+
 @pytest.mark.parametrize(("model", "caption"), [("gan", "drawn from the same noise"), ("vae", "its reconstruction")])
 def test_a_training_that_is_watched_ends_with_the_same_bits(
-    digits: Checkout, tmp_path: Path, model: str, caption: str
+    digits: Checkout, alone: dict[str, tuple[bytes, str]], tmp_path: Path, model: str, caption: str
 ) -> None:
-    alone, said = weights(digits, model, None)
+    unwatched, said = alone[model]
     assert "0 pictures" in said
     watched, said = weights(digits, model, tmp_path / "live")
     assert "3 pictures" in said, "two steps and the end"
-    assert watched == alone
+    assert watched == unwatched
     with Image.open(tmp_path / "live/picture.png") as picture:
         assert caption in picture.info["Description"]
         assert max(picture.size) <= 512 + 6 * 2
@@ -72,12 +78,13 @@ def test_a_training_that_is_watched_ends_with_the_same_bits(
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["picture.png", "progress.json"]
 
 
-def test_where_nothing_can_be_left_one_line_says_so_and_the_training_goes_on(digits: Checkout, tmp_path: Path) -> None:
-    alone, _ = weights(digits, "gan", None)
+def test_where_nothing_can_be_left_one_line_says_so_and_the_training_goes_on(
+    digits: Checkout, alone: dict[str, tuple[bytes, str]], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     watched, said = weights(digits, "gan", tmp_path / "file/live")
     assert said.count("progress is not shown, since") == 1
-    assert watched == alone
+    assert watched == alone["gan"][0]
 
 
 @pytest.mark.parametrize(("size", "count"), [(28, 36), (128, 16), (256, 4)])

@@ -55,7 +55,7 @@ def draw(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.long) for size in (32, 64, 128)), 256])
+@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.long) for size in (32, 64, 128, 256))])
 def test_every_size_is_trained_and_exported(checkout: Checkout, tmp_path: Path, size: int) -> None:
     checkout.set_params(**SMALL, preprocess__size=size, preprocess__color="rgb", export__variants=[])
     ingested = checkout.python("-m", "tasks.ingest", str(draw(tmp_path / "pictures", 200)))

@@ -90,6 +90,7 @@ def test_the_password_stands_where_nobody_else_can_read_it(box: Box) -> None:
     assert (box / ".work/box").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 def test_what_a_person_switched_on_or_off_stays_so(box: Box) -> None:
     retrain, rollback = box.deployments()["retrain"], box.deployments()["rollback"]
     schedule = f"/deployments/{retrain['id']}/schedules/{retrain['schedules'][0]['id']}"
