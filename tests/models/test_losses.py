@@ -85,6 +85,12 @@ def test_optimal_sigma_is_the_gaussian_likelihood_at_its_best_sigma() -> None:
     assert nll(rmse) < min(nll(rmse * 1.05), nll(rmse * 0.95))
 
 
+def test_sigma_never_falls_below_its_floor() -> None:
+    """Else one pixel-perfect batch would count without bound: equal images have log sigma = -6 in each of 25 pixels."""
+    images = torch.rand(4, 1, 5, 5)
+    assert optimal_sigma(images, images).item() == pytest.approx(-6 * 25, abs=1e-3)
+
+
 def test_soft_floor_holds_and_leaves_large_values_alone() -> None:
     values = soft_floor(torch.tensor([-50.0, 0.0, 5.0]), -6.0)
     assert values[0].item() == pytest.approx(-6.0, abs=1e-6)

@@ -74,14 +74,14 @@ def write_judge(root: Path, folder: Path, judge: Judge) -> None:
     write_json(folder / "judge.json", {"counts": True})
 
 
-def gate(project: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+def gate(project: Path, *arguments: str, json: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
     """Exit code, decision and what was said."""
-    (project / "decision.json").unlink(missing_ok=True)
-    shutil.rmtree(project / "decision", ignore_errors=True)
-    command = [sys.executable, "-m", "tasks.gate", *arguments, "--json", "decision.json"]
+    file = project / (json or ".work/gate/gan.json")
+    file.unlink(missing_ok=True)
+    shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+    command = [sys.executable, "-m", "tasks.gate", *arguments, *(["--json", json] if json else [])]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    file = project / "decision.json"
     return done.returncode, read_json(file) if file.is_file() else {}, done.stdout + done.stderr
 
 
@@ -112,7 +112,7 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
 
 
 def test_an_altered_weight_is_refused_by_the_bundles_own_check(project: Path) -> None:
-    code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live")
+    code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live", json=None)
     assert (code, decision["decision"]) == (1, "refused"), said
     assert decision["reasons"] == [
         "bundle: gan.onnx has another content than when it was bundled; get the bundle again"

@@ -54,6 +54,9 @@ def test_nearness_is_the_distance_over_that_of_the_neighbourhood() -> None:
     np.testing.assert_allclose(found.nearness, distances[:, 0] / distances.mean(axis=1), rtol=1e-6)
 
 
-def test_refuses_too_few_training_images() -> None:
+def test_refuses_too_few_training_images_or_neighbours() -> None:
     with pytest.raises(ValueError, match="50 neighbours among 50 training images"):
         memorisation(HELD_OUT, HELD_OUT, TRAIN[:50])
+    with pytest.raises(ValueError, match="1 neighbours among"):
+        memorisation(HELD_OUT, HELD_OUT, TRAIN, neighbours=1)  # each lies at its own mean distance
+    assert len(memorisation(HELD_OUT[:9], HELD_OUT[:9], TRAIN[:50], neighbours=2).nearness) == 9
