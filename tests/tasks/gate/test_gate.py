@@ -15,8 +15,10 @@ from ruamel.yaml import YAML
 
 from models.classifier import Classifier, ClassifierShape
 from tasks.bundle.folder import write_bundle
+from tasks.errors import UserError
 from tasks.evaluate.drawing import as_bytes
 from tasks.files import read_json, write_json
+from tasks.gate.bundles import Contract, generator_contract
 from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
 from tasks.onnx_session import run_onnx, session
@@ -159,6 +161,20 @@ def test_bad_input_is_one_sentence(project: Path) -> None:
     code, _, said = gate(project, "live", "--override", "Ada")
     assert code == 2
     assert "--override WHO and --because WHY belong together" in said
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_second_input_is_the_label(tmp_path: Path, told: bool) -> None:
+    outputs = [{"shape": ["N", 1, 8, 8]}]
+    generator = {"inputs": ["noise", *(["label"] if told else [])], "outputs": outputs, "labels": ["bag"]}
+    write_json(tmp_path / "contract.json", {"model": "gan", "models": {"gan.onnx": generator}})
+    assert generator_contract(tmp_path) == Contract("gan", ["N", 1, 8, 8], ["bag"], told)
+
+
+def test_a_contract_of_another_form_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "contract.json", {"model": "gan", "models": {}})
+    with pytest.raises(UserError, match=r"contract\.json cannot be read .*gan\.onnx.*; make the bundle again"):
+        generator_contract(tmp_path)
 
 
 def test_a_judge_that_fails_its_checks_decides_nothing(project: Path) -> None:
