@@ -1,5 +1,6 @@
 """The verdict on features whose laws are known: what is worse, what is better, and what nobody can tell."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import torch
 
 from models.classifier import Classifier, ClassifierShape
 from tasks.errors import UserError
+from tasks.files import write_json
 from tasks.gate.bundles import Judged, view
+from tasks.gate.bundles import judged as judged_bundle
 from tasks.gate.decision import Decision, decide
 from tasks.judge import Judge
+from tasks.metrics.bootstrap import Interval
 from tasks.metrics.frechet import Moments
 from tasks.params import load_params
 from tasks.protocol import Protocol
@@ -94,7 +98,10 @@ def test_twice_the_margin_worse_is_refused() -> None:
     found = decision(LIVE + np.float32(worse - 0.4), LIVE)
     assert not found.blessed
     assert verdicts(found)["fd_relative"] == "worse"
-    assert "regression: fd_relative is" in found.reasons[0]
+    pattern = (
+        r"regression: fd_relative is [\d.]+ to [\d.]+ times that of the live model, surely beyond the margin of 1\.35"
+    )
+    assert re.fullmatch(pattern, found.reasons[0])
 
 
 def test_what_may_be_worse_is_refused_and_named_so() -> None:
@@ -102,6 +109,7 @@ def test_what_may_be_worse_is_refused_and_named_so() -> None:
     found = decide(judged(normal(5, 1000, shift=0.4)), judged(LIVE), tight, seed=0)
     assert verdicts(found)["fd_relative"] == "perhaps worse"
     assert not found.blessed
+    assert found.reasons[0].endswith("times that of the live model, perhaps beyond the margin of 1")
 
 
 def test_half_of_the_variety_is_refused_for_its_coverage() -> None:
@@ -110,6 +118,10 @@ def test_half_of_the_variety_is_refused_for_its_coverage() -> None:
     found = decision(np.concatenate([half, half])[:1000], normal(7, 1000))
     assert not found.blessed
     assert verdicts(found)["coverage"] == "worse"
+    pattern = (
+        r"regression: coverage is -[\d.]+ to -[\d.]+ away from that of the live model, surely beyond the margin .*"
+    )
+    assert any(re.fullmatch(pattern, reason) for reason in found.reasons)
 
 
 def test_replayed_training_images_are_refused_as_such_although_all_else_is_fine() -> None:
@@ -127,6 +139,42 @@ def test_limits_hold_without_a_live_model(figure: str, value: float) -> None:
     found = decide(replace(good, first=bad), None, GATE, seed=0)
     assert len(found.reasons) == 1
     assert f"gate.limits.{figure}" in found.reasons[0]
+
+
+def test_what_reaches_a_limit_keeps_it() -> None:
+    good = judged(normal(7, 1000))
+    at = replace(good.first, figures=good.first.figures | GATE.limits.model_dump())
+    assert decide(replace(good, first=at), None, GATE, seed=0).blessed
+
+
+def test_replayed_images_within_the_limit_are_named_where_they_are_no_accident() -> None:
+    good = judged(normal(7, 1000))
+    near, figures = replace(good.near, share=0.1, p_value=1e-9), good.first.figures | {"memorised": 0.1}
+    lenient = GATE.model_copy(update={"limits": GATE.limits.model_copy(update={"memorised": 0.1})})
+    few = replace(good, near=near, first=replace(good.first, figures=figures))
+    assert decide(few, None, lenient, seed=0).reasons == [
+        "memorisation: 10.0% of the images are nearly training images"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.2, "better"), (0.0, 0.2, "no worse"), (-0.5, 0.2, "no worse"), (-0.6, -0.5, "perhaps worse")],
+)
+def test_an_interval_that_touches_a_margin_is_within_it(
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float, verdict: str
+) -> None:
+    monkeypatch.setattr("tasks.gate.decision.mean_difference", lambda *_: Interval((low + high) / 2, low, high))
+    halves = GATE.margin.model_copy(update={"coverage": 0.5, "precision": 0.5})
+    found = decide(judged(LIVE), judged(LIVE), GATE.model_copy(update={"margin": halves}), seed=0)
+    assert verdicts(found) == {"fd_relative": "no worse", "coverage": verdict, "precision": verdict}
+
+
+def test_a_model_that_wants_labels_is_not_judged_by_images_without(tmp_path: Path) -> None:
+    generator = {"inputs": ["noise", "label"], "outputs": [{"shape": ["N", 1, 4, 4]}], "labels": ["bag", "coat"]}
+    write_json(tmp_path / "contract.json", {"model": "gan", "models": {"gan.onnx": generator}})
+    with pytest.raises(UserError, match="wants labels and the real images have none"):
+        judged_bundle(tmp_path, [YARDSTICK], PARAMS)
 
 
 def test_what_the_second_judge_alone_sees_is_refused() -> None:

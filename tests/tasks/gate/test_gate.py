@@ -105,6 +105,11 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
     assert decision["candidate"]["sha256"] == decision["live"]["sha256"]
     assert decision["candidate"]["protocol"] == decision["live"]["protocol"]
     assert decision["candidate"]["protocol"]["n_images"] == 400
+    assert {name: decision["candidate"][name] for name in ("bundle", "model", "memorises")} == {
+        "bundle": "live",
+        "model": "gan",
+        "memorises": False,
+    }
     assert decision["candidate"]["second"]["protocol"]["network"] == "random"
     assert decision["comparisons"]["fd_relative_second"]["estimate"] == pytest.approx(1)
     assert decision["settings"]["draws"] == 100
@@ -140,10 +145,11 @@ def test_a_worse_model_is_refused_and_a_person_may_overrule_it(project: Path, mo
     [
         ("shape", ["N", 1, 16, 16], "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"),
         ("labels", ["bag"], "its labels are bag, those of the live model bag, coat"),
+        ("labels", [], "its labels are none, those of the live model bag, coat"),
     ],
 )
 def test_another_size_or_label_set_is_not_compared(project: Path, key: str, value: list[Any], why: str) -> None:
-    folder = project / f"other-{key}"
+    folder = project / f"other-{key}-{len(value)}"
     shutil.copytree(project / "live", folder)
     contract = read_json(folder / "contract.json")
     generator = contract["models"]["gan.onnx"]

@@ -80,6 +80,12 @@ def test_standard_error_tells_how_far_fresh_samples_scatter() -> None:
     assert 1 / 1.5 < stated / scatter < 1.5
 
 
+@pytest.mark.parametrize(("subsets", "subset_size"), [(2, 2), (2, 50)])
+def test_takes_the_fewest_and_the_largest_subsets_that_say_something(subsets: int, subset_size: int) -> None:
+    found = kernel_distance(normal(0, 100), normal(1, 120), subsets=subsets, subset_size=subset_size, seed=0)
+    assert found.standard_error > 0
+
+
 @pytest.mark.parametrize(("subsets", "subset_size"), [(1, 10), (10, 1), (10, 51)])
 def test_refuses_subsets_that_say_nothing(subsets: int, subset_size: int) -> None:
     with pytest.raises(ValueError, match="2 to 50 images"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.memorisation import NEAR, memorisation
+from tasks.metrics.memorisation import NEAR, SIGNIFICANT, SUSPECT, Memorisation, memorisation
 
 
 def images(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
@@ -52,6 +52,13 @@ def test_nearness_is_the_distance_over_that_of_the_neighbourhood() -> None:
     distances = np.sort(np.linalg.norm(generated[:, None] - train[None], axis=2), axis=1)[:, :5]
     found = memorisation(generated, images(9, 20), train, neighbours=5)
     np.testing.assert_allclose(found.nearness, distances[:, 0] / distances.mean(axis=1), rtol=1e-6)
+
+
+def test_both_the_share_and_the_p_value_must_speak() -> None:
+    nothing = np.zeros(1), np.zeros(1, np.int64)
+    assert Memorisation(SUSPECT * 1.01, SIGNIFICANT / 2, *nothing).flagged
+    for share, p_value in ((SUSPECT, SIGNIFICANT / 2), (SUSPECT * 2, SIGNIFICANT), (0.0, 0.0), (1.0, 1.0)):
+        assert not Memorisation(share, p_value, *nothing).flagged
 
 
 def test_refuses_too_few_training_images_or_neighbours() -> None:
