@@ -13,11 +13,11 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tasks.console import run_stage
 from tasks.files import replacing
-from tasks.graphs import build_graphs
+from tasks.graphs import Graph, build_graphs
 from tasks.kinds import MODELS
 from tasks.onnx_files import check_graph, read_contract
 from tasks.params import ExportSettings, load_params
@@ -27,8 +27,6 @@ from tasks.variants import make_variants, with_contract
 from tasks.weights import load_tensors
 
 WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
-INPUTS = {"gan.onnx": "noise", "vae.onnx": "noise", "encoder.onnx": "image", "decoder.onnx": "latent"}
-OUTPUTS = {"encoder.onnx": ("mean", "log_variance")}
 PROVENANCE = ("hashes", "images", "quarantined", "libraries")
 
 
@@ -46,7 +44,7 @@ def export(model: str) -> dict[str, object]:
     with replacing(ONNX / model) as folder:
         folder.mkdir()
         for name, graph in build_graphs(tensors, about).items():
-            contract = make_contract(name, about, params.export.tolerance)
+            contract = make_contract(name, graph, about, params.export.tolerance)
             for file, found in write_checked(folder, graph, contract, params.export, along):
                 differences[file] = {way: asdict(one) for way, one in found.items()}
                 largest, pixels = (max(getattr(one, what) for one in found.values()) for what in ("largest", "pixels"))
@@ -55,7 +53,7 @@ def export(model: str) -> dict[str, object]:
 
 
 def write_checked(
-    folder: Path, graph: nn.Module, contract: Mapping[str, Any], settings: ExportSettings, along: Sequence[Way]
+    folder: Path, graph: Graph, contract: Mapping[str, Any], settings: ExportSettings, along: Sequence[Way]
 ) -> Iterator[tuple[str, dict[str, Difference]]]:
     """Writes the float32 file of a graph and its variants, and gives what each differs along these ways to run it.
 
@@ -72,18 +70,14 @@ def write_checked(
         yield path.name, check_parity(path, promised, arrays, exact, settings, along)
 
 
-def _told(name: str, shape: Mapping[str, Any]) -> bool:
-    return INPUTS[name] == "noise" and shape["classes"] > 0
-
-
-def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
+def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     """What a consumer may rely on: names, types and shapes, range, law of the noise, tolerance, and origin by hash."""
     shape = about["shape"]
     length = shape["latent"] if "latent" in shape else shape["noise"]
     image = ["N", shape["image_channels"], shape["size"], shape["size"]]
     sizes = {"image": image, "label": ["N"]}
-    inputs = (INPUTS[name], "label") if _told(name, shape) else (INPUTS[name],)
-    outputs = OUTPUTS.get(name, ("image",))
+    drawn = graph.takes == "noise"
+    inputs = (graph.takes, "label") if drawn and shape["classes"] else (graph.takes,)
 
     def tensor(of: str) -> dict[str, Any]:
         layout = {"layout": "NCHW"} if of == "image" else {}
@@ -97,9 +91,9 @@ def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict
         "of": name,
         "variant": "float32",
         "inputs": [tensor(given) for given in inputs],
-        "outputs": [tensor(output) for output in outputs],
+        "outputs": [tensor(output) for output in graph.gives],
         "range": [0, 1],
-        "noise_law": "standard normal" if INPUTS[name] == "noise" else None,
+        "noise_law": "standard normal" if drawn else None,
         "tolerance": tolerance,
         "labels": about["labels"],
         **{name: about[name] for name in PROVENANCE},
@@ -107,7 +101,7 @@ def make_contract(name: str, about: Mapping[str, Any], tolerance: float) -> dict
 
 
 def to_onnx(
-    graph: nn.Module, example: tuple[Tensor, ...], contract: Mapping[str, Any], settings: ExportSettings
+    graph: Graph, example: tuple[Tensor, ...], contract: Mapping[str, Any], settings: ExportSettings
 ) -> onnx.ModelProto:
     """The graph as one self-contained ONNX file with a free batch size and the contract as its metadata.
 

@@ -20,8 +20,17 @@ def out_of_range_if_negative(label: Tensor) -> Tensor:
     return torch.where(label < 0, LARGEST, label)
 
 
-class GanGraph(nn.Module):
+class Graph(nn.Module):
+    """A function that ships; the names of its tensors, of which noise may have a label beside it."""
+
+    takes: str
+    gives: tuple[str, ...] = ("image",)
+
+
+class GanGraph(Graph):
     """noise [N, L], standard normal, and label [N] where it is told one, to image [N, C, H, W]."""
+
+    takes = "noise"
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -32,8 +41,10 @@ class GanGraph(nn.Module):
         return to_unit(self.generator(noise, None if label is None else out_of_range_if_negative(label)))
 
 
-class VaeGraph(nn.Module):
+class VaeGraph(Graph):
     """noise [N, L], standard normal, and label [N] where the prior is told one, to image [N, C, H, W]."""
+
+    takes = "noise"
 
     def __init__(self, decoder: Decoder, prior: FlowPrior | None) -> None:
         super().__init__()
@@ -45,8 +56,10 @@ class VaeGraph(nn.Module):
         return to_unit(sample(self.decoder, self.prior, noise, told))
 
 
-class DecoderGraph(nn.Module):
+class DecoderGraph(Graph):
     """latent [N, L], a code as the encoder gives it, to image [N, C, H, W]."""
+
+    takes = "latent"
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -57,8 +70,10 @@ class DecoderGraph(nn.Module):
         return to_unit(self.decoder.to_image(self.decoder(latent)))
 
 
-class EncoderGraph(nn.Module):
+class EncoderGraph(Graph):
     """image [N, C, H, W] to mean and log_variance [N, L] of its code."""
+
+    takes, gives = "image", ("mean", "log_variance")
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -70,7 +85,7 @@ class EncoderGraph(nn.Module):
         return mean, log_variance
 
 
-def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, nn.Module]:
+def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, Graph]:
     """The graphs of one model by file name, in eval mode, from its weights and their header.
 
     Raises RuntimeError where the weights do not fit the shape in the header.

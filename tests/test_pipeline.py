@@ -5,6 +5,7 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
+from tasks.kinds import MODELS
 from tasks.params import Params
 from tests.closure import ROOT, STAGES, expected_code, imported, module_of, with_code
 
@@ -19,9 +20,9 @@ def test_sections_of_params_match_the_model_and_every_one_is_read() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_named_as_its_module_and_its_section(stage: str) -> None:
     module = module_of(stage).removeprefix("tasks.")
-    model = re.search(r"_(gan|vae)$", stage)
-    assert stage == (module.replace(".", "_") if model is None or "." in module else f"{module}_{model[1]}")
-    assert {stage, stage.removesuffix("_gan").removesuffix("_vae")} & set(STAGES[stage]["params"])
+    stem, _, model = stage.rpartition("_")
+    assert stage == (module.replace(".", "_") if model not in MODELS or "." in module else f"{module}_{model}")
+    assert {stage, stem if model in MODELS else stage} & set(STAGES[stage]["params"])
 
 
 def test_no_output_switches_the_run_cache_off_and_trainings_take_turns() -> None:
@@ -32,17 +33,18 @@ def test_no_output_switches_the_run_cache_off_and_trainings_take_turns() -> None
     assert {STAGES[stage]["meta"]["resource"] for stage in computing} == {"device"}
 
 
+EXPORT, EVALUATE, BUNDLE = ({f"{what}_{model}" for model in MODELS} for what in ("export", "evaluate", "bundle"))
 # What a one-line edit runs again. Judging, shipping and reporting anew must train nothing.
 RERUNS = {
-    "tasks/evaluate/vae.py": {"evaluate_gan", "evaluate_vae"},
-    "tasks/scores.py": {"evaluate_gan", "evaluate_vae"},
-    "tasks/metrics/neighbours.py": {"evaluate_gan", "evaluate_vae"},
-    "tasks/bundle/verify.py": {"bundle_gan", "bundle_vae"},
-    "tasks/export.py": {"export_gan", "export_vae"},
-    "requirements.lock": {"export_gan", "export_vae", "bundle_gan", "bundle_vae"},
+    "tasks/evaluate/vae.py": EVALUATE,
+    "tasks/scores.py": EVALUATE,
+    "tasks/metrics/neighbours.py": EVALUATE,
+    "tasks/bundle/verify.py": BUNDLE,
+    "tasks/export.py": EXPORT,
+    "requirements.lock": EXPORT | BUNDLE,
     "tasks/lineage/collect.py": set(),
     "tasks/reference/look.py": {"reference", "reference_second"},
-    "tasks/judge.py": {"reference", "reference_second", "evaluate_gan", "evaluate_vae"},
+    "tasks/judge.py": {"reference", "reference_second"} | EVALUATE,
     "models/learners/gan.py": {"train_gan"},
     "models/learners/vae.py": {"train_vae"},
     "models/losses/adversarial.py": {"train_gan"},

@@ -15,7 +15,6 @@ from tasks.files import read_json, replacing, write_bytes, write_json
 from tasks.onnx_session import session
 from tasks.params import BundleSettings
 
-FILES = {"gan": ("gan.onnx",), "vae": ("vae.onnx", "encoder.onnx", "decoder.onnx")}
 MANIFEST = Path("data/prepared/manifest.json")
 
 
@@ -43,8 +42,7 @@ def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str
 def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int) -> dict[str, object]:
     """Copies the .onnx files and writes contract.json and the golden vectors; returns the contract."""
     exported = Path("data/onnx") / model
-    variants = sorted({path.name for path in exported.glob("*.onnx")} - {*FILES[model]})
-    paths = {file: exported / file for file in (*FILES[model], *variants)}
+    paths = {path.name: path for path in sorted({exported / f"{model}.onnx", *exported.glob("*.onnx")})}
     sessions = {file: session(path, threads) for file, path in paths.items()}
     contracts = {file: read_contract(sessions[file], path) for file, path in paths.items()}
     labels = len(contracts[f"{model}.onnx"]["labels"])
@@ -52,6 +50,7 @@ def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int
     for path in paths.values():
         shutil.copyfile(path, folder / path.name)
     golden = golden_vectors(model, sessions, labels, settings.golden, settings.seed)
+    variants = paths.keys() - golden.keys()
     golden |= {file: variant_vectors(sessions[file], golden[contracts[file]["of"]]) for file in variants}
     for file, arrays in golden.items():
         write_vectors(folder / f"{Path(file).stem}.golden.npz", arrays)

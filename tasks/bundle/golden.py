@@ -31,16 +31,16 @@ def golden_vectors(
 ) -> dict[str, Arrays]:
     """Inputs and outputs by name of tensor for each float32 file, [count, ...]: labels int64, all else float32.
 
-    The generator gets standard normal noise, and every label in turn where it takes one; the VAE's encoder what the
-    generator made, and its decoder the means that the encoder found: no image of the training data travels.
+    The generator gets standard normal noise, and every label in turn where it takes one; an encoder what the
+    generator made, and its decoder what the encoder gives first, the code: no image of the training data travels.
     """
     generator = sessions[f"{model}.onnx"]
     length = generator.get_inputs()[0].shape[1]
     given = [noise(count, length, seed, "golden").numpy(), np.arange(count) % max(labels, 1)]
     golden = {f"{model}.onnx": _answers(generator, *given[: len(generator.get_inputs())])}
-    if model == "vae":
-        golden["encoder.onnx"] = _answers(sessions["encoder.onnx"], golden["vae.onnx"]["image"])
-        golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], golden["encoder.onnx"]["mean"])
+    if encoder := sessions.get("encoder.onnx"):
+        golden["encoder.onnx"] = coded = _answers(encoder, golden[f"{model}.onnx"]["image"])
+        golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], coded[encoder.get_outputs()[0].name])
     return golden
 
 

@@ -57,8 +57,8 @@ def _draw(sessions: Sessions, file: str, variant: str, drawing: Drawing, test: S
 
 
 def _copies(encoder: ort.InferenceSession, decoder: ort.InferenceSession, test: Split, rows: Rows) -> np.ndarray:
-    mean, _ = run_in_batches(encoder, test.gather(rows).astype(np.float32) / 255)
-    return as_bytes(run_in_batches(decoder, mean)[0])
+    code = run_in_batches(encoder, test.gather(rows).astype(np.float32) / 255)[0]
+    return as_bytes(run_in_batches(decoder, code)[0])
 
 
 def compare(file: str, draws: Mapping[str, Draw], yardstick: Yardstick, count: int) -> dict[str, dict[str, float]]:

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
 
 from models.gan import GanShape, Generator
 from models.prior import FlowPrior
@@ -17,7 +16,7 @@ from models.vae import Decoder, Encoder, VaeShape
 from tasks.errors import UserError
 from tasks.export import make_contract, to_onnx, write_checked
 from tasks.files import sha256_tree
-from tasks.graphs import build_graphs
+from tasks.graphs import Graph, build_graphs
 from tasks.onnx_files import CONTRACT, read_contract
 from tasks.onnx_session import run_onnx, session
 from tasks.params import load_params
@@ -93,9 +92,9 @@ def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     return network_tensors(networks), {"model": "vae", "shape": shape.model_dump(), "labels": [], **ORIGIN}
 
 
-def exported(graph: nn.Module, name: str, about: dict[str, object]) -> onnx.ModelProto:
+def exported(graph: Graph, name: str, about: dict[str, object]) -> onnx.ModelProto:
     """The float32 file of a graph."""
-    contract = make_contract(name, about, SETTINGS.tolerance)
+    contract = make_contract(name, graph, about, SETTINGS.tolerance)
     return to_onnx(graph, parity_inputs(name, contract["inputs"], len(contract["labels"])), contract, SETTINGS)
 
 
@@ -108,7 +107,7 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
 def test_files_agree_with_pytorch_and_carry_their_contract(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     for name, graph in build_graphs(tensors, about).items():
-        contract = make_contract(name, about, SETTINGS.tolerance)
+        contract = make_contract(name, graph, about, SETTINGS.tolerance)
         found = dict(write_checked(tmp_path, graph, contract, SETTINGS, CPU))
         stem = Path(name).stem
         kinds = ["batch16", "float16"] if name == "encoder.onnx" else ["batch16", "float16", "uint8"]
@@ -137,9 +136,10 @@ def test_images_lie_in_zero_to_one_for_extreme_noise(tmp_path: Path) -> None:
 def test_a_label_is_the_second_input(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     name = f"{about['model']}.onnx"
-    contract = make_contract(name, about, SETTINGS.tolerance)
+    graph = build_graphs(tensors, about)[name]
+    contract = make_contract(name, graph, about, SETTINGS.tolerance)
     assert contract["inputs"][1] == {"name": "label", "dtype": "int64", "shape": ["N"]}
-    path = save(exported(build_graphs(tensors, about)[name], name, about), tmp_path / name)
+    path = save(exported(graph, name, about), tmp_path / name)
     noise = np.ones((2, contract["inputs"][0]["shape"][1]), np.float32)
     images = run_onnx(session(path, 1), noise, np.array([0, 1]))[0]
     assert (images[0] != images[1]).any() or about["model"] == "vae"  # a fresh flow is the identity for every label
@@ -154,7 +154,7 @@ def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
     tensors, about = gan()
     graph = build_graphs(tensors, about)["gan.onnx"]
     path = save(exported(graph, "gan.onnx", about), tmp_path / "gan.onnx")
-    contract = make_contract("gan.onnx", about, SETTINGS.tolerance)
+    contract = make_contract("gan.onnx", graph, about, SETTINGS.tolerance)
     inputs = parity_inputs("gan.onnx", contract["inputs"], 0)
     with torch.no_grad():
         next(graph.parameters()).mul_(1.01)
@@ -165,7 +165,8 @@ def test_a_file_that_differs_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_the_wrong_type_or_a_baked_in_batch_is_refused(tmp_path: Path) -> None:
     tensors, about = gan()
-    graph, contract = build_graphs(tensors, about)["gan.onnx"], make_contract("gan.onnx", about, SETTINGS.tolerance)
+    graph = build_graphs(tensors, about)["gan.onnx"]
+    contract = make_contract("gan.onnx", graph, about, SETTINGS.tolerance)
     inputs = parity_inputs("gan.onnx", contract["inputs"], 0)
     arrays, exact = [given.numpy() for given in inputs], exact_outputs(graph, inputs)
     made = dict(write_checked(tmp_path, graph, contract, SETTINGS, CPU))
@@ -185,10 +186,11 @@ from tests.tasks.test_export import CPU, SETTINGS, gan
 from tasks.export import make_contract, write_checked
 from tasks.graphs import build_graphs
 tensors, about = gan()
-contract = make_contract("gan.onnx", about, 1e-4)
+graph = build_graphs(tensors, about)["gan.onnx"]
+contract = make_contract("gan.onnx", graph, about, 1e-4)
 made = Path("made")
 made.mkdir()
-for file, _ in write_checked(made, build_graphs(tensors, about)["gan.onnx"], contract, SETTINGS, CPU):
+for file, _ in write_checked(made, graph, contract, SETTINGS, CPU):
     print(file)
 """
 

@@ -41,8 +41,9 @@ write_along(Path(sys.argv[1]), Way(torch.device("cuda", 0), tf32=False, optimise
 def write_along(folder: Path, *along: Way) -> dict[str, dict[str, Difference]]:
     """Exports a GAN and its variants, checked along these ways to run them."""
     tensors, about = gan()
-    contract = make_contract("gan.onnx", about, SETTINGS.tolerance)
-    return dict(write_checked(folder, build_graphs(tensors, about)["gan.onnx"], contract, SETTINGS, along))
+    graph = build_graphs(tensors, about)["gan.onnx"]
+    contract = make_contract("gan.onnx", graph, about, SETTINGS.tolerance)
+    return dict(write_checked(folder, graph, contract, SETTINGS, along))
 
 
 def test_noise_is_of_the_law_and_as_far_out_as_a_draw_in_a_million() -> None:
@@ -126,7 +127,7 @@ def test_a_label_out_of_turn_would_be_found(tmp_path: Path) -> None:
     """A graph that confuses labels differs, whatever the noise."""
     tensors, about = told_gan()
     graph = build_graphs(tensors, about)["gan.onnx"]
-    contract = make_contract("gan.onnx", about, SETTINGS.tolerance)
+    contract = make_contract("gan.onnx", graph, about, SETTINGS.tolerance)
     list(write_checked(tmp_path, graph, contract, SETTINGS, CPU))
     inputs = parity_inputs("gan.onnx", contract["inputs"], 3)
     wrong = exact_outputs(graph, (inputs[0], inputs[1].flip(0)))

@@ -82,6 +82,6 @@ def test_only_what_is_asked_for_is_made() -> None:
     plain = exported(graph, "encoder.onnx", about)
     for asked, names in (([], []), (["uint8"], []), (["uint8", "float16"], ["encoder.float16.onnx"])):
         settings = SETTINGS.model_copy(update={"variants": asked})
-        assert list(make_variants(plain, make_contract("encoder.onnx", about, 1e-5), settings)) == names
+        assert list(make_variants(plain, make_contract("encoder.onnx", graph, about, 1e-5), settings)) == names
     four = SETTINGS.model_copy(update={"variants": ["static"], "static_batch": 4})
     assert list(make_variants(plain, read_contract(plain), four)) == ["encoder.batch4.onnx"]

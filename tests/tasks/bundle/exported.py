@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.bundle.folder import FILES
 from tasks.files import write_json
 from tasks.params import BundleSettings
 from tasks.pictures import grid, write_png
@@ -93,7 +92,7 @@ def fill(root: Path) -> None:
     shutil.copy(ROOT / "requirements.lock", root)
     (root / "data/prepared").mkdir()
     write_json(root / "data/prepared/manifest.json", manifest)
-    for model in FILES:
+    for model in ("gan", "vae"):
         figures = {"coverage": 0.8, "fd_relative": 0.0213, "precision": 0.7}
         floor = {"coverage": 0.97, "fd_relative": 0.001}
         metrics = {"model": model, "figures": figures, "floor": floor, "protocol": {"n_images": 10000, "seed": 0}}

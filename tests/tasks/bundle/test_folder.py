@@ -91,8 +91,8 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
 def export_told_gan(project: Path) -> list[str]:
     """A GAN that takes labels and its variants, judged."""
     tensors, about = told_gan()
-    contract, folder = make_contract("gan.onnx", about, 1e-4), project / "data/onnx/gan"
-    made = write_checked(folder, build_graphs(tensors, about)["gan.onnx"], contract, load_params().export, CPU)
+    graph, folder = build_graphs(tensors, about)["gan.onnx"], project / "data/onnx/gan"
+    made = write_checked(folder, graph, make_contract("gan.onnx", graph, about, 1e-4), load_params().export, CPU)
     files = [file for file, _ in made]
     judged = read_json(project / "data/judged/gan.json")
     alike = {file: {"within_one": 0.99954} for file in files[1:]}

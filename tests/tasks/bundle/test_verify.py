@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tasks.bundle.folder import FILES, write_bundle
+from tasks.bundle.folder import write_bundle
 from tasks.bundle.verify import verify_files
 from tasks.files import read_json, sha256_file, sha256_tree, write_json
 from tasks.signature import make_keys, sign
@@ -42,7 +42,7 @@ def test_a_fresh_bundle_verifies_from_any_folder(project: Path, model: str) -> N
     check = verify(folder, cwd=Path("/"))
     assert check.returncode == 0, check.stdout + check.stderr
     assert "every hash right" in check.stdout
-    for file in FILES[model]:
+    for file in (path.name for path in folder.glob("*.onnx")):
         assert re.search(rf"{file}: .* N = 1 is as promised on CPUExecutionProvider", check.stdout)
         assert re.search(rf"{file}: .* N = 5 is as promised", check.stdout)
     assert sorted(path.name for path in (project / "data/bundle").iterdir()) == [model]
