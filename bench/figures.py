@@ -1,7 +1,7 @@
 """Runs the measurements and writes bench/RESULTS.md: `python bench/figures.py [NAME ...] [--long]`, or `make figures`.
 
-Without names, every measurement that two cores end in an hour, after `make run`; `--long` adds those that take an hour
-each. What a measurement wrote is kept in bench/results with its command, machine and commit, and RESULTS.md is made of
+Without names, every measurement that two cores end in an hour, after `make run`; `--long` adds those that take half an
+hour or more each. What a measurement wrote is kept in bench/results with its command, machine and commit, and RESULTS.md is made of
 all that lies there, so a long one keeps its figures until it is run again. Exit code 1 when something required was
 missed or a measurement failed.
 """
@@ -54,6 +54,7 @@ MEASUREMENTS = (
     Measurement("shipping"),
     Measurement("stream_memory"),
     Measurement("orchestration"),
+    Measurement("newcomer", long=True),
     Measurement("recipes", long=True),
     Measurement("watch", long=True),
     Measurement("gate", long=True),
@@ -65,7 +66,7 @@ def main() -> int:
     names = [one.name for one in MEASUREMENTS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)}")
-    parser.add_argument("--long", action="store_true", help="also what takes an hour each")
+    parser.add_argument("--long", action="store_true", help="also what takes half an hour or more each")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in names]:
         parser.error(f"there is no measurement {unknown[0]}; there are {', '.join(names)}")

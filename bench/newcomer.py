@@ -1,0 +1,76 @@
+"""How long the README's commands take where nothing is there yet: `python bench/newcomer.py [--json FILE]`.
+
+In a clone of the last commit in an empty folder, with an environment of its own and empty caches of pip, uv, Prefect and
+DVC: `make run` on Fashion-MNIST with the preset `quick`, the same again with nothing changed, `make repro`, and
+`make test`. What the run scored and what its largest stage held in memory is told too. Half an hour on two cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from checkouts import Checkout, cloned
+from rows import Row, at_most, publish
+
+CACHES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "XDG_CACHE_HOME", "PREFECT_HOME", "DVC_SITE_CACHE_DIR")
+FIGURES = ("fd_relative", "coverage", "precision", "recall", "memorised")
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with cloned() as [clone]:
+        environment = empty(clone.path.parent / "caches")
+        rows = [
+            at_most("make run, set-up and data included", timed(clone, environment, "run") / 60, 15, "minutes"),
+            *scored(clone),
+            Row("largest stage", max(memory(clone)), "MiB"),
+            at_most("make run, again", timed(clone, environment, "run"), 20, "s"),
+            Row("make repro, after it", timed(clone, environment, "repro"), "s"),
+            at_most("make test", timed(clone, environment, "test") / 60, 10, "minutes"),
+        ]
+    publish(rows, given.json)
+
+
+def empty(caches: Path) -> dict[str, str]:
+    """The environment of somebody who has never run any of this: no caches, no virtual environment."""
+    path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != Path(sys.executable).parent]
+    own = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    return kept | {name: str(caches / name.lower()) for name in CACHES} | {"PATH": os.pathsep.join(path)}
+
+
+def timed(clone: Checkout, environment: Mapping[str, str], target: str) -> float:
+    """Seconds of `make TARGET`; ends this process with its last lines if it fails."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        ["make", target], cwd=clone.path, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"error: `make {target}` failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    print(f"make {target}: {time.perf_counter() - start:.1f} s", flush=True)
+    return time.perf_counter() - start
+
+
+def scored(clone: Checkout) -> Iterator[Row]:
+    """What the run's models score by the first judge."""
+    for model in ("gan", "vae"):
+        figures = json.loads((clone / f"data/metrics/{model}.json").read_text(encoding="utf-8"))
+        yield from (Row(f"{model.upper()}: {figure}", figures[figure]) for figure in FIGURES)
+
+
+def memory(clone: Checkout) -> Iterator[int]:
+    """Peak resident MiB of each stage, by its receipt."""
+    for receipt in (clone / ".work/receipts").glob("*/*.json"):
+        yield json.loads(receipt.read_text(encoding="utf-8"))["peak_mib"]
+
+
+if __name__ == "__main__":
+    main()
