@@ -1,9 +1,9 @@
 """Runs the measurements and writes bench/RESULTS.md: `python bench/figures.py [NAME ...] [--long]`, or `make figures`.
 
 Without names, every measurement that two cores end in an hour, after `make run`; `--long` adds those that take half an
-hour or more each. What a measurement wrote is kept in bench/results with its command, machine and commit, and RESULTS.md is made of
-all that lies there, so a long one keeps its figures until it is run again. Exit code 1 when something required was
-missed or a measurement failed.
+hour or more each. What a measurement wrote is kept in bench/results with its command, machine and commit, and
+RESULTS.md is made of all that lies there, so a long one keeps its figures until it is run again. Exit code 1 when
+something required was missed or a measurement failed.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """How long the README's commands take where nothing is there yet: `python bench/newcomer.py [--json FILE]`.
 
-In a clone of the last commit in an empty folder, with an environment of its own and empty caches of pip, uv, Prefect and
-DVC: `make run` on Fashion-MNIST with the preset `quick`, the same again with nothing changed, `make repro`, and
-`make test`. What the run scored and what its largest stage held in memory is told too. Half an hour on two cores.
+In a clone of the last commit, without .venv and with empty caches of pip, uv, Prefect and DVC: `make run` on
+Fashion-MNIST with the preset `quick`, the same again with nothing changed, `make repro`, and `make test`. What the run
+scored and what its largest stage held in memory is told too. Half an hour on two cores.
 """
 
 import argparse
