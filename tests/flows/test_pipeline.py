@@ -115,6 +115,7 @@ def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -
     assert not (toy / "data/metrics").exists()
 
 
+@pytest.mark.long
 def test_a_second_run_in_the_checkout_waits_and_says_so(toy: Toy) -> None:
     toy.stage("prepared")
     (toy / ".work").mkdir()

@@ -95,6 +95,7 @@ def test_with_nothing_new_nothing_is_done(shop: Shop) -> None:
     assert (shop.ran(), shop.tags(), shop.branches()) == (ran, tags, branches)
 
 
+@pytest.mark.long
 def test_new_data_that_nobody_committed_is_trained_on_and_recorded(shop: Shop) -> None:
     retrain()
     shop.new_data("more pixels")
@@ -182,6 +183,7 @@ def test_a_git_remote_that_refuses_loses_nothing(shop: Shop, tmp_path: Path) -> 
     assert shop.tags() == ["gan#live#1", "gan@v1.0.0"] and shop.clean()
 
 
+@pytest.mark.long
 def test_a_dvc_remote_that_refuses_keeps_the_candidate(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

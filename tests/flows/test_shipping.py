@@ -68,6 +68,7 @@ def test_a_stranger_gets_a_release_from_s3(shop: Shop, bucket: str, tmp_path: Pa
     assert verify_files(got)
 
 
+@pytest.mark.long
 def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
     shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
     shop.git("commit", "-qam", "Name the remote")

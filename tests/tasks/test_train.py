@@ -55,7 +55,8 @@ def draw(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.long) for size in (32, 64, 128, 256))])
+@pytest.mark.long
+@pytest.mark.parametrize("size", [28, 32, 64, 128, 256])
 def test_every_size_is_trained_and_exported(checkout: Checkout, tmp_path: Path, size: int) -> None:
     checkout.set_params(**SMALL, preprocess__size=size, preprocess__color="rgb", export__variants=[])
     ingested = checkout.python("-m", "tasks.ingest", str(draw(tmp_path / "pictures", 200)))
@@ -85,7 +86,7 @@ def receipt(checkout: Checkout, stage: str) -> dict[str, object]:
     return facts
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_saves_a_checkpoint_and_the_next_run_goes_on(digits: Checkout, number: signal.Signals) -> None:
     digits.set_params(train_gan__stop__n_images=10**8, train_gan__log_every=80)
     trainer = subprocess.Popen(
@@ -135,6 +136,7 @@ def test_another_key_starts_afresh_and_says_what_differs(digits: Checkout) -> No
     assert "going on" not in done.stdout
 
 
+@pytest.mark.long
 def test_a_lost_output_comes_back_from_the_finished_checkpoint(digits: Checkout) -> None:
     assert digits.python("-m", "tasks.train.gan").returncode == 0
     weights = digits / "data/weights/gan/weights.safetensors"

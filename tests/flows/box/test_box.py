@@ -108,6 +108,7 @@ def test_what_a_person_switched_on_or_off_stays_so(box: Box) -> None:
     assert len(box.api("/automations/filter", {})) == 2
 
 
+@pytest.mark.long
 def test_images_in_the_watched_folder_start_a_retraining(box: Box) -> None:
     incoming = Path(box.settings["WATCH"])
     draw(incoming / "0.png", 0)
@@ -137,6 +138,7 @@ def runs_of(box: Box, deployment: str) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.long
 def test_trainings_run_one_at_a_time(box: Box) -> None:
     first = box.start("retrain", seconds=120)
     engine = box.engine(first)
