@@ -55,7 +55,7 @@ MEASUREMENTS = (
     Measurement("stream_memory"),
     Measurement("orchestration"),
     Measurement("newcomer", long=True),
-    Measurement("recipes", long=True),
+    Measurement("recipes", ("--seeds", "0", "1"), long=True),
     Measurement("watch", long=True),
     Measurement("gate", long=True),
 )
