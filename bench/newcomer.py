@@ -55,8 +55,9 @@ def timed(clone: Checkout, environment: Mapping[str, str], target: str) -> float
     )
     if done.returncode:
         sys.exit(f"error: `make {target}` failed:\n{(done.stdout + done.stderr)[-3000:]}")
-    print(f"make {target}: {time.perf_counter() - start:.1f} s", flush=True)
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    print(f"make {target}: {seconds:.1f} s", flush=True)
+    return seconds
 
 
 def scored(clone: Checkout) -> Iterator[Row]:

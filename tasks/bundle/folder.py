@@ -50,7 +50,7 @@ def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int
     for path in paths.values():
         shutil.copyfile(path, folder / path.name)
     golden = golden_vectors(model, sessions, labels, settings.golden, settings.seed)
-    variants = paths.keys() - golden.keys()
+    variants = sorted(paths.keys() - golden.keys())
     golden |= {file: variant_vectors(sessions[file], golden[contracts[file]["of"]]) for file in variants}
     for file, arrays in golden.items():
         write_vectors(folder / f"{Path(file).stem}.golden.npz", arrays)
