@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.summary import REPORT, figures_rows, read_figures
 from flows.thumbnails import thumbnail
-from flows.verdicts import verdicts_markdown, verdicts_text
+from flows.verdicts import Shown, verdicts_markdown, verdicts_text
 
 
-def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Shown] | None = None) -> None:
     """Makes the artifacts `verdict`, `metrics`, `samples` and `report` of what `root` holds; leaves out what is not
     there.
 
-    `report_url` is where a browser finds the report; without it, the link is that of the file. `verdicts` are those of
-    flows.verdicts, by model.
+    `report_url` is where a browser finds the report; without it, the link is that of the file. `verdicts` are by
+    model.
     """
     if verdicts:
         # The UI lists a run's artifacts in no order, so the word is told there already.

@@ -4,10 +4,10 @@ candidate is compared with is what it replaces.
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, assert_never
 
 from flows.body import Step, conclude, report_step, submit
 from flows.dag import dvc_command
@@ -15,15 +15,16 @@ from flows.registry import Release, live
 from flows.release import bundle_md5
 from flows.stages import Crew, Outcome, Say, StageError, StageRun
 from flows.summary import REPORT
+from flows.verdicts import Shown
 from flows.worktree import Worktree
 from tasks.errors import UserError
-from tasks.files import read_json, remove
+from tasks.files import remove
+from tasks.gate.record import REFUSED, GateRecord, read_record
 
 GATE_DEADLINE, FETCH_DEADLINE = 3600, 6 * 3600
-REFUSED = 1  # the gate's exit code
 REPORTS_URL = "IMAGEWRIGHT_REPORTS_URL"  # where `.work/reports` can be opened, if a server shows it
 
-Word = Literal["blessed", "overridden", "refused", "already live"]
+Word = Literal["blessed", "overridden", "refused", "already live"]  # the gate's, or why it was not asked
 StateName = Literal["Released", "Rejected", "Nothing new"]
 
 
@@ -37,23 +38,33 @@ class Override:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided of one model, against what was live then; `record` is the gate's own."""
+    """What was decided of one model, against what was live then; `record` is None where it is live already."""
 
     model: str
-    word: Word
     before: Release | None
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: GateRecord | None
+
+    @property
+    def word(self) -> Word:
+        """The decision in a word."""
+        return self.record.decision if self.record else "already live"
 
     @property
     def passed(self) -> bool:
         """Whether it may take the live one's place."""
-        return self.word in ("blessed", "overridden")
+        match self.word:
+            case "blessed" | "overridden":
+                return True
+            case "refused" | "already live":
+                return False
+            case _:
+                assert_never(self.word)
 
     def __str__(self) -> str:
-        if self.word == "already live":
+        if self.record is None:
             return f"{self.model} is what is live already ({self.before})"
         against = f"against {self.before}" if self.before else "by the limits alone, since none is live"
-        return "; ".join([f"{self.model} {self.word} {against}", *self.record.get("reasons", [])])
+        return "; ".join([f"{self.model} {self.word} {against}", *self.record.reasons])
 
 
 def state_of(verdicts: Sequence[Verdict]) -> StateName:
@@ -80,14 +91,12 @@ def judge(
     return [_verdict(work, model, before[model], model in new) for model in models]
 
 
-def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) -> dict[str, Mapping[str, Any]]:
+def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) -> dict[str, Shown]:
     """The verdicts as flows.artifacts shows them: the gate's records, with versions and pictures."""
     versions = {release.model: str(release) for release in released}
+    pictures = {one.model: work / "gate" / one.model if one.record else None for one in verdicts}
     return {
-        verdict.model: {"decision": f"the same as {verdict.before}, which is live", **verdict.record}
-        | {"released": versions.get(verdict.model), "pictures": str(work / "gate" / verdict.model)}
-        for verdict in verdicts
-        if verdict.record or verdict.before
+        one.model: Shown(one.record, str(one.before), versions.get(one.model), pictures[one.model]) for one in verdicts
     }
 
 
@@ -135,11 +144,15 @@ def _gate_step(
     command += ["--override", override.by, "--because", override.because] if override else []
 
     def step(say: Say) -> StageRun:
+        remove(record_of(work, model))  # or an earlier run's would be taken for the word of a gate that died
         if bundle and before:
             bundle.parent.mkdir(exist_ok=True)
             what = [str(place.checkout), f"data/bundle/{model}", "--rev", before.commit, "--out", str(bundle)]
             crew.run(dvc_command("get", *what), say, FETCH_DEADLINE)
-        return StageRun(f"gate_{model}", Outcome.RAN, crew.run(command, say, GATE_DEADLINE, fine=(0, REFUSED)))
+        seconds = crew.run(command, say, GATE_DEADLINE, fine=(0, REFUSED))
+        if not record_of(work, model).is_file():
+            raise StageError("the gate ended without a decision; its log says where")
+        return StageRun(f"gate_{model}", Outcome.RAN, seconds)
 
     return step
 
@@ -149,8 +162,10 @@ def live_bundle(work: Path, release: Release | None) -> Path | None:
     return work / "live" / str(release) if release else None
 
 
+def record_of(work: Path, model: str) -> Path:
+    """Where the gate's record of a model lies."""
+    return work / "gate" / f"{model}.json"
+
+
 def _verdict(work: Path, model: str, before: Release | None, new: bool) -> Verdict:
-    if not new:
-        return Verdict(model, "already live", before)
-    record = read_json(work / "gate" / f"{model}.json")
-    return Verdict(model, record["decision"], before, record)
+    return Verdict(model, before, read_record(record_of(work, model)) if new else None)

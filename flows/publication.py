@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.body import conclude, submit
-from flows.promotion import Verdict, live_bundle
+from flows.promotion import Verdict, live_bundle, record_of
 from flows.registry import Release, Stage, assign, next_version, register, releases
 from flows.release import bundle_md5, change, commit_release, notes_of, pack, publish_refs, push_data
 from flows.stages import Crew, Outcome, Say, StageRun
@@ -34,8 +34,7 @@ def publish(
 
     def packing(say: Say) -> StageRun:
         for verdict in new:
-            decision = work / "gate" / f"{verdict.model}.json"
-            pack(crew, _next(place, work, verdict), verdict.before, run, decision, say)
+            pack(crew, _next(place, work, verdict), verdict.before, run, record_of(work, verdict.model), say)
         return StageRun("pack", Outcome.RAN)
 
     def push(say: Say) -> StageRun:

@@ -11,7 +11,8 @@ from pathlib import Path
 from tasks.bundle.sums import write_sums
 from tasks.console import run
 from tasks.errors import UserError
-from tasks.files import read_json, replacing, write_bytes, write_json
+from tasks.files import replacing, write_bytes, write_json
+from tasks.gate.record import read_record
 from tasks.kinds import MODELS
 from tasks.lineage.collect import LINEAGE, Occasion, collect
 from tasks.lineage.notes import NOTES, PICTURES, release_notes
@@ -36,7 +37,7 @@ def release(occasion: Occasion, pictures: Path | None, key: Path | None) -> Path
             assert pictures is not None
             shutil.copyfile(pictures / name, folder / name)
         write_json(folder / LINEAGE, lineage)
-        write_bytes(folder / NOTES, release_notes(lineage, shown).encode())
+        write_bytes(folder / NOTES, release_notes(lineage, occasion.decision, shown).encode())
         write_sums(folder)
         if key:
             sign(folder, key)
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--decision", type=Path, metavar="JSON", help="the gate's record; its pictures lie beside it")
     parser.add_argument("--key", type=Path, help="a private key to sign with; tasks.signature makes one")
     given = parser.parse_args()
-    record = read_json(given.decision) if given.decision else None
+    record = read_record(given.decision) if given.decision else None
     occasion = Occasion(given.model, given.version, given.parent, given.run, record)
     print(release(occasion, given.decision.with_suffix("") if given.decision else None, given.key))
 

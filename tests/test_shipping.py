@@ -24,6 +24,8 @@ from tests.test_doors import hashes, prepare, repro
 pytestmark = pytest.mark.long
 
 DECISION = {
+    "candidate": {"bundle": "data/bundle/gan"},
+    "live": None,
     "decision": "blessed",
     "reasons": [],
     "comparisons": {},
@@ -180,7 +182,16 @@ def test_a_hostile_path_of_weights_is_not_followed(released: Checkout, got: Path
     assert code == 1 and "it speaks of other bytes than those of gan.onnx" in checks[0], said
 
 
-@pytest.mark.parametrize("change", [{"model": "--output=x"}, {"commit": "--all"}, {"files": []}, {"files": {"a": {}}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "--output=x"},
+        {"commit": "--all"},
+        {"files": []},
+        {"files": {"a": {}}},
+        {"gate": {"decision": "maybe"}},
+    ],
+)
 def test_a_damaged_lineage_is_one_sentence(
     released: Checkout, got: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:

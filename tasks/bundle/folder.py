@@ -1,12 +1,11 @@
 """Fills data/bundle/MODEL from the exported files, their figures and their pictures."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from tasks.bundle import verify
 from tasks.bundle.card import model_card
+from tasks.bundle.faults import bundle_faults
 from tasks.bundle.golden import golden_vectors, read_contract, variant_vectors, write_vectors
 from tasks.bundle.sbom import write_sbom
 from tasks.bundle.sums import write_sums
@@ -19,7 +18,7 @@ MANIFEST = Path("data/prepared/manifest.json")
 
 
 def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str, object]:
-    """Writes data/bundle/MODEL and lets its own verify.py check it before it takes the old one's place.
+    """Writes data/bundle/MODEL and lets the verify.py that it ships check it before it takes the old one's place.
 
     Raises UserError when an input is missing or the check fails; the old bundle stays. Returns the receipt's facts.
     """
@@ -63,13 +62,3 @@ def _add_pictures(model: str, folder: Path) -> list[str]:
     for picture in pictures:
         shutil.copyfile(picture, folder / picture.name)
     return [picture.name for picture in pictures]
-
-
-def bundle_faults(folder: Path) -> list[str]:
-    """What a bundle's own verify.py complains of: hashes, contract, golden images; nothing where all is well."""
-    if not (folder / "verify.py").is_file():
-        return ["verify.py is missing, so nothing vouches for the files"]
-    check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
-    lines = (check.stdout + check.stderr).splitlines()
-    found = [line.removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL")]
-    return found if found or not check.returncode else [f"verify.py fails: {lines[-1] if lines else 'without a word'}"]

@@ -1,22 +1,24 @@
 """`python -m tasks.gate CANDIDATE [--live BUNDLE]`: whether a bundle may take the live one's place.
 
-Both files are run in ONNX Runtime on the same noise and looked at by the two judges of data/reference and
-data/reference_second. Refused is what fails its own check, breaks a limit of params.yaml, or cannot be shown to be no
-worse than the live model by more than the margin. The decision is one JSON file; exit code 0: blessed, 1: refused, 2:
-it could not be decided. A person can override a refusal, and is then named in the decision with the reason.
+Both bundles are checked by this project's own verify.py; nothing that lies in them is executed. Then both files are run
+in ONNX Runtime on the same noise, and their images go to the two judges of data/reference and data/reference_second.
+Refused is what fails that check, breaks a limit of params.yaml, or cannot be shown to be no worse than the live model
+by more than the margin. The decision is one JSON file; exit code 0: blessed, 1: refused, 2: it could not be decided, as
+with a live bundle that is damaged. A person can override a refusal, and is then named in the decision with the reason.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from tasks.bundle.folder import bundle_faults
+from tasks.bundle.faults import bundle_faults, script_faults
 from tasks.console import run
 from tasks.errors import UserError
 from tasks.evaluate.drawing import BrokenImageError
-from tasks.files import replacing, write_json
-from tasks.gate.bundles import generator_contract, judged
-from tasks.gate.decision import Decision, decide
+from tasks.files import remove, replacing, write_json
+from tasks.gate.bundles import Judged, generator_contract, judged
+from tasks.gate.decision import decide
+from tasks.gate.record import REFUSED, GateRecord, NamedBundle
 from tasks.params import load_params
 from tasks.pictures import grid, write_png
 from tasks.protocol import REFERENCE, SECOND
@@ -24,33 +26,48 @@ from tasks.runtime import prepare_judging
 from tasks.workplace import work_folder
 from tasks.yardstick import load_yardsticks
 
-VERDICTS = {True: "blessed", False: "refused"}
 
-
-def gate(candidate: Path, live: Path | None, pictures: Path) -> dict[str, object]:
+def gate(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
     """The decision, with candidate.png and live.png of the same noise in `pictures`, where both could be judged.
 
-    Raises UserError where no decision is possible, as with a judge that fails its own checks.
+    Raises UserError where no decision is possible: with a judge that fails its own checks, or a damaged live bundle.
     """
+    remove(pictures)  # those of an earlier decision
     contract = generator_contract(candidate)
-    decision, record = Decision(), dict[str, object]({"candidate": {"bundle": candidate.as_posix()}, "live": None})
-    decision.reasons += [f"bundle: {fault}" for fault in bundle_faults(candidate)]
-    unlike = contract.unlike(generator_contract(live)) if live else None
-    if unlike:
-        decision.reasons.append(f"not comparable: {unlike}")
-    if decision.blessed:
-        decision, judgement = _judge(candidate, live, pictures)
-        record |= judgement
-    record |= {
-        "decision": VERDICTS[decision.blessed],
-        "reasons": decision.reasons,
-        "comparisons": {one.figure: one.record() for one in decision.comparisons},
-        "override": None,
-    }
-    return record
+    if faults := [*bundle_faults(candidate), *script_faults(candidate)]:
+        return _unjudged(candidate, live, [f"bundle: {fault}" for fault in faults])
+    if live:
+        _require_sound(live, contract.model)
+        if unlike := contract.unlike(generator_contract(live)):
+            return _unjudged(candidate, live, [f"not comparable: {unlike}"])
+    return _judge(candidate, live, pictures)
 
 
-def _judge(candidate: Path, live: Path | None, pictures: Path) -> tuple[Decision, dict[str, object]]:
+def _require_sound(live: Path, model: str) -> None:
+    """Raises UserError where the live bundle is not what was released: a comparison with it would prove nothing."""
+    if not live.is_dir():
+        raise UserError(f"{live} is no folder; name the live model's bundle, or leave --live out")
+    if faults := bundle_faults(live):
+        raise UserError(
+            f"nothing can be compared with the live bundle {live}, which fails its check: {'; '.join(faults)}. The "
+            "live model stays as it is; get that bundle from its release again and ask the gate again, or, if the "
+            f"release itself is damaged, make an earlier version live: python -m flows rollback {model}"
+        )
+
+
+def _unjudged(candidate: Path, live: Path | None, reasons: list[str]) -> GateRecord:
+    """A refusal for what was found before any image was judged."""
+    return GateRecord(
+        decision="refused",
+        reasons=reasons,
+        comparisons={},
+        override=None,
+        candidate=NamedBundle(bundle=candidate.as_posix()),
+        live=NamedBundle(bundle=live.as_posix()) if live else None,
+    )
+
+
+def _judge(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
     params = load_params()
     first, second = load_yardsticks(params.evaluate, device=prepare_judging(params))
     if not first.counts:
@@ -59,39 +76,39 @@ def _judge(candidate: Path, live: Path | None, pictures: Path) -> tuple[Decision
     try:
         ours = judged(candidate, yardsticks, params)
     except BrokenImageError as error:
-        return Decision([f"images: {error}"]), {}
+        return _unjudged(candidate, live, [f"images: {error}"])
     theirs = judged(live, yardsticks, params) if live else None
     decision = decide(ours, theirs, params.gate, params.evaluate.seed)
+    _draw(pictures, ours, theirs, params.evaluate.grid)
+    return GateRecord(
+        decision="blessed" if decision.blessed else "refused",
+        reasons=decision.reasons,
+        comparisons={one.figure: one.record() for one in decision.comparisons},
+        override=None,
+        candidate=ours.record(),
+        live=theirs.record() if theirs else None,
+        settings=params.gate.model_dump() | {"seed": params.evaluate.seed},
+        not_asked=None if second.counts else f"the second judge, which fails its own checks ({SECOND}/judge.json)",
+    )
+
+
+def _draw(pictures: Path, ours: Judged, theirs: Judged | None, side: int) -> None:
     with replacing(pictures) as folder:
         folder.mkdir()
         for name, one in (("candidate", ours), ("live", theirs)):
             if one:
-                write_png(folder / f"{name}.png", grid(one.shown, params.evaluate.grid))
-    return decision, {
-        "candidate": ours.record(),
-        "live": theirs.record() if theirs else None,
-        "settings": params.gate.model_dump() | {"seed": params.evaluate.seed},
-        "not_asked": None if second.counts else f"the second judge, which fails its own checks ({SECOND}/judge.json)",
-    }
+                write_png(folder / f"{name}.png", grid(one.shown, side))
 
 
-def override(record: dict[str, object], who: str, why: str) -> None:
-    """A person's word against a refusal, kept beside it."""
-    record["override"] = {"by": who, "because": why}
-    record["decision"] = "overridden"
-
-
-def report(record: dict[str, object]) -> None:
+def report(record: GateRecord) -> None:
     """Prints the verdict and what it rests on."""
-    print(f"gate: {record['decision']}")
-    reasons, comparisons = record["reasons"], record["comparisons"]
-    assert isinstance(reasons, list) and isinstance(comparisons, dict)
-    for figure, one in comparisons.items():
-        print(f"  {figure}: {one['kind']} to the live model {one['estimate']:.3g} ", end="")
-        print(f"({one['low']:.3g} to {one['high']:.3g}, margin {one['margin']:.3g}): {one['verdict']}")
-    if record.get("not_asked"):
-        print(f"  not asked: {record['not_asked']}")
-    for reason in reasons:
+    print(f"gate: {record.decision}")
+    for figure, one in record.comparisons.items():
+        print(f"  {figure}: {one.kind} to the live model {one.estimate:.3g} ", end="")
+        print(f"({one.low:.3g} to {one.high:.3g}, margin {one.margin:.3g}): {one.verdict}")
+    if record.not_asked:
+        print(f"  not asked: {record.not_asked}")
+    for reason in record.reasons:
         print(f"  {reason}")
 
 
@@ -110,11 +127,11 @@ def main() -> int:
         parser.error("--override WHO and --because WHY belong together")
     file = given.json or work_folder() / "gate" / f"{generator_contract(given.candidate).model}.json"
     record = gate(given.candidate, given.live, file.with_suffix(""))
-    if given.override and record["decision"] == "refused":
-        override(record, given.override, given.because)
-    write_json(file, record)
+    if given.override and record.decision == "refused":
+        record = record.overridden(given.override, given.because)
+    write_json(file, record.model_dump(mode="json"))
     report(record)
-    return int(record["decision"] == "refused")
+    return REFUSED if record.decision == "refused" else 0
 
 
 if __name__ == "__main__":

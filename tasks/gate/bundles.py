@@ -10,6 +10,7 @@ import numpy as np
 from tasks.errors import UserError
 from tasks.evaluate.drawing import Drawing, look
 from tasks.files import read_json, sha256_file
+from tasks.gate.record import JudgedBundle, JudgeView
 from tasks.metrics.memorisation import Memorisation
 from tasks.metrics.neighbours import Membership
 from tasks.onnx_session import session
@@ -27,10 +28,10 @@ class View:
     figures: dict[str, float]
     membership: Membership
 
-    def record(self) -> dict[str, object]:
-        """For the decision."""
-        about = {"protocol": self.yardstick.protocol.model_dump(), "device": self.yardstick.judge.device.type}
-        return {"figures": self.figures, **about}
+    def record(self) -> JudgeView:
+        """For the gate's record."""
+        device = self.yardstick.judge.device.type
+        return JudgeView(figures=self.figures, protocol=self.yardstick.protocol, device=device)
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,19 @@ class Judged:
     rarest: str  # the label that is drawn least for its share, if images have labels
     shown: np.ndarray  # uint8 [n, C, H, W], from the same noise whatever the bundle, for people to look at
 
-    def record(self) -> dict[str, object]:
-        """For the decision."""
-        about: dict[str, object] = {"bundle": self.folder.as_posix(), "model": self.model, "sha256": self.sha256}
-        views = self.first.record() | {"second": self.second.record() if self.second else None}
-        return about | views | {"memorises": self.near.flagged}
+    def record(self) -> JudgedBundle:
+        """For the gate's record."""
+        first = self.first.record()
+        return JudgedBundle(
+            bundle=self.folder.as_posix(),
+            model=self.model,
+            sha256=self.sha256,
+            figures=first.figures,
+            protocol=first.protocol,
+            device=first.device,
+            second=self.second.record() if self.second else None,
+            memorises=self.near.flagged,
+        )
 
 
 @dataclass(frozen=True)

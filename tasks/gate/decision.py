@@ -1,14 +1,18 @@
 """From what two models draw to one verdict: absolute limits first, then a comparison that knows how sure it is."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import assert_never
 
 from tasks.gate.bundles import Judged, View
+from tasks.gate.record import ComparedFigure, Kind, Verdict
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
 from tasks.params import GateSettings
 from tasks.scores import rounded
 
-Verdict = Literal["better", "no worse", "worse", "perhaps worse"]
+UNITS: dict[Kind, str] = {
+    "ratio": "times that of the live model",
+    "difference": "away from that of the live model",
+}
 
 
 @dataclass(frozen=True)
@@ -18,28 +22,30 @@ class Comparison:
     """
 
     figure: str
-    kind: Literal["ratio", "difference"]
+    kind: Kind
     interval: Interval
     margin: float
     verdict: Verdict
 
-    def record(self) -> dict[str, object]:
-        """For the decision."""
-        ends = {"estimate": self.interval.estimate, "low": self.interval.low, "high": self.interval.high}
-        return {"kind": self.kind, **rounded(ends), "margin": self.margin, "verdict": self.verdict}
+    def record(self) -> ComparedFigure:
+        """For the gate's record."""
+        ends = rounded({"estimate": self.interval.estimate, "low": self.interval.low, "high": self.interval.high})
+        return ComparedFigure(kind=self.kind, **ends, margin=self.margin, verdict=self.verdict)
 
     @property
     def reason(self) -> str | None:
         """Why it speaks against the candidate, if it does."""
-        if self.verdict in ("better", "no worse"):
-            return None
         low, high = self.interval.low, self.interval.high
-        unit = "times that of the live model" if self.kind == "ratio" else "away from that of the live model"
-        surely = "surely" if self.verdict == "worse" else "perhaps"
-        return (
-            f"regression: {self.figure} is {low:.3g} to {high:.3g} {unit}, {surely} beyond the margin "
-            f"of {self.margin:.3g}"
-        )
+        found = f"regression: {self.figure} is {low:.3g} to {high:.3g} {UNITS[self.kind]}"
+        match self.verdict:
+            case "better" | "no worse":
+                return None
+            case "worse":
+                return f"{found}, surely beyond the margin of {self.margin:.3g}"
+            case "perhaps worse":
+                return f"{found}, perhaps beyond the margin of {self.margin:.3g}"
+            case _:
+                assert_never(self.verdict)
 
 
 @dataclass

@@ -3,7 +3,6 @@ outputs, and names the files that it speaks of by their hashes.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.files import read_json, sha256_file
+from tasks.gate.record import GateRecord
 from tasks.inputs import stage_inputs
 from tasks.lineage.history import History
 from tasks.lineage.locks import DVC_LOCK, data_hashes, locked_stages, makers, md5_file
 from tasks.workplace import work_folder
 
 LINEAGE = "lineage.json"
-TOLD = ("decision", "reasons", "comparisons", "override", "settings", "not_asked")  # of the gate's record
 KEPT = ("began", "seconds", "peak_mib", "machine", "facts")  # of a stage's receipt
 
 
@@ -29,7 +28,7 @@ class Occasion:
     version: str
     parent: str | None = None
     run: str | None = None
-    decision: Mapping[str, Any] | None = None
+    decision: GateRecord | None = None
 
     @property
     def record(self) -> str:
@@ -65,7 +64,7 @@ def collect(occasion: Occasion) -> dict[str, Any]:
         "inputs": {path.as_posix(): _hashes(path) for path in _inputs(occasion.model) if path.is_file()},
         "dvc": data_hashes(stages, names),
         "stages": {name: _receipt(name) for name in names},
-        "gate": {key: occasion.decision.get(key) for key in TOLD} if occasion.decision else None,
+        "gate": occasion.decision.quoted().model_dump(mode="json") if occasion.decision else None,
     }
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from tasks.figures import describe, ordered, shown
+from tasks.gate.record import GateDecision
 from tasks.lineage.history import History
 
 NOTES = "RELEASE.md"
 PICTURES = {"candidate.png": "This release", "live.png": "What it replaces, from the same noise"}
 
 
-def release_notes(lineage: Mapping[str, Any], pictures: list[str]) -> str:
-    """The notes of a release whose figures lie in data/metrics of the current folder."""
+def release_notes(lineage: Mapping[str, Any], gate: GateDecision | None, pictures: list[str]) -> str:
+    """The notes of a release whose figures lie in data/metrics of the current folder; `gate` None: it was not asked."""
     model, parent = lineage["model"], lineage["parent"]
-    parts = [f"# {model}@{lineage['version']}", _word(lineage["gate"], parent)]
+    parts = [f"# {model}@{lineage['version']}", _word(gate, parent)]
     now = json.loads(_text(Path("data/metrics") / f"{model}.json"))
     before = History(Path()).show(parent["commit"], f"data/metrics/{model}.json") if parent else None
     if now:
@@ -29,14 +30,14 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else "{}"
 
 
-def _word(gate: Mapping[str, Any] | None, parent: Mapping[str, Any] | None) -> str:
+def _word(gate: GateDecision | None, parent: Mapping[str, Any] | None) -> str:
     against = f"in the place of {parent['version']}" if parent else "as the first"
     if gate is None:
         return f"Comes {against}; the gate was not asked."
-    override, reasons = gate.get("override"), "".join(f"\n- {reason}" for reason in gate["reasons"] or [])
+    override, reasons = gate.override, "".join(f"\n- {reason}" for reason in gate.reasons)
     if override:
-        return f"Comes {against}: {override['by']} let it through, because {override['because']}. Against it:{reasons}"
-    return f"Comes {against}; the gate's word: {gate['decision']}.{reasons}"
+        return f"Comes {against}: {override.by} let it through, because {override.because}. Against it:{reasons}"
+    return f"Comes {against}; the gate's word: {gate.decision}.{reasons}"
 
 
 def _table(now: Mapping[str, Any], before: Mapping[str, Any], version: str) -> str:

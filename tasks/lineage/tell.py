@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tasks.errors import UserError
 from tasks.files import sha256_file
+from tasks.gate.record import GateDecision
 from tasks.lineage.collect import LINEAGE, record_path
 from tasks.lineage.history import History
 from tasks.onnx_files import CONTRACT
@@ -74,6 +75,7 @@ def parse(text: bytes, where: str) -> dict[str, Any]:
         names = NAME.fullmatch(lineage["model"]) and VERSION.fullmatch(lineage["version"])
         hashed = all({"sha256", "md5"} <= one.keys() for part in ("files", "inputs") for one in lineage[part].values())
         good = names and COMMIT.fullmatch(lineage["commit"]) and hashed and lineage.keys() >= ALL
+        _decision(lineage)
     except (ValueError, KeyError, TypeError, AttributeError):
         good = None
     if not good:
@@ -88,17 +90,22 @@ def told_by_lineage(lineage: Mapping[str, Any]) -> Iterator[Line]:
     yield "run", lineage["run"] or "by hand"
     parent = lineage["parent"]
     yield "replaces", f"{parent['version']} ({parent['commit'][:10]})" if parent else "nothing"
-    yield "gate", _gate(lineage["gate"])
+    yield "gate", _gate(_decision(lineage))
     for stage, receipt in lineage["stages"].items():
         yield stage, _ran(receipt) if receipt else "no receipt: its result came from another machine, or from a cache"
 
 
-def _gate(gate: Mapping[str, Any] | None) -> str:
+def _decision(lineage: Mapping[str, Any]) -> GateDecision | None:
+    """What the gate decided; raises pydantic's ValidationError, a ValueError, where that is damaged."""
+    return None if lineage["gate"] is None else GateDecision.model_validate(lineage["gate"])
+
+
+def _gate(gate: GateDecision | None) -> str:
     if gate is None:
         return "not asked"
-    override = gate.get("override")
-    word = f"refused; {override['by']} let it through: {override['because']}" if override else gate["decision"]
-    return "; ".join([word, *(gate["reasons"] or [])])
+    override = gate.override
+    word = f"refused; {override.by} let it through: {override.because}" if override else gate.decision
+    return "; ".join([word, *gate.reasons])
 
 
 def _ran(receipt: Mapping[str, Any]) -> str:

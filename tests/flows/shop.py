@@ -41,8 +41,8 @@ live = options.get("--live")
 against = json.loads((pathlib.Path(live) / "contract.json").read_text())["seed"] if live else None
 reasons = ["regression: seed 13 brings no luck"] if seed == 13 else []
 word = ("overridden" if "--override" in options else "refused") if reasons else "blessed"
-record = {"decision": word, "reasons": reasons, "comparisons": {}, "against": against, "options": options}
-record |= {"candidate": {"bundle": str(bundle)}, "live": None, "override": None}
+record = {"decision": word, "reasons": reasons, "comparisons": {}, "settings": {"seed_of_live": against}}
+record |= {"candidate": {"bundle": str(bundle)}, "live": {"bundle": live} if live else None, "override": None}
 if word == "overridden":
     record["override"] = {"by": options["--override"], "because": options["--because"]}
 (work / (bundle.name + ".json")).write_text(json.dumps(record))

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,38 +13,46 @@ from prefect.artifacts import Artifact
 
 from flows.artifacts import publish
 from flows.thumbnails import thumbnail
-from flows.verdicts import verdicts_markdown
+from flows.verdicts import Shown, verdicts_markdown
+from tasks.gate.record import GateRecord
+from tasks.protocol import Protocol
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+PROTOCOL = {name: "a" * 64 if field.annotation is str else 5 for name, field in Protocol.model_fields.items()}
+JUDGED = {"model": "gan", "figures": {}, "protocol": PROTOCOL, "device": "cpu", "second": None, "memorises": False}
 COMPARISON = {"kind": "ratio", "estimate": 1.6, "low": 1.42, "high": 1.81, "margin": 1.35, "verdict": "worse"}
-REFUSED: dict[str, Any] = {
-    "candidate": {"bundle": "data/bundle/gan", "sha256": "a" * 64},
-    "live": {"bundle": "live/gan", "sha256": "b" * 64},
-    "settings": {"confidence": 0.95},
-    "decision": "refused",
-    "reasons": ["regression: fd_relative is 1.42 to 1.81 times that of the live model, surely beyond the margin"],
-    "comparisons": {
-        "fd_relative": COMPARISON,
-        "coverage": COMPARISON | {"kind": "difference", "margin": -0.05, "estimate": 0.01, "verdict": "better"},
-    },
-    "override": None,
-}
-BLESSED: dict[str, Any] = {
-    "candidate": {},
-    "live": None,
-    "decision": "blessed",
-    "reasons": [],
-    "comparisons": {},
-    "override": None,
-    "released": "vae@v1.2.0",
-}
+REFUSED = GateRecord.model_validate(
+    {
+        "candidate": JUDGED | {"bundle": "data/bundle/gan", "sha256": "a" * 64},
+        "live": JUDGED | {"bundle": "live/gan", "sha256": "b" * 64},
+        "settings": {"confidence": 0.95},
+        "decision": "refused",
+        "reasons": ["regression: fd_relative is 1.42 to 1.81 times that of the live model, surely beyond the margin"],
+        "comparisons": {
+            "fd_relative": COMPARISON,
+            "coverage": COMPARISON | {"kind": "difference", "margin": -0.05, "estimate": 0.01, "verdict": "better"},
+        },
+        "override": None,
+    }
+)
+BLESSED = GateRecord.model_validate(
+    {
+        "candidate": JUDGED | {"bundle": "data/bundle/vae", "sha256": "a" * 64},
+        "live": None,
+        "decision": "blessed",
+        "reasons": [],
+        "comparisons": {},
+        "override": None,
+    }
+)
+RELEASED = Shown(BLESSED, released="vae@v1.2.0")
 
 
 def test_a_verdict_is_told_in_sentences_with_its_comparisons(tmp_path: Path) -> None:
     for name in ("candidate", "live"):
         Image.new("L", (40, 40), 90).save(tmp_path / f"{name}.png")
-    page = verdicts_markdown({"gan": REFUSED | {"pictures": tmp_path}, "vae": BLESSED})
+    page = verdicts_markdown({"gan": Shown(REFUSED, pictures=tmp_path), "vae": RELEASED})
     assert page.startswith(
         "- **GAN** refused: the live model stays\n- **VAE** blessed, and released as `vae@v1.2.0`\n\n"
     )
@@ -59,10 +66,23 @@ def test_a_verdict_is_told_in_sentences_with_its_comparisons(tmp_path: Path) -> 
 
 
 def test_a_person_who_lets_a_model_through_is_named() -> None:
-    override = {"by": "Ada", "because": "the live one is broken"}
-    page = verdicts_markdown({"gan": REFUSED | {"decision": "overridden", "override": override}})
+    page = verdicts_markdown({"gan": Shown(REFUSED.overridden("Ada", "the live one is broken"))})
     assert page.startswith("- **GAN** refused by the gate, and let through by a person")
     assert "Ada let it through: the live one is broken" in page
+
+
+def test_a_model_that_was_refused_unjudged_is_not_said_to_have_had_no_rival() -> None:
+    beside = {"candidate": {"bundle": "data/bundle/gan"}, "live": {"bundle": "live/gan"}, "comparisons": {}}
+    page = verdicts_markdown({"gan": Shown(GateRecord.model_validate(REFUSED.model_dump() | beside))})
+    assert "no live model" not in page
+    alone = GateRecord.model_validate(REFUSED.model_dump() | beside | {"live": None})
+    assert "no live model" not in verdicts_markdown({"gan": Shown(alone)})
+
+
+def test_what_is_live_already_is_named() -> None:
+    assert verdicts_markdown({"gan": Shown(None, "gan@v1.0.0")}).startswith(
+        "- **GAN** the same as gan@v1.0.0, which is live\n\n## GAN"
+    )
 
 
 @pytest.mark.usefixtures("server")
@@ -74,7 +94,7 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
 
     @flow
     def show() -> None:
-        publish(tmp_path, "http://127.0.0.1:1/report/index.html", {"gan": REFUSED, "vae": BLESSED})
+        publish(tmp_path, "http://127.0.0.1:1/report/index.html", {"gan": Shown(REFUSED), "vae": RELEASED})
 
     show()
     stored = {key: Artifact.get(key) for key in ("verdict", "samples", "metrics", "report")}
@@ -83,7 +103,7 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
         "GAN refused: the live model stays; VAE blessed, and released as `vae@v1.2.0`"
     )
     assert data["verdict"] == verdicts_markdown(
-        {"gan": REFUSED, "vae": BLESSED}, "http://127.0.0.1:1/report/index.html"
+        {"gan": Shown(REFUSED), "vae": RELEASED}, "http://127.0.0.1:1/report/index.html"
     )
     assert "[The report of this run](http://127.0.0.1:1/report/index.html)" in data["verdict"]
     assert data["samples"].startswith("## GAN\n\n![gan](data:image/png;base64,")

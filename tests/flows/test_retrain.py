@@ -105,7 +105,8 @@ def test_new_data_that_nobody_committed_is_trained_on_and_recorded(shop: Shop) -
     ]
     pinned = shop.git("show", "gan@v1.1.0:data/raw.dvc")
     assert pinned == (shop / "data/raw.dvc").read_text().strip()
-    assert json.loads((shop / ".work/gate/gan.json").read_text())["against"] == 0, "compared with what was live"
+    settings = json.loads((shop / ".work/gate/gan.json").read_text())["settings"]
+    assert settings == {"seed_of_live": 0}, "compared with what was live"
 
 
 def test_one_model_and_overrides(shop: Shop) -> None:

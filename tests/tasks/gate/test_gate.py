@@ -1,8 +1,11 @@
 """The command on real bundles in ONNX Runtime: what it decides, writes and answers."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from ruamel.yaml import YAML
 
 from models.classifier import Classifier, ClassifierShape
+from tasks.bundle.faults import bundle_faults
 from tasks.bundle.folder import write_bundle
+from tasks.bundle.sums import write_sums
 from tasks.errors import UserError
 from tasks.evaluate.drawing import as_bytes
 from tasks.files import read_json, write_json
+from tasks.gate.__main__ import gate as decide_now
 from tasks.gate.bundles import Contract, generator_contract
+from tasks.gate.record import NamedBundle
 from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
 from tasks.onnx_session import run_onnx, session
@@ -76,12 +83,12 @@ def write_judge(root: Path, folder: Path, judge: Judge) -> None:
     write_json(folder / "judge.json", {"counts": True})
 
 
-def gate(project: Path, *arguments: str, json: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
+def gate(project: Path, *arguments: str, file_name: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
     """Exit code, decision and what was said."""
-    file = project / (json or ".work/gate/gan.json")
+    file = project / (file_name or ".work/gate/gan.json")
     file.unlink(missing_ok=True)
     shutil.rmtree(file.with_suffix(""), ignore_errors=True)
-    command = [sys.executable, "-m", "tasks.gate", *arguments, *(["--json", json] if json else [])]
+    command = [sys.executable, "-m", "tasks.gate", *arguments, *(["--json", file_name] if file_name else [])]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, read_json(file) if file.is_file() else {}, done.stdout + done.stderr
@@ -118,8 +125,8 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
-def test_an_altered_weight_is_refused_by_the_bundles_own_check(project: Path) -> None:
-    code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live", json=None)
+def test_an_altered_weight_is_refused_by_the_check(project: Path) -> None:
+    code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live", file_name=None)
     assert (code, decision["decision"]) == (1, "refused"), said
     assert decision["reasons"] == [
         "bundle: gan.onnx has another content than when it was bundled; get the bundle again"
@@ -140,24 +147,108 @@ def test_a_worse_model_is_refused_and_a_person_may_overrule_it(project: Path, mo
     assert decision["reasons"]
 
 
+def rebuilt(project: Path, name: str, change: Callable[[onnx.ModelProto], None]) -> str:
+    """A whole bundle of the live model's file with something changed in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        model = onnx.load("live/gan.onnx")
+        change(model)
+        onnx.save(model, "data/onnx/gan/gan.onnx")
+        write_bundle("gan", SETTINGS, THREADS)
+        shutil.copytree("data/bundle/gan", name)
+    return name
+
+
 @pytest.mark.parametrize(
-    ("key", "value", "why"),
+    ("labels", "why"),
     [
-        ("shape", ["N", 1, 16, 16], "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"),
-        ("labels", ["bag"], "its labels are bag, those of the live model bag, coat"),
-        ("labels", [], "its labels are none, those of the live model bag, coat"),
+        (["bag"], "its labels are bag, those of the live model bag, coat"),
+        ([], "its labels are none, those of the live model bag, coat"),
     ],
 )
-def test_another_size_or_label_set_is_not_compared(project: Path, key: str, value: list[Any], why: str) -> None:
-    folder = project / f"other-{key}-{len(value)}"
-    shutil.copytree(project / "live", folder)
-    contract = read_json(folder / "contract.json")
-    generator = contract["models"]["gan.onnx"]
-    (generator["outputs"][0] if key == "shape" else generator)[key] = value
-    write_json(folder / "contract.json", contract)
-    code, decision, said = gate(project, folder.name, "--live", "live")
+def test_another_label_set_is_not_compared(project: Path, labels: list[str], why: str) -> None:
+    def relabel(model: onnx.ModelProto) -> None:
+        contract = json.loads(model.metadata_props[0].value) | {"labels": labels}
+        model.metadata_props[0].value = json.dumps(contract)
+
+    code, decision, said = gate(project, rebuilt(project, f"labels-{len(labels)}", relabel), "--live", "live")
     assert code == 1, said
-    assert f"not comparable: {why}" in decision["reasons"]
+    assert decision["reasons"] == [f"not comparable: {why}"]
+    assert decision["live"] == {"bundle": "live"}
+
+
+def test_another_size_is_not_compared() -> None:
+    small, large = (Contract("gan", ["N", 1, side, side], [], told=False) for side in (8, 16))
+    assert large.unlike(small) == "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"
+    assert small.unlike(small) is None
+
+
+def test_a_candidates_own_script_is_never_executed(project: Path) -> None:
+    """It agrees with the list of hashes, so nothing but its text says that it is not the project's."""
+    folder = project / "hostile"
+    shutil.copytree(project / "live", folder)
+    marker = project / "executed"
+    for name in ("verify.py", "numpy.py", "onnxruntime.py", "sitecustomize.py"):
+        (folder / name).write_text(f"open({str(marker)!r}, 'w').write('here')\n")
+    write_sums(folder)  # as somebody does who hides a change
+    code, decision, said = gate(project, "hostile", "--live", "live")
+    assert (code, decision["reasons"]) == (
+        1,
+        ["bundle: verify.py is not this project's, and whoever uses the bundle runs it; make the bundle again"],
+    ), said
+    assert not marker.exists()
+    (folder / "verify.py").unlink()
+    write_sums(folder)  # as somebody does who hides a change
+    code, decision, _ = gate(project, "hostile")
+    assert code == 1 and decision["reasons"][0].startswith("bundle: verify.py is missing")
+    assert not marker.exists()
+
+
+def test_a_live_bundle_of_an_earlier_release_is_compared_whatever_its_script_says(project: Path) -> None:
+    folder = project / "earlier"
+    shutil.copytree(project / "live", folder)
+    (folder / "verify.py").write_text("raise SystemExit('an earlier script, which is not executed')\n")
+    write_sums(folder)  # as somebody does who hides a change
+    code, decision, said = gate(project, "live", "--live", "earlier")
+    assert (code, decision["decision"]) == (0, "blessed"), said
+
+
+@pytest.mark.parametrize("name", ["gan.onnx", "contract.json", "gan.golden.npz"])
+def test_a_damaged_live_bundle_is_one_sentence_with_what_to_do(project: Path, name: str) -> None:
+    folder = project / f"damaged-{name}"
+    shutil.copytree(project / "live", folder)
+    whole = bytearray((folder / name).read_bytes())
+    whole[len(whole) // 2] ^= 1
+    (folder / name).write_bytes(whole)
+    code, decision, said = gate(project, "live", "--live", folder.name)
+    assert (code, decision) == (2, {}), said
+    assert len(said.splitlines()) == 1
+    assert f"the live bundle {folder.name}, which fails its check: {name} has another content" in said
+    assert said.endswith("make an earlier version live: python -m flows rollback gan\n")
+
+
+def test_a_live_bundle_that_is_not_there_is_one_sentence(project: Path) -> None:
+    code, decision, said = gate(project, "live", "--live", "nowhere")
+    assert (code, decision) == (2, {})
+    assert said == "error: nowhere is no folder; name the live model's bundle, or leave --live out\n"
+
+
+def test_a_check_that_dies_is_a_fault(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "dying.py"
+    dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    monkeypatch.setattr("tasks.bundle.faults.SCRIPT", dying)
+    assert bundle_faults(project / "live") == [
+        "the check was killed by SIGSEGV, as a damaged .onnx file can do; make or get the bundle again"
+    ]
+
+
+def test_pictures_of_an_earlier_decision_do_not_stay(project: Path) -> None:
+    (project / "earlier-decision").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        found = decide_now(Path(altered(project, 1.2, "cut")), None, Path("earlier-decision"))
+    assert found.decision == "refused" and isinstance(found.candidate, NamedBundle)
+    assert not (project / "earlier-decision").exists()
 
 
 def test_bad_input_is_one_sentence(project: Path) -> None:
@@ -202,9 +293,28 @@ def test_a_second_judge_that_fails_its_checks_is_not_asked(project: Path) -> Non
 
 
 def test_images_that_are_none_are_refused_as_such(project: Path) -> None:
-    altered(project, float("nan"), "broken")
-    (project / "broken/verify.py").write_text("# says nothing\n")
-    code, decision, said = gate(project, "broken")
+    """Of noise that is farther out than the golden noise, by which the bundle passes its check."""
+    with np.load(project / "live/gan.golden.npz") as golden:
+        farthest = float(golden["noise"].max())
+
+    def break_beyond(model: onnx.ModelProto) -> None:
+        limit = numpy_helper.from_array(np.float32([farthest + 0.01]), "limit")
+        nothing = numpy_helper.from_array(np.zeros((4, 64), np.float32), "nothing")
+        model.graph.initializer.extend([limit, nothing])
+        model.graph.node[0].output[0] = "plain"
+        nodes = [
+            helper.make_node("Sub", ["limit", "noise"], ["left"]),
+            helper.make_node("Sqrt", ["left"], ["root"]),
+            helper.make_node("MatMul", ["root", "nothing"], ["zero"]),
+            helper.make_node("Add", ["plain", "zero"], ["logits"]),
+        ]
+        others = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend([others[0], *nodes, *others[1:]])
+
+    code, decision, said = gate(project, rebuilt(project, "broken", break_beyond))
     assert code == 1, said
-    assert decision["reasons"] == ["images: 400 of 400 images from the exported file hold NaN or infinity"]
+    assert re.fullmatch(
+        r"images: \d+ of 400 images from the exported file hold NaN or infinity", decision["reasons"][0]
+    )
     assert not (project / "decision").exists()

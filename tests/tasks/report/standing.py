@@ -149,8 +149,8 @@ def decision(sha256: str) -> dict[str, object]:
         "precision": comparison("difference", (-0.04, -0.061, -0.02), -0.05, "perhaps worse"),
     }
     return {
-        "candidate": {"bundle": "data/bundle/gan", "model": "gan", "sha256": sha256, "figures": GAN, "second": None},
-        "live": {"bundle": "live/gan", "model": "gan", "sha256": "f" * 64, "figures": GAN, "second": None},
+        "candidate": judged("data/bundle/gan", sha256),
+        "live": judged("live/gan", "f" * 64),
         "settings": {"confidence": 0.95, "seed": 0},
         "not_asked": "the second judge, which fails its own checks (data/reference_second/judge.json)",
         "decision": "refused",
@@ -158,6 +158,11 @@ def decision(sha256: str) -> dict[str, object]:
         "comparisons": comparisons,
         "override": None,
     }
+
+
+def judged(bundle: str, sha256: str) -> dict[str, object]:
+    view = {"figures": GAN, "protocol": protocol(), "device": "cpu"}
+    return view | {"bundle": bundle, "model": "gan", "sha256": sha256, "second": None, "memorises": False}
 
 
 def comparison(kind: str, ends: tuple[float, float, float], margin: float, word: str) -> dict[str, object]:

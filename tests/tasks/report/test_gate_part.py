@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.files import read_json, write_json
 from tasks.report.decisions import decisions
 from tasks.report.page import render
@@ -90,6 +91,20 @@ def test_a_broken_bundle_was_refused_before_it_was_judged(read: Read) -> None:
     assert "refused The gate refused data/bundle/gan before it was judged." in page
     assert "bundle: gan.onnx is missing" in page
     assert "another file" not in page  # nothing says which file it was
+
+
+@pytest.mark.parametrize("change", [{"comparisons": None}, {"decision": "maybe"}, {"surprise": 1}, {"live": {}}])
+def test_a_record_of_another_form_is_one_sentence(project: Path, change: dict[str, object]) -> None:
+    standing.fill_everything()
+    decide(**change)
+    key = next(iter(change))
+    with pytest.raises(
+        UserError, match=rf"gan\.json is damaged, or was written by another version \({key}.*ask the gate"
+    ):
+        decisions()
+    DECISION.write_text("{")
+    with pytest.raises(UserError, match=r"gan\.json is damaged, .*Invalid JSON.*ask the gate again"):
+        decisions()
 
 
 def test_candidate_and_live_model_stand_side_by_side(project: Path) -> None:

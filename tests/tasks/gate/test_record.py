@@ -1,0 +1,91 @@
+"""The gate's record on disk: what is read of it, and what an unreadable one is called."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.files import write_json
+from tasks.gate.record import GateDecision, JudgedBundle, NamedBundle, read_record
+from tasks.lineage.notes import release_notes
+from tasks.lineage.tell import parse, told_by_lineage
+from tests.tasks.report import standing
+
+FILES = {"sha256": "a" * 64, "md5": "b" * 32}
+
+
+def written(path: Path, **changes: object) -> Path:
+    """A record of a refusal, with some values changed."""
+    write_json(path, standing.decision("e" * 64) | changes)
+    return path
+
+
+def lineage(gate: object) -> dict[str, Any]:
+    """A lineage as a release has it, with the gate's part as given."""
+    told: dict[str, Any] = {"model": "gan", "version": "v1.0.0", "commit": "c" * 40, "released": "now", "run": None}
+    told |= {"parent": None, "files": {"gan.onnx": FILES}, "inputs": {}, "dvc": {}, "stages": {}, "gate": gate}
+    return told
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = read_record(written(tmp_path / "gan.json"))
+    assert isinstance(record.candidate, JudgedBundle) and record.candidate.sha256 == "e" * 64
+    assert record.comparisons["coverage"].verdict == "better" and record.confidence == 0.95
+    write_json(tmp_path / "again.json", record.model_dump(mode="json"))
+    assert read_record(tmp_path / "again.json") == record
+
+
+def test_a_record_of_earlier_code_without_settings_is_read(tmp_path: Path) -> None:
+    record = {"candidate": {"bundle": "data/bundle/gan"}, "live": None, "decision": "refused", "override": None}
+    write_json(tmp_path / "gan.json", record | {"reasons": ["bundle: gan.onnx is missing"], "comparisons": {}})
+    found = read_record(tmp_path / "gan.json")
+    assert found.candidate == NamedBundle(bundle="data/bundle/gan")
+    assert (found.settings, found.confidence, found.not_asked) == (None, None, None)
+
+
+def test_a_missing_record_says_how_to_ask(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gan\.json is missing: .*ask it with `python -m tasks\.gate BUNDLE`"):
+        read_record(tmp_path / "gan.json")
+
+
+@pytest.mark.parametrize("change", [{"reasons": "none"}, {"candidate": {}}, {"decision": "perhaps"}, {"extra": 1}])
+def test_a_record_of_another_form_is_one_sentence(tmp_path: Path, change: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=rf"is damaged, or was written by another version \({next(iter(change))}") as it:
+        read_record(written(tmp_path / "gan.json", **change))
+    assert "\n" not in str(it.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_damaged_record_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "gan.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"gan\.json is damaged, .*ask the gate again") as it:
+        read_record(tmp_path / "gan.json")
+    assert "\n" not in str(it.value)
+
+
+def test_a_lineage_quotes_the_decision_and_names_no_paths(tmp_path: Path) -> None:
+    quoted = read_record(written(tmp_path / "gan.json")).quoted().model_dump(mode="json")
+    assert quoted.keys() == {"decision", "reasons", "comparisons", "override", "settings", "not_asked"}
+    said = dict(told_by_lineage(lineage(quoted)))
+    assert said["gate"].startswith("refused; regression: fd_relative")
+    by_ada = quoted | {"decision": "overridden", "override": {"by": "Ada", "because": "it is fine"}}
+    assert dict(told_by_lineage(lineage(by_ada)))["gate"].startswith("refused; Ada let it through: it is fine; regres")
+    assert dict(told_by_lineage(lineage(None)))["gate"] == "not asked"
+
+
+def test_a_lineage_whose_decision_is_damaged_is_one_sentence() -> None:
+    good = json.dumps(lineage(None)).encode()
+    assert parse(good, "here")["model"] == "gan"
+    with pytest.raises(UserError, match="the lineage of here is damaged; get the bundle again"):
+        parse(json.dumps(lineage({"decision": "blessed"})).encode(), "here")
+
+
+def test_release_notes_tell_the_gates_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    decision: GateDecision = read_record(written(tmp_path / "gan.json"))
+    assert "Comes as the first; the gate's word: refused.\n- regression: fd_relative" in release_notes(
+        lineage(None), decision, []
+    )
+    assert "Comes as the first; the gate was not asked." in release_notes(lineage(None), None, [])
