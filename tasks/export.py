@@ -27,7 +27,7 @@ from tasks.variants import make_variants, with_contract
 from tasks.weights import load_tensors
 
 WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
-PROVENANCE = ("hashes", "images", "quarantined", "libraries")
+PROVENANCE = ("hashes", "images", "quarantined", "trained_with", "libraries")
 
 
 def export(model: str) -> dict[str, object]:

@@ -109,7 +109,8 @@ def test_what_a_stranger_gets_tells_its_lineage_and_git_and_dvc_agree(released: 
     assert (code, {check[:2] for check in checks}) == (0, {"ok"}), said
     assert len(checks) == 11
     assert re.search(r"(?m)^train_gan +20\d\d-.*, [\d,]+ s, .*cpu", said) and "gate           blessed" in said
-    assert re.search(r"(?m)^libraries .*torch \d", said) and re.search(r"(?m)^images .*[\d,]+ train", said)
+    assert re.search(r"(?m)^trained with +numpy [\d.]+, torch [\d.]+ on cpu [A-Z\d]+ \(cpu/.*, 1 thread\)$", said), said
+    assert re.search(r"(?m)^exported with .*torch \d", said) and re.search(r"(?m)^images .*[\d,]+ train", said)
 
 
 def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path, tmp_path: Path) -> None:

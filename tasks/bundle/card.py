@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.figures import describe, ordered, shown
+from tasks.provenance import trained_with_text
 
 LICENCES = {"fashion-mnist": "mit", "digits": "cc-by-4.0"}  # in the words of model hubs
 SOURCES = {
@@ -42,6 +43,7 @@ def model_card(
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
         labels=manifest["labels"],
         told=len(generator["inputs"]) > 1,
+        trained_with=trained_with_text(generator.get("trained_with")),
         pictures=pictures,
     )
 

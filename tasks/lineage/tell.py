@@ -15,8 +15,9 @@ from tasks.gate.record import GateDecision
 from tasks.lineage.collect import LINEAGE, record_path
 from tasks.lineage.history import History
 from tasks.onnx_files import CONTRACT
+from tasks.provenance import trained_with_text
 
-PROVENANCE = ("hashes", "images", "quarantined", "libraries")
+PROVENANCE = ("hashes", "images", "quarantined", "libraries")  # what contracts of every version have
 ALL = {"released", "run", "parent", "dvc", "stages", "gate"}
 NAME, VERSION, COMMIT = re.compile(r"[a-z]+"), re.compile(r"v\d+\.\d+\.\d+"), re.compile(r"[0-9a-f]{40}")
 
@@ -37,6 +38,7 @@ def read_contract(path: Path) -> dict[str, Any]:
     try:
         contract: dict[str, Any] = json.loads(found[0])
         good = NAME.fullmatch(contract["model"]) and {"file", *PROVENANCE} <= contract.keys()
+        trained_with_text(contract.get("trained_with"))
     except (ValueError, KeyError, TypeError, AttributeError):
         good = None
     if not good:
@@ -52,7 +54,8 @@ def told_by_file(contract: Mapping[str, Any]) -> Iterator[Line]:
     yield "images", ", ".join(f"{count:,} {split}" for split, count in contract["images"].items())
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(contract["quarantined"].items()))
     yield "left out", left_out or "none"
-    yield "libraries", ", ".join(f"{name} {version}" for name, version in contract["libraries"].items())
+    yield "trained with", trained_with_text(contract.get("trained_with"))
+    yield "exported with", ", ".join(f"{name} {version}" for name, version in contract["libraries"].items())
 
 
 def find_lineage(path: Path, model: str, history: History) -> tuple[str, bytes] | None:

@@ -29,6 +29,12 @@ ORIGIN = {
     "hashes": {"data": "d", "code": "c", "params": "p", "weights": "w"},
     "images": {"train": 80, "validation": 10, "test": 10},
     "quarantined": {"truncated": 1},
+    "trained_with": {
+        "libraries": {"torch": "2.11.0", "numpy": "2.4.6"},
+        "mode": "cpu/float32",
+        "device": "cpu AVX2",
+        "threads": 2,
+    },
     "libraries": {"torch": "2.14.1"},
 }
 

@@ -19,10 +19,11 @@ from tasks.errors import UserError
 from tasks.export import make_contract, write_checked
 from tasks.files import read_json, sha256_file, sha256_tree, write_json
 from tasks.graphs import build_graphs
-from tasks.params import BundleSettings, load_params
+from tasks.params import BundleSettings
 from tests.conftest import ROOT
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
 from tests.tasks.test_export import CPU, told_gan
+from tests.tasks.test_export import SETTINGS as EXPORT
 
 
 def test_sums_are_read_by_sha256sum(bundle: Path) -> None:
@@ -76,7 +77,8 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     front = card.split("---\n")[1]
     assert {"library_name": "onnx", "license": "other"}.items() <= YAML(typ="safe").load(front).items()
     assert (
-        "Left out before training: 1 truncated.\nMade with torch 2.14.1; `sbom.cdx.json` lists every library." in card
+        "Left out before training: 1 truncated.\nTrained with: not recorded, since earlier code trained the weights.\n"
+        "Exported with torch 2.14.1; `sbom.cdx.json` lists every library of requirements.lock." in card
     )
     assert "| `fd_relative` | 0.0213 | 0.00100 | lower |" in card
     assert "| `precision` | 0.700 | - | higher |" in card
@@ -92,7 +94,7 @@ def export_told_gan(project: Path) -> list[str]:
     """A GAN that takes labels and its variants, judged."""
     tensors, about = told_gan()
     graph, folder = build_graphs(tensors, about)["gan.onnx"], project / "data/onnx/gan"
-    made = write_checked(folder, graph, make_contract("gan.onnx", graph, about, 1e-4), load_params().export, CPU)
+    made = write_checked(folder, graph, make_contract("gan.onnx", graph, about, 1e-4), EXPORT, CPU)
     files = [file for file, _ in made]
     judged = read_json(project / "data/judged/gan.json")
     alike = {file: {"within_one": 0.99954} for file in files[1:]}
@@ -117,6 +119,10 @@ def test_variants_ship_with_golden_vectors_of_their_own(project: Path) -> None:
         in (folder / "README.md").read_text()
     )
     assert "a label that there is not" in (folder / "README.md").read_text()
+    trained = (
+        "Trained with: numpy 2.4.6, torch 2.11.0 on cpu AVX2 (cpu/float32, 2 threads).\nExported with torch 2.14.1;"
+    )
+    assert trained in (folder / "README.md").read_text()
     check = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=True)
     assert "gan.batch16.onnx: image for N = 16 is as promised" in check.stdout
     assert "gan.batch16.onnx: image for N = 1 " not in check.stdout
