@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from models.norms import BatchNorm1d, BatchNorm2d
+
 Kind = Literal["classifier", "selfsupervised", "random"]
 
 
@@ -47,7 +49,7 @@ class Classifier(nn.Module):
             FourMeans(),
             nn.Flatten(),
         )
-        self.hidden = nn.Sequential(nn.Linear(16 * c, shape.features), nn.BatchNorm1d(shape.features), nn.ReLU())
+        self.hidden = nn.Sequential(nn.Linear(16 * c, shape.features), BatchNorm1d(shape.features), nn.ReLU())
         self.head = nn.Linear(shape.features, shape.classes)
 
     def features(self, images: Tensor) -> Tensor:
@@ -63,4 +65,4 @@ class Classifier(nn.Module):
 
 def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [convolution, BatchNorm2d(outputs), nn.ReLU()]

@@ -25,7 +25,10 @@ class Average(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float | Tensor) -> None:
-        """Moves the average a towards the network w: a <- w + decay (a - w); with a decay of 0, to w's bits."""
+        """Moves the average a towards the network w: a <- w + decay (a - w); with a decay of 0, to w's bits.
+
+        Whole numbers stay as they were copied at the start: nothing counts in them.
+        """
         averaged, live = self.network.state_dict(), network.state_dict()
         names = [name for name, value in live.items() if value.is_floating_point()]
         targets, sources = [averaged[name] for name in names], [live[name] for name in names]
@@ -33,5 +36,3 @@ class Average(Generic[Network]):
         torch._foreach_sub_(targets, sources)
         torch._foreach_mul_(targets, decay)
         torch._foreach_add_(targets, sources)
-        for name in live.keys() - set(names):
-            averaged[name].copy_(live[name])

@@ -75,12 +75,14 @@ def fit(learner: Learner, step: Step, feed: Feed, validation: Images, clock: Clo
     """Trains from where `clock` stands and yields it after every step, until the rule in the settings says stop.
 
     Raises AlarmError when the training has gone wrong: seen within `log_every` images where the losses tell, and within
-    `probe_every` where the signs do.
+    `probe_every` where the signs do; ValueError for a feed whose images lie on another device.
     """
     settings = learner.settings
     while stop_reason(settings.stop, clock) is None:
         start = clock.n_images
         raw, labels = feed.fetch(start, settings.batch)
+        if raw.device != learner.mode.device:  # each step would wait for a copy that nobody asked for
+            raise ValueError(f"the feed gives images on {raw.device}; this training runs on {learner.mode.device}")
         clock.count(step(raw, labels, start, clock.slower), settings.batch)
         last = clock.n_images >= settings.stop.n_images
         probe = last or crossed(start, clock.n_images, settings.probe_every)

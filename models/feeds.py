@@ -4,7 +4,7 @@ Which images a step sees follows from (seed, n_images) alone; a feed only decide
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -85,9 +85,8 @@ class Resident:
 class Slot:
     """Room for one batch on both sides, and on a GPU the events that say when either side may be written again."""
 
-    host: Tensor
-    device: Tensor
-    labels: Tensor | None = None
+    host: Raw
+    device: Raw
     copied: torch.cuda.Event | None = None
     used: torch.cuda.Event | None = None
 
@@ -116,7 +115,7 @@ class Streamed:
         if slot.copied is not None:
             torch.cuda.current_stream(self._device).wait_event(slot.copied)
         self._lent.append(slot)
-        return slot.device, slot.labels
+        return slot.device
 
     def _start(self, n_images: int, count: int) -> None:
         while self._waiting:
@@ -124,13 +123,20 @@ class Streamed:
         if count != self._count:
             self._count = count
             self._slots = deque(self._slot() for _ in range(AHEAD))
+            if self._stream is not None:
+                # The room was made in the order of the current stream, which may still use what lay there before.
+                self._stream.wait_stream(torch.cuda.current_stream(self._device))
         for number in range(len(self._slots)):
             self._ask(n_images + number * count)
 
     def _slot(self) -> Slot:
-        shape, locked = (self._count, *self._images.shape), self._stream is not None
-        host = torch.empty(shape, dtype=torch.uint8, pin_memory=locked)
-        return Slot(host, torch.empty(shape, dtype=torch.uint8, device=self._device))
+        def room(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+            host = torch.empty(shape, dtype=dtype, pin_memory=self._stream is not None)
+            return host, torch.empty(shape, dtype=dtype, device=self._device)
+
+        images = room((self._count, *self._images.shape), torch.uint8)
+        labels = (None, None) if self._images.labels is None else room((self._count,), torch.int64)
+        return Slot((images[0], labels[0]), (images[1], labels[1]))
 
     def _take_back(self) -> None:
         """The batch that was lent is used up once the device has done what was asked of it by now."""
@@ -150,14 +156,16 @@ class Streamed:
     def _fill(self, slot: Slot, n_images: int) -> Slot:
         if slot.copied is not None:
             slot.copied.synchronize()  # the page-locked side was read
-        rows = self._sampler.batch(n_images, self._count)
-        slot.host.numpy()[:] = self._images.gather(rows)
-        labels = None if self._images.labels is None else torch.from_numpy(self._images.labels[rows])
+        rows, (images, labels) = self._sampler.batch(n_images, self._count), slot.host
+        images.numpy()[:] = self._images.gather(rows)
+        if labels is not None and self._images.labels is not None:
+            labels.numpy()[:] = self._images.labels[rows]
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             if self._stream is not None and slot.used is not None:
                 self._stream.wait_event(slot.used)
-            slot.device.copy_(slot.host, non_blocking=True)
-            slot.labels = None if labels is None else labels.to(self._device)
+            for source, target in zip(slot.host, slot.device, strict=True):
+                if source is not None and target is not None:
+                    target.copy_(source, non_blocking=True)
             if self._stream is not None:
                 slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 slot.copied.record(self._stream)

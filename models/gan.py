@@ -1,13 +1,14 @@
 """DCGAN: a generator and a discriminator of strided convolutions (Radford, Metz & Chintala 2016)."""
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from models.layers import BASE, LABEL_LENGTH, ToVectors, down, normalised, sides, stem, up, widths
+from models.norms import BatchNorm2d
+from models.settings import Norm, Upsampling
 
 
 class GanShape(BaseModel):
@@ -20,7 +21,7 @@ class GanShape(BaseModel):
     noise: int
     classes: int  # 0: it is told no label
     channels: int
-    upsample: Literal["transposed", "nearest"]
+    upsample: Upsampling
 
 
 class Generator(nn.Module):
@@ -35,7 +36,7 @@ class Generator(nn.Module):
         self.label = nn.Embedding(shape.classes, LABEL_LENGTH) if shape.classes else None
         layers = stem(shape.noise + (LABEL_LENGTH if shape.classes else 0), wide[0])
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
-            layers += [up(inputs, outputs, side, shape.upsample, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [up(inputs, outputs, side, shape.upsample, bias=False), BatchNorm2d(outputs), nn.ReLU()]
         layers += [up(wide[-1], shape.image_channels, maps[-1], shape.upsample, bias=True), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
@@ -51,7 +52,7 @@ class Discriminator(nn.Module):
     Where labels are told, a label's learnt plane stands beside the image's channels (Mirza & Osindero 2014).
     """
 
-    def __init__(self, shape: GanShape, norm: str) -> None:
+    def __init__(self, shape: GanShape, norm: Norm) -> None:
         super().__init__()
         maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
         self.label = nn.Embedding(shape.classes, shape.size**2) if shape.classes else None

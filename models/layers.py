@@ -1,8 +1,12 @@
 """Layers and initialisation that several networks share, and how a square image becomes a 4 x 4 map and back."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from models.norms import BatchNorm2d, original_weight, spectral
+from models.settings import Norm, Upsampling
 
 BASE = 4
 LABEL_LENGTH = 32  # of the vector that stands for a label beside the noise
@@ -55,7 +59,7 @@ def stem(code: int, channels: int) -> list[nn.Module]:
     return [
         nn.Linear(code, channels * BASE * BASE, bias=False),
         ToMaps(channels),
-        nn.BatchNorm2d(channels),
+        BatchNorm2d(channels),
         nn.ReLU(),
     ]
 
@@ -65,19 +69,28 @@ def down(inputs: int, outputs: int, side: int, *, bias: bool) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
 
 
-def up(inputs: int, outputs: int, side: int, how: str, *, bias: bool) -> nn.Module:
+def up(inputs: int, outputs: int, side: int, how: Upsampling, *, bias: bool) -> nn.Module:
     """A layer that doubles a map up to this side; 4 becomes 7 where the side asks for it."""
-    if how == "transposed":
-        return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
-    crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
-    return nn.Sequential(nn.Upsample(scale_factor=2), *crop, nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
+    match how:
+        case "transposed":
+            return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
+        case "nearest":
+            crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+            return nn.Sequential(nn.Upsample(scale_factor=2), *crop, convolution)
+    assert_never(how)
 
 
-def normalised(layer: nn.Module, norm: str, channels: int) -> list[nn.Module]:
+def normalised(layer: nn.Module, norm: Norm, channels: int) -> list[nn.Module]:
     """The layer and what keeps its outputs in range: batch statistics, a bounded spectral norm, or nothing."""
-    if norm == "batch":
-        return [layer, nn.BatchNorm2d(channels)]
-    return [spectral_norm(layer) if norm == "spectral" else layer]
+    match norm:
+        case "batch":
+            return [layer, BatchNorm2d(channels)]
+        case "spectral":
+            return [spectral(layer)]
+        case "none":
+            return [layer]
+    assert_never(norm)
 
 
 @torch.no_grad()
@@ -90,11 +103,3 @@ def initialise_dcgan(network: nn.Module) -> None:
                 module.bias.zero_()
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def original_weight(module: nn.Module) -> Tensor:
-    """The trained weight of a layer, also where a parametrisation such as the spectral norm stands before it."""
-    parametrisations = getattr(module, "parametrizations", None)
-    weight = module.weight if parametrisations is None else parametrisations.weight.original
-    assert isinstance(weight, Tensor)
-    return weight

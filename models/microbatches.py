@@ -224,12 +224,8 @@ class _InParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, *tensors: Tensor | None) -> Any:
         inputs = tensors[: len(tensors) - len(run.parameters)]
-        counts = [buffer for name, buffer in run.network.named_buffers() if name.endswith("num_batches_tracked")]
-        before = [count.clone() for count in counts]
         with cached():  # one step of the power iteration
             outputs, ctx.known = run.forward(inputs)
-        for count, value in zip(counts, before, strict=True):
-            count.copy_(value + run.network.training)  # one batch
         torch.clear_autocast_cache()  # it holds weights without a graph
         ctx.run, ctx.buffers = run, [buffer.clone() for buffer in run.network.buffers()]
         ctx.save_for_backward(*inputs)

@@ -1,6 +1,7 @@
 """Optimisers of torch.optim from their settings, and the one schedule they share."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +23,26 @@ def make_optimiser(
     rate: float | Tensor = settings.learning_rate
     if mode.captured:
         rate = torch.tensor(settings.learning_rate, device=mode.device)
-    decay = settings.weight_decay
-    if settings.name == "sgd":
-        if settings.beta2:
-            raise ValueError("sgd has no beta2; set it to 0")
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.beta1, weight_decay=decay, fused=mode.captured)
-    if settings.name == "rmsprop":
-        return torch.optim.RMSprop(
-            parameters,
-            lr=rate,
-            momentum=settings.beta1,
-            alpha=settings.beta2,
-            weight_decay=decay,
-            capturable=mode.captured,
-        )
-    method = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    betas = (settings.beta1, settings.beta2)
-    return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
+    decay, momentum = settings.weight_decay, settings.beta1
+    match settings.name:
+        case "sgd":
+            if settings.beta2:
+                raise ValueError("sgd has no beta2; set it to 0")
+            return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=mode.captured)
+        case "rmsprop":
+            return torch.optim.RMSprop(
+                parameters,
+                lr=rate,
+                momentum=momentum,
+                alpha=settings.beta2,
+                weight_decay=decay,
+                capturable=mode.captured,
+            )
+        case "adam" | "adamw":
+            method = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+            betas = (settings.beta1, settings.beta2)
+            return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
+    assert_never(settings.name)
 
 
 def learning_rate(settings: OptimiserSettings, progress: float) -> float:

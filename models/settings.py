@@ -13,6 +13,10 @@ Weight = Annotated[float, Field(ge=0)]
 Choice = Literal["auto", "on", "off"]
 Switch = Literal["on", "off"]
 Game = Literal["minimax", "non_saturating", "hinge", "relativistic"]
+Norm = Literal["batch", "spectral", "none"]
+Upsampling = Literal["transposed", "nearest"]
+Reconstruction = Literal["summed_mse", "bernoulli", "optimal_sigma"]
+Method = Literal["adam", "adamw", "rmsprop", "sgd"]
 
 
 class Settings(BaseModel):
@@ -24,7 +28,7 @@ class Settings(BaseModel):
 class OptimiserSettings(Settings):
     """An optimiser of `torch.optim` and its schedule; keys that a method does not have must be 0."""
 
-    name: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(description="Method of torch.optim.")
+    name: Method = Field(description="Method of torch.optim.")
     learning_rate: float = Field(gt=0, le=1, description="Step size before any decay.")
     beta1: float = Field(ge=0, lt=1, description="Adam: decay of the first moment. RMSprop, SGD: momentum.")
     beta2: float = Field(ge=0, lt=1, description="Adam: decay of the second moment. RMSprop: its alpha. SGD: 0.")
@@ -60,8 +64,8 @@ class GanSettings(LearnerSettings):
 
     noise: Count = Field(le=4096, description="Length of the noise vector.")
     channels: Count = Field(le=1024, description="Channels of the widest resolution but one; doubled at each halving.")
-    upsample: Literal["transposed", "nearest"] = Field(description="How the generator doubles the side.")
-    discriminator_norm: Literal["batch", "spectral", "none"] = Field(description="What keeps the discriminator tame.")
+    upsample: Upsampling = Field(description="How the generator doubles the side.")
+    discriminator_norm: Norm = Field(description="What keeps the discriminator tame.")
     loss: Game = Field(description="The adversarial game.")
     conditional: Choice = Field(
         description="Whether a label picks what is drawn. auto: where every label has training images."
@@ -88,7 +92,7 @@ class VaeSettings(LearnerSettings):
     latent: Count = Field(le=4096, description="Length of the latent code.")
     channels: Count = Field(le=1024, description="Channels at the first halved resolution; doubled at each halving.")
     network: Literal["plain", "residual"] = Field(description="Plain convolutions, or residual blocks.")
-    reconstruction: Literal["summed_mse", "bernoulli", "optimal_sigma"] = Field(
+    reconstruction: Reconstruction = Field(
         description="Negative log-likelihood, summed over the pixels of an image, mean over the batch."
     )
     conditional: Choice = Field(

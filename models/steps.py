@@ -1,8 +1,9 @@
 """Two ways to run a learner's step: operation by operation, or recorded once as a CUDA graph and replayed."""
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ WARM_UP = 3  # steps before a recording, in which libraries choose their algorit
 
 Graph = Callable[[], Tensor]  # takes one step and returns its losses
 Record = Callable[[Callable[[], Tensor]], Graph]
+FallBack = Callable[[str], None]  # is told why steps are not captured
+
+
+class CaptureError(RuntimeError):
+    """A step that was asked to be captured could not be recorded as a CUDA graph; the text is the first cause."""
 
 
 class Step(Protocol):
@@ -29,9 +35,13 @@ class Step(Protocol):
         ...
 
 
-def make_step(learner: Learner) -> Step:
-    """The way to run steps that the learner's mode asks for."""
-    return Captured(learner) if learner.mode.captured else Eager(learner)
+def make_step(learner: Learner, fall_back: FallBack | None = None) -> Step:
+    """The way to run steps that the learner's mode asks for.
+
+    Where a step cannot be captured, the first call raises CaptureError; with `fall_back`, this is told the cause
+    instead, and Python runs the operations, which is slower.
+    """
+    return Captured(learner, fall_back=fall_back) if learner.mode.captured else Eager(learner)
 
 
 class Eager:
@@ -54,8 +64,8 @@ class Captured:
     run that is resumed, and records anew, takes the same steps as one that never stopped.
     """
 
-    def __init__(self, learner: Learner, record: Record | None = None) -> None:
-        self._learner, self._record = learner, record or record_cuda_graph
+    def __init__(self, learner: Learner, record: Record | None = None, fall_back: FallBack | None = None) -> None:
+        self._learner, self._record, self._fall_back = learner, record or CudaGraphs(), fall_back
         self._raw, self._labels = torch.empty(0), torch.empty(0)
         self._random: dict[str, Tensor] = {}
         self._rates: dict[str, Tensor] = {}
@@ -73,9 +83,10 @@ class Captured:
         self, raw: Tensor, labels: Tensor | None, random: Mapping[str, Tensor], rates: Mapping[str, float | Tensor]
     ) -> None:
         if not self._graphs:
-            self._raw, self._random = torch.empty_like(raw), {name: value.clone() for name, value in random.items()}
-            self._labels = torch.empty(0) if labels is None else torch.empty_like(labels)
-            self._rates = {name: torch.zeros((), device=raw.device) for name in rates}
+            device = self._learner.mode.device
+            self._raw, self._random = _room(raw, device), {name: _room(each, device) for name, each in random.items()}
+            self._labels = torch.empty(0) if labels is None else _room(labels, device)
+            self._rates = {name: torch.zeros((), device=device) for name in rates}
         self._raw.copy_(raw)
         if labels is not None:
             self._labels.copy_(labels)
@@ -90,13 +101,22 @@ class Captured:
         def body() -> Tensor:
             return run_step(self._learner, self._raw, self._labels if labelled else None, self._random, schedule)
 
-        return captured(body, lambda: _state(self._learner), self._record)
+        return captured(body, lambda: _state(self._learner), self._record, self._fall_back)
 
 
-def captured(body: Callable[[], Tensor], state: Callable[[], dict[str, Tensor]], record: Record) -> Graph:
+def _room(like: Tensor, device: torch.device) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device=device)
+
+
+def captured(
+    body: Callable[[], Tensor],
+    state: Callable[[], dict[str, Tensor]],
+    record: Record,
+    fall_back: FallBack | None = None,
+) -> Graph:
     """Records `body`, which changes the tensors of `state`, and leaves these as they were.
 
-    Where it cannot be recorded, a warning names the reason and Python runs the operations.
+    Raises CaptureError where it cannot be recorded; with `fall_back`, this is told the cause, and `body` is returned.
     """
     before = {name: value.clone() for name, value in state().items()}
     try:
@@ -104,12 +124,21 @@ def captured(body: Callable[[], Tensor], state: Callable[[], dict[str, Tensor]],
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        warnings.warn(f"steps cannot be captured as a CUDA graph ({reason}); they run slower", stacklevel=2)
+        cause = first_cause(error)
+        if fall_back is None:
+            raise CaptureError(cause) from error
+        fall_back(cause)
         return body
     finally:
         for name, value in state().items():
             value.copy_(before[name]) if name in before else value.zero_()  # moments begin at 0, as do counts
+
+
+def first_cause(error: BaseException) -> str:
+    """The first line of the error that all others followed from: ending a broken capture raises one of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).partition("\n")[0]
 
 
 def run_step(
@@ -126,20 +155,40 @@ def _state(learner: Learner) -> dict[str, Tensor]:
     return network_tensors(learner.networks) | optimiser_tensors(learner.optimisers)
 
 
-def record_cuda_graph(body: Callable[[], Tensor]) -> Graph:
-    """Runs `body` a few times, which does count as training, then records it without running it."""
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
-            body()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        losses = body()
+class CudaGraphs:
+    """Records steps as CUDA graphs that share one memory pool, since they are replayed one after another."""
 
-    def replay() -> Tensor:
-        graph.replay()
-        return losses
+    def __init__(self) -> None:
+        self._pool: Any = None  # what `torch.cuda.graph` takes
 
-    return replay
+    def __call__(self, body: Callable[[], Tensor]) -> Graph:
+        """Runs `body` a few times, which does count as training, then records it without running it."""
+        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside), _uncaptured_on_purpose():
+            for _ in range(WARM_UP):
+                body()
+        current.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # The outer context leads back to the current stream where ending a broken capture raises: torch then stays on
+        # the one it recorded. In the mode "global" a feed's thread could not use the device meanwhile.
+        with (
+            torch.cuda.stream(current),
+            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+        ):
+            losses = body()
+        self._pool = graph.pool()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return losses
+
+        return replay
+
+
+@contextmanager
+def _uncaptured_on_purpose() -> Iterator[None]:
+    """Within it nothing warns that an optimiser made for graphs runs outside of one: the steps before one do."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+        yield

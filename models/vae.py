@@ -1,13 +1,14 @@
 """The variational auto-encoder: encoder and decoder (Kingma & Welling 2014), plain or with residual blocks."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from models.layers import BASE, ToVectors, down, sides, stem, up, widths
+from models.norms import BatchNorm2d
 
 LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody and overflows bfloat16 sums
 
@@ -36,10 +37,10 @@ class Residual(nn.Module):
         last = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         self.layers = nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
             nn.ReLU(),
             last,
         )
@@ -58,7 +59,7 @@ class Encoder(nn.Module):
         maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
         layers: list[nn.Module] = []
         for (inputs, outputs), side in zip(pairwise([shape.image_channels, *wide]), maps[:-1], strict=True):
-            layers += [down(inputs, outputs, side, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [down(inputs, outputs, side, bias=False), BatchNorm2d(outputs), nn.ReLU()]
             layers += [Residual(outputs)] if shape.network == "residual" else []
         self.layers = nn.Sequential(*layers, ToVectors(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
 
@@ -78,7 +79,7 @@ class Decoder(nn.Module):
         layers = stem(shape.latent, wide[0])
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
             layers += [Residual(inputs)] if shape.network == "residual" else []
-            layers += [up(inputs, outputs, side, "transposed", bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [up(inputs, outputs, side, "transposed", bias=False), BatchNorm2d(outputs), nn.ReLU()]
         layers += [Residual(wide[-1])] if shape.network == "residual" else []
         layers += [up(wide[-1], shape.image_channels, maps[-1], "transposed", bias=True)]
         self.layers = nn.Sequential(*layers)
@@ -91,7 +92,12 @@ class Decoder(nn.Module):
 
     def to_image(self, raw: Tensor) -> Tensor:
         """The raw output to images in [-1, 1]; a linear output may overshoot, as in training."""
-        return raw.sigmoid() * 2 - 1 if self.output == "sigmoid" else raw
+        match self.output:
+            case "sigmoid":
+                return raw.sigmoid() * 2 - 1
+            case "linear":
+                return raw
+        assert_never(self.output)
 
 
 def draw_code(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

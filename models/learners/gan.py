@@ -1,8 +1,11 @@
 """The generator against the discriminator (Goodfellow 2014)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from models.augment import NUMBERS, diff_augment, flip
 from models.device import Mode
@@ -28,6 +31,11 @@ PROBE_IMAGES, PROBE_BATCH = 2048, 256
 def augments(asked: Choice, n_training: int) -> bool:
     """Whether DiffAugment stands before the discriminator: by itself where it has few images to learn by heart."""
     return asked == "on" or (asked == "auto" and n_training < SMALL)
+
+
+def seen(images: Tensor, view: Tensor | None) -> Tensor:
+    """What the discriminator sees of images [N, C, H, W]: them, or DiffAugment of them by numbers [N, 7]."""
+    return images if view is None else diff_augment(images, view)
 
 
 class GanLearner:
@@ -105,23 +113,23 @@ class GanLearner:
         real = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
         with self.mode.cast():
             fake = self._run(self.generator, batch.random["noise"], label).float()
-        views = batch.random.get("augment")
-        if views is not None:
-            real = diff_augment(real, views[0])
-        seen = fake.detach() if views is None else diff_augment(fake.detach(), views[1])
-        losses = self._discriminate(real, seen, label, penalised=schedule.variant == "penalised")
-        losses |= self._generate(real, fake if views is None else diff_augment(fake, views[2]), label)
+        views = list(batch.random["augment"]) if "augment" in batch.random else [None] * 3
+        losses = self._discriminate(real, fake.detach(), label, views, penalised=schedule.variant == "penalised")
+        losses |= self._generate(seen(real, views[0]), seen(fake, views[2]), label)
         self.average.update(self.generator, schedule.rates["decay"])
         return losses
 
-    def _discriminate(self, real: Tensor, fake: Tensor, label: Tensor | None, *, penalised: bool) -> Losses:
-        real_logits, fake_logits = self._logits(real, label), self._logits(fake, label)
+    def _discriminate(
+        self, real: Tensor, fake: Tensor, label: Tensor | None, views: Sequence[Tensor | None], *, penalised: bool
+    ) -> Losses:
+        real_logits, fake_logits = self._logits(label, seen(real, views[0]), seen(fake, views[1]))
         loss = discriminator_loss(self.settings.loss, real_logits, fake_logits)
         optimiser = self.optimisers["discriminator_optimiser"]
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if penalised:
-            self._penalise(real, fake, label)
+            self._penalise(real, label, views[0], self.settings.r1)
+            self._penalise(fake, label, views[1], self.settings.r2)
         optimiser.step()
         losses = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
         return {name: value.detach() for name, value in losses.items()}
@@ -129,29 +137,33 @@ class GanLearner:
     def _generate(self, real: Tensor, fake: Tensor, label: Tensor | None) -> Losses:
         self.discriminator.requires_grad_(False)
         paired = self.settings.loss == "relativistic"
-        real_logits = self._logits(real, label) if paired else fake.new_zeros(len(fake))
-        loss = generator_loss(self.settings.loss, real_logits, self._logits(fake, label))
+        fake_logits, *rest = self._logits(label, fake, *[real] * paired)
+        loss = generator_loss(self.settings.loss, rest[0] if paired else torch.zeros_like(fake_logits), fake_logits)
         self.optimisers["generator_optimiser"].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["generator_optimiser"].step()
         self.discriminator.requires_grad_(True)
         return {"loss_g": loss.detach()}
 
-    def _penalise(self, real: Tensor, fake: Tensor, label: Tensor | None) -> None:
-        """Adds the slope of R1 and R2, in float32, every so many steps and that much stronger (Karras 2020, 4.1)."""
-        for images, gamma in ((real, self.settings.r1), (fake, self.settings.r2)):
-            for part, told in self._run.parts(images, label) if gamma else ():
-                assert part is not None
-                part, share = part.detach().requires_grad_(True), len(part) / len(images)
-                with held_norms(self.discriminator):
-                    logits = self.discriminator(part, told)
-                penalty = gradient_penalty(logits, part, gamma * self.settings.penalty_every * share)
-                penalty.backward()  # type: ignore[no-untyped-call]
+    def _penalise(self, images: Tensor, label: Tensor | None, view: Tensor | None, gamma: float) -> None:
+        """Adds the slope of x -> D(T(x)) at the images, in float32, every so many steps and that much stronger.
 
-    def _logits(self, images: Tensor, label: Tensor | None) -> Tensor:
-        with self.mode.cast():
-            logits: Tensor = self._run(self.discriminator, images, label)
-        return logits.float()
+        R1 and R2 are defined at real and at generated images (Mescheder 2018, eq. 9 and 10), so where the discriminator
+        sees augmented ones, T is part of the function, as in Karras 2020 (ADA, arXiv 2006.06676) and Huang 2024; the
+        lazy schedule is that of Karras 2020 (StyleGAN2, section 4.1).
+        """
+        for part, told, numbers in self._run.parts(images, label, view) if gamma else ():
+            assert part is not None
+            part, share = part.detach().requires_grad_(True), len(part) / len(images)
+            with held_norms(self.discriminator):
+                logits = self.discriminator(seen(part, numbers), told)
+            penalty = gradient_penalty(logits, part, gamma * self.settings.penalty_every * share)
+            penalty.backward()  # type: ignore[no-untyped-call]
+
+    def _logits(self, label: Tensor | None, *batches: Tensor) -> list[Tensor]:
+        """Logits float32 [N] of each batch, from weights that are cast, and divided by their norms, once for all."""
+        with self.mode.cast(), cached():
+            return [self._run(self.discriminator, images, label).float() for images in batches]
 
     @torch.no_grad()
     def probe(self, validation: Images) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.device import Mode
 from models.prior import FlowPrior
 from models.state import network_tensors, optimiser_tensors
-from models.steps import Record, captured, record_cuda_graph
+from models.steps import CudaGraphs, FallBack, Record, captured
 from models.streams import generator
 
 FIT_BATCH = 1024
@@ -34,19 +34,21 @@ def fit_prior(
     mode: Mode,
     seen: Callable[[int, float], None],
     record: Record | None = None,
+    fall_back: FallBack | None = None,
 ) -> None:
     """Fits the flow to codes drawn from q(z|x); both are on the mode's device.
 
     Adam at 2e-3 with a cosine to 0; `seen` hears of the codes that were taken since it last did, and of the negative
-    log-likelihood of the latest, in nats.
+    log-likelihood of the latest, in nats. Raises CaptureError where the mode captures steps and this one cannot be, or
+    tells `fall_back` why and goes on without.
     """
     prior.mean.copy_(codes.mean.mean(0))
     prior.spread.copy_((codes.mean.var(0) + codes.log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
-    fit = _Fit(prior, codes, mode, record or record_cuda_graph)
+    fit = _Fit(prior, codes, mode, record or CudaGraphs(), fall_back)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(fit.optimiser, steps)
     told, every = 0, TOLD_EVERY if mode.captured else 1
     for step in range(steps):
-        nll = fit.step(generator(seed, "prior", step))
+        nll = fit.step(generator(seed, "prior", step, mode.device))
         schedule.step()
         if (step + 1) % every == 0 or step + 1 == steps:
             seen((step + 1 - told) * FIT_BATCH, float(nll))
@@ -56,8 +58,8 @@ def fit_prior(
 class _Fit:
     """One step of the fit, as a CUDA graph where the mode captures steps; what it reads stays where it is."""
 
-    def __init__(self, prior: FlowPrior, codes: Codes, mode: Mode, record: Record) -> None:
-        self._prior, self._codes, self._record = prior, codes, record
+    def __init__(self, prior: FlowPrior, codes: Codes, mode: Mode, record: Record, fall_back: FallBack | None) -> None:
+        self._prior, self._codes, self._record, self._fall_back = prior, codes, record, fall_back
         rate = torch.tensor(RATE, device=mode.device) if mode.captured else RATE
         self.optimiser = torch.optim.Adam(
             prior.parameters(), lr=rate, fused=mode.captured or None, capturable=mode.captured
@@ -67,11 +69,14 @@ class _Fit:
         self._graph: Callable[[], Tensor] | None = None if mode.captured else self._take
 
     def step(self, random: torch.Generator) -> Tensor:
-        """Draws codes and takes one step on them; their negative log-likelihood."""
-        self._rows.copy_(torch.randint(len(self._codes.mean), (FIT_BATCH,), generator=random))
-        self._noise.copy_(torch.randn(*self._noise.shape, generator=random))
+        """Draws codes and takes one step on them; their negative log-likelihood.
+
+        `random` is of the device, so that nothing is copied there.
+        """
+        torch.randint(len(self._codes.mean), (FIT_BATCH,), generator=random, out=self._rows)
+        torch.randn(*self._noise.shape, generator=random, out=self._noise)
         if self._graph is None:
-            self._graph = captured(self._take, self._state, self._record)
+            self._graph = captured(self._take, self._state, self._record, self._fall_back)
         return self._graph()
 
     def _take(self) -> Tensor:

@@ -1,6 +1,7 @@
 """The variational auto-encoder as a learner: the evidence lower bound, then a prior fitted to its codes."""
 
 from collections.abc import Callable
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from models.optimisers import largest_weight, learning_rate, make_optimiser, set
 from models.pixels import to_model, to_unit
 from models.prior import FlowPrior
 from models.settings import VaeSettings
+from models.steps import FallBack
 from models.streams import generator as stream
 from models.streams import seeded
 from models.vae import Decoder, Encoder, VaeShape, draw_code
@@ -104,11 +106,14 @@ class VaeLearner:
         return self._reconstruction(decoder, raw, images), divergence
 
     def _reconstruction(self, decoder: Decoder, raw: Tensor, images: Tensor) -> Tensor:
-        if self.settings.reconstruction == "optimal_sigma":
-            return optimal_sigma(raw, images)
-        if self.settings.reconstruction == "bernoulli":
-            return bernoulli(raw, to_unit(images))
-        return summed_mse(to_unit(decoder.to_image(raw)), to_unit(images))
+        match self.settings.reconstruction:
+            case "optimal_sigma":
+                return optimal_sigma(raw, images)
+            case "bernoulli":
+                return bernoulli(raw, to_unit(images))
+            case "summed_mse":
+                return summed_mse(to_unit(decoder.to_image(raw)), to_unit(images))
+        assert_never(self.settings.reconstruction)
 
     @torch.no_grad()
     def probe(self, validation: Images) -> dict[str, float]:
@@ -137,8 +142,13 @@ class VaeLearner:
         warm = n_images > s.kl_warmup * s.stop.n_images and settled(s, n_images)
         return ill or (ignored(row["active_units"], s.latent) if warm else None)
 
-    def fitted_prior(self, train: Images, seen: Callable[[int, float], None]) -> FlowPrior | None:
-        """Fits the flow to the codes of the training images; None where the prior stays N(0, I)."""
+    def fitted_prior(
+        self, train: Images, seen: Callable[[int, float], None], fall_back: FallBack | None = None
+    ) -> FlowPrior | None:
+        """Fits the flow to the codes of the training images; None where the prior stays N(0, I).
+
+        `seen` and `fall_back` are those of `fit_prior`.
+        """
         if self.settings.prior == "standard":
             return None
         with seeded(self.settings.seed, "prior weights"):
@@ -146,7 +156,7 @@ class VaeLearner:
                 self.settings.latent, self.settings.prior_layers, self.settings.prior_width, self.shape.classes
             )
         s, prior = self.settings, prior.to(self.mode.device)
-        fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen)
+        fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen, fall_back=fall_back)
         return prior.eval()
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 Logits are float32 [N]; images float32 [N, C, H, W]; results are float32 scalars.
 """
 
+from typing import assert_never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,11 +18,14 @@ from models.settings import Game
 # relativistic               E[softplus(D(G(z)) - D(x))]                     Jolicoeur-Martineau 2019; Huang 2024, eq. 2
 def discriminator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
     """Loss that the discriminator minimises, from its logits on real and generated images, each [N]."""
-    if game == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    if game == "relativistic":
-        return F.softplus(fake - real).mean()
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+    match game:
+        case "minimax" | "non_saturating":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        case "relativistic":
+            return F.softplus(fake - real).mean()
+    assert_never(game)
 
 
 # ---- the generator's loss ------------------------------------------------------------------------------------------
@@ -30,13 +35,16 @@ def discriminator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
 # relativistic     E[softplus(D(x) - D(G(z)))]     Huang 2024, eq. 2
 def generator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
     """Loss that the generator minimises, from logits, each [N]; only `relativistic` reads `real`."""
-    if game == "minimax":
-        return -F.softplus(fake).mean()
-    if game == "hinge":
-        return -fake.mean()
-    if game == "relativistic":
-        return F.softplus(real - fake).mean()
-    return F.softplus(-fake).mean()
+    match game:
+        case "minimax":
+            return -F.softplus(fake).mean()
+        case "non_saturating":
+            return F.softplus(-fake).mean()
+        case "hinge":
+            return -fake.mean()
+        case "relativistic":
+            return F.softplus(real - fake).mean()
+    assert_never(game)
 
 
 # ---- gamma / 2 * E[ |grad_x D(x)|^2 ], R1 on real and R2 on generated images: Mescheder 2018, eq. 9 and 10 -----------

@@ -1,10 +1,16 @@
 """What augmentation does to an image, and that gradients come through it."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from torch import Tensor
 
 from models.augment import NUMBERS, cut_out, diff_augment, flip, translate
-from models.learners.gan import augments
+from models.device import Mode
+from models.learners.base import Batch
+from models.learners.gan import GanLearner, augments
+from models.losses.adversarial import gradient_penalty
 
 IMAGES = torch.rand(6, 3, 16, 16) * 2 - 1
 STILL = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0])  # no colour change, no shift; the cut lies in a corner
@@ -64,3 +70,29 @@ def test_gradients_come_through() -> None:
 )
 def test_small_data_sets_are_augmented(asked: str, count: int, does: bool) -> None:
     assert augments(asked, count) is does  # type: ignore[arg-type]
+
+
+def test_penalties_are_slopes_at_the_images_through_their_augmentation(
+    mode: Mode,
+    gan_settings,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R1 and R2 are defined at the images themselves; what the discriminator sees of them is part of the function."""
+    settings = gan_settings(loss="relativistic", discriminator_norm="none", r1=2.0, r2=3.0, penalty_every=1)
+    learner, found = GanLearner(settings, 28, 1, mode, augmented=True), []
+
+    def watch(logits: Tensor, images: Tensor, gamma: float) -> Tensor:
+        (slope,) = torch.autograd.grad(logits.sum(), images, retain_graph=True)
+        found.append((images.detach(), slope, gamma))
+        return gradient_penalty(logits, images, gamma)
+
+    monkeypatch.setattr("models.learners.gan.gradient_penalty", watch)
+    real, random = torch.rand(8, 1, 28, 28) * 2 - 1, learner.draw(0, 8)
+    before = deepcopy(learner.discriminator)
+    learner.step(Batch(real, None, random), learner.schedule(0, 1.0))
+    (at_real, slope, gamma), (_, _, other) = found
+    assert (gamma, other) == (2.0, 3.0)
+    assert torch.equal(at_real, real)
+    probe = real.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(before(diff_augment(probe, random["augment"][0])).sum(), probe)
+    assert torch.allclose(slope, expected, atol=1e-6)

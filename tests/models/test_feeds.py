@@ -6,6 +6,7 @@ import torch
 
 from models.feeds import AHEAD, Feed, Gathered, Resident, Streamed, make_feed
 from models.streams import Sampler
+from tests.models.capturing import Cuda
 from tests.models.conftest import ArrayImages
 
 CPU = torch.device("cpu")
@@ -88,3 +89,38 @@ def test_on_a_gpu_the_share_decides() -> None:
     assert isinstance(streamed, Streamed)
     raw, _ = streamed.fetch(0, 8)
     assert (raw.cpu().numpy() == images.gather(Sampler(64, 0).batch(0, 8))).all()
+
+
+def test_a_streams_copies_wait_for_what_the_device_still_does_with_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, images = Cuda(monkeypatch), ArrayImages(64)
+    feed = Streamed(images, Sampler(64, seed=0), CPU)
+    feed._stream = torch.cuda.Stream()  # as on a GPU; page-locked memory is what the CPU has none of
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **options: empty(*shape, **options))
+    for step, count in ((0, 8), (1, 8), (1, 16)):
+        feed.fetch(step * count, count)
+    side = feed._stream.name
+    starts = [place for place, entry in enumerate(cuda.log) if entry == (side, "waits for", "default")]
+    assert len(starts) >= 2  # for the first room, and for that of the other size
+    assert starts[0] == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("labelled", [True, False])
+def test_on_a_busy_gpu_every_streamed_batch_is_right(labelled: bool) -> None:
+    """The device computes all the time, so that a copy that comes too early, or too late, meets another batch."""
+    images, device = ArrayImages(512, labelled=labelled), torch.device("cuda", 0)
+    feed, rule, load = (
+        Streamed(images, Sampler(512, 0), device),
+        Sampler(512, 0),
+        torch.randn(2048, 2048, device=device),
+    )
+    for count in (32, 64):
+        for step in range(300):
+            raw, labels = feed.fetch(step * count, count)
+            kept, kept_labels = raw.clone(), None if labels is None else labels.clone()
+            load = (load @ load).clamp(-1, 1)
+            rows = rule.batch(step * count, count)
+            assert (kept.cpu().numpy() == images.gather(rows)).all()
+            if kept_labels is not None and images.labels is not None:
+                assert (kept_labels.cpu().numpy() == images.labels[rows]).all()

@@ -8,6 +8,7 @@ import torch
 from models.device import Mode
 from models.learners.prior import Codes, fit_prior
 from models.prior import FlowPrior
+from models.streams import generator
 
 
 def shaken(length: int) -> FlowPrior:
@@ -45,6 +46,21 @@ def test_fit_finds_two_clusters(mode: Mode) -> None:
     near = (drawn.abs() - 3).abs().max(1).values < 0.7
     assert near.float().mean() > 0.9
     assert 0.35 < (drawn[:, 0] > 0).float().mean() < 0.65
+
+
+def test_its_random_numbers_are_drawn_where_the_codes_lie(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each step would wait for two copies."""
+    asked = []
+
+    def watched(seed: int, purpose: str, n_images: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+        asked.append(device)
+        return generator(seed, purpose, n_images)
+
+    monkeypatch.setattr("models.learners.prior.generator", watched)
+    prior, there = FlowPrior(2, layers=1, width=4), replace(mode, reason="another object, to be known again")
+    fit_prior(prior, Codes(torch.randn(50, 2), torch.zeros(50, 2), None), 3, 0, there, lambda count, nll: None)
+    assert asked == [there.device] * 3
+    assert all(one is there.device for one in asked)
 
 
 def test_a_captured_fit_takes_the_same_steps_and_seldom_asks_for_the_loss(mode: Mode) -> None:
