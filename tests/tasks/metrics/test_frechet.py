@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from tasks.metrics import frechet
 from tasks.metrics.frechet import (
     Moments,
     extrapolated_frechet_distance,
@@ -125,3 +126,24 @@ def test_refuses_what_has_no_distance() -> None:
         Moments.of([[0.0, np.nan], [0.0, 1.0]])
     with pytest.raises(ValueError, match="all equal"):
         relative_frechet_distance(Moments.of(correlated(0, 20)), Moments.of(np.ones((20, 8))))
+
+
+def test_long_features_need_one_root_and_no_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2,048 features a GPU takes seconds for each of these, and an interval takes hundreds of distances."""
+    monkeypatch.setattr(frechet, "LAPACK", 4)
+    real, roots = Moments.of(correlated(0, 300)), []
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: roots.append(matrix) or eigh(matrix))
+    monkeypatch.setattr(torch.linalg, "svdvals", lambda _: pytest.fail("singular values were taken"))
+    for seed in range(1, 4):
+        frechet_distance(Moments.of(correlated(seed, 200)), real)
+    assert len(roots) == 1
+
+
+@pytest.mark.parametrize("count", [300, 6])  # with 6 images both covariances lack directions
+def test_long_features_are_as_far_apart_as_short_ones(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    a, b = Moments.of(correlated(1, count)), Moments.of(correlated(0, count))
+    short = frechet_distance(a, b)
+    monkeypatch.setattr(frechet, "LAPACK", 4)
+    scale = float(a.covariance.trace() + b.covariance.trace())
+    assert frechet_distance(a, b) == pytest.approx(short, abs=1e-7 * scale)
