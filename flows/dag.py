@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import UserError
 from tasks.files import digest, sha256_file
-from tasks.params import PARAMS_FILE, read_params
+from tasks.params import PARAMS_FILE, load_params
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0  # what the supervisors of a run that died need to end its stages
@@ -129,7 +129,7 @@ def unchanged(root: Path, dag: Dag) -> frozenset[str]:
 
 def fingerprint(root: Path, dag: Dag) -> str:
     """Hex SHA-256 over all that shapes the outputs of a DAG's stages: commands, code, params.yaml and pinned data."""
-    params = read_params(root / PARAMS_FILE).model_dump()
+    params = load_params(root / PARAMS_FILE).model_dump()
     return digest({"stages": dict(_sources(root, {stage.name for stage in dag.stages})), "params": params})
 
 

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from tasks.errors import UserError
 from tasks.kinds import MODELS, Model
-from tasks.params import PARAMS_FILE, Params, faults_text, read_params
+from tasks.params import PARAMS_FILE, Params, faults_text, load_params
 from tasks.preset import preset_names, preset_values, rewrite
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def write_params(root: Path, preset: str, overrides: BaseModel) -> list[str]:
     names = preset_names(root)
     if preset not in (COMMITTED, *names):
         raise UserError(f"there is no preset `{preset}`; choose one of {', '.join((COMMITTED, *names))}")
-    read_params(root / PARAMS_FILE)  # what is committed may be nonsense, which no form mends
+    load_params(root / PARAMS_FILE)  # what is committed may be nonsense, which no form mends
     laid = {} if preset == COMMITTED else preset_values(root, preset)
     said = overrides.model_dump(mode="json")
     return rewrite(root, laid | dict(_leaves(said)))

@@ -1,16 +1,16 @@
 """Checkpoints outside DVC's outputs, so that an interrupted training goes on: one folder per key under `.work`."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from models.device import Mode
 from models.engine import Clock
 from models.learners.base import Learner
 from models.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
@@ -20,14 +20,15 @@ from tasks.inputs import Inputs
 from tasks.weights import load_tensors, save_tensors
 from tasks.workplace import work_folder
 
-KEPT = 3  # folders per stage; older ones are pruned when a run with a new key starts
+KEPT = 3  # folders per stage beside those in use; older ones are pruned when a run with a new key starts
+INPUTS = "inputs.json"  # in each folder: what its key stands for; its time is that of the last use
 
 
 class Checkpoints:
-    """The checkpoint of one stage under one key: declared inputs, and the mode, which shapes the bits as well."""
+    """The checkpoint of one stage under one key: declared inputs, and what else shapes the bits of a training."""
 
-    def __init__(self, stage: str, inputs: Inputs, mode: Mode) -> None:
-        self._about = asdict(inputs) | {"mode": mode.name, "torch": torch.__version__}
+    def __init__(self, stage: str, inputs: Inputs, trained_with: Mapping[str, object]) -> None:
+        self._about = asdict(inputs) | {"trained_with": dict(trained_with)}
         self.key = digest(self._about)
         self.folder = work_folder() / "checkpoints" / stage / self.key[:16]
         self.file, self.best = self.folder / "checkpoint.safetensors", self.folder / "best.safetensors"
@@ -35,21 +36,23 @@ class Checkpoints:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Holds the key: a second trainer waits here and then finds the finished result."""
-        known = self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "lock"):
-            if not known:
+        with _lock(self.folder):
+            if (self.folder / INPUTS).exists():
+                os.utime(self.folder / INPUTS)
+            else:
                 self._begin()
             yield
+            os.utime(self.folder / INPUTS)
 
     def _begin(self) -> None:
-        others = sorted(self.folder.parent.glob("*/inputs.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_last_use, reverse=True)
         if others:
             changed = ", ".join(_differences(read_json(others[0]), self._about))
             print(f"starting afresh: since the last training changed {changed}", flush=True)
         for old in others[KEPT - 1 :]:
-            remove(old.parent)
-        write_json(self.folder / "inputs.json", self._about)
+            _prune(old.parent)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / INPUTS, self._about)
 
     def save(self, learner: Learner, clock: Clock, seconds: float, file: Path | None = None) -> None:
         """Replaces the checkpoint, or `file`: all that shapes the next step, the curves, and the seconds so far."""
@@ -87,6 +90,30 @@ class Checkpoints:
         load_optimisers(learner.optimisers, tensors)
         window = tensors["window"].to(learner.mode.device) if "window" in tensors else ()
         return Clock(about["n_images"], json.loads(about["rows"]), [*window], about["alarms"]), about["seconds"]
+
+
+def _lock(folder: Path) -> FileLock:
+    """The lock of a key, beside its folder: in it, pruning would take the lock from whoever waits for it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.with_suffix(".lock"))
+
+
+def _last_use(inputs: Path) -> float:
+    """When a training of that key began or ended last; 0 where another process has pruned it by now."""
+    try:
+        return inputs.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _prune(folder: Path) -> None:
+    """Removes a key's folder, unless a training holds the key."""
+    lock = _lock(folder)
+    try:
+        with lock.acquire(blocking=False):
+            remove(folder)
+    except Timeout:
+        print(f"{folder} is in use, so it stays", flush=True)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

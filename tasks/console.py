@@ -20,7 +20,7 @@ from tasks.errors import Stopped, UserError
 from tasks.files import write_json
 from tasks.inputs import stage_inputs
 from tasks.live import PROGRESS, live_folder
-from tasks.params import load_params
+from tasks.params import Params, load_params
 from tasks.workplace import work_folder
 
 T = TypeVar("T")
@@ -29,17 +29,17 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FILES = 2.0
 
 
-def run_stage(stage: str, main: Callable[[], Mapping[str, object]]) -> None:
-    """Runs a stage's `main` and keeps its receipt: the facts it returns, the seconds, the machine and peak memory.
+def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> None:
+    """Runs a stage's `main` on params.yaml and keeps its receipt: its facts, the seconds, the machine and peak memory.
 
     A UserError or a full disk ends the process with one sentence and exit code 2.
     """
 
     def measured() -> None:
-        load_params()  # says what is wrong there before anything else is looked at
+        params = load_params()  # says what is wrong there before anything else is looked at
         key = stage_inputs(stage).key
         began, start = datetime.now(UTC), time.perf_counter()
-        facts = dict(main())
+        facts = dict(main(params))
         seconds = time.perf_counter() - start
         receipt = {"stage": stage, "key": key, "began": began.isoformat(), "seconds": round(seconds, 1)}
         receipt |= {"peak_mib": _peak_mib(), "machine": machine(), "facts": facts}

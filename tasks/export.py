@@ -20,7 +20,7 @@ from tasks.files import replacing
 from tasks.graphs import Graph, build_graphs
 from tasks.kinds import MODELS
 from tasks.onnx_files import check_graph, read_contract
-from tasks.params import ExportSettings, load_params
+from tasks.params import ExportSettings, Params
 from tasks.parity import Difference, Way, check_parity, exact_outputs, parity_inputs, ways
 from tasks.provenance import provenance
 from tasks.variants import make_variants, with_contract
@@ -30,12 +30,11 @@ WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
 PROVENANCE = ("hashes", "images", "quarantined", "trained_with", "libraries")
 
 
-def export(model: str) -> dict[str, object]:
+def export(model: str, params: Params) -> dict[str, object]:
     """Writes data/onnx/MODEL with a file per graph and its variants; returns how far each is from PyTorch.
 
     Raises UserError when a file holds what may not ship, or is farther than its tolerance; nothing is written then.
     """
-    params = load_params()
     torch.set_num_threads(params.threads)
     weights = WEIGHTS / model / "weights.safetensors"
     tensors, about = load_tensors(weights)
@@ -140,4 +139,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=MODELS)
     chosen = parser.parse_args().model
-    run_stage(f"export_{chosen}", lambda: export(chosen))
+    run_stage(f"export_{chosen}", lambda params: export(chosen, params))

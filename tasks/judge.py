@@ -1,6 +1,8 @@
 """A feature network as a yardstick: images in, feature vectors out."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +27,15 @@ class Judge:
     TF32 stays off, so that a GPU's features are those of the CPU but for sums in another order: 1e-4 of the largest.
     """
 
-    def __init__(self, network: Classifier | Inception | Dinov2, device: torch.device = CPU) -> None:
+    def __init__(
+        self,
+        network: Classifier | Inception | Dinov2,
+        device: torch.device = CPU,
+        trained_with: Mapping[str, object] | None = None,
+    ) -> None:
+        """`trained_with`: what shaped the bits of a training, as tasks/runtime.py tells it; for the file's header."""
         self._network, self.device = network.eval().to(memory_format=torch.channels_last).to(device), device
+        self._trained_with = trained_with
 
     @property
     def kind(self) -> str:
@@ -60,7 +69,10 @@ class Judge:
     def save(self, folder: Path) -> None:
         """Writes the network into a folder, all that `load_judge` needs."""
         shape = self._network.shape.model_dump() if isinstance(self._network, Classifier) else {}
-        save_tensors(folder / NETWORK, self._network.state_dict(), {"kind": self.kind, "shape": shape})
+        about: dict[str, Any] = {"kind": self.kind, "shape": shape}
+        if self._trained_with:
+            about["trained_with"] = self._trained_with
+        save_tensors(folder / NETWORK, self._network.state_dict(), about)
 
 
 def load_judge(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Judge, str]:

@@ -1,6 +1,5 @@
 """params.yaml as one typed model: every knob, its type, its bounds and what it means. Torch is not imported."""
 
-from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -152,14 +151,8 @@ class Params(Settings):
         return self
 
 
-@cache
-def load_params() -> Params:
-    """What params.yaml says, read once; raises UserError with every fault in it."""
-    return read_params(PARAMS_FILE)
-
-
-def read_params(path: Path) -> Params:
-    """Reads and checks a file like params.yaml; raises UserError with every fault in it."""
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Reads and checks params.yaml, or a file like it; raises UserError with every fault in it."""
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import AbstractContextManager
+from importlib.metadata import distribution
 from types import FrameType
 
 import threadpoolctl
@@ -44,6 +45,21 @@ def prepare_judging(params: Params) -> torch.device:
         repeat_exactly()
     print(f"judging on {device.type}, {params.threads} threads", flush=True)
     return device
+
+
+def trained_with(mode: Mode, threads: int) -> dict[str, object]:
+    """What shapes the bits of a training beside its inputs: libraries, mode, device and threads.
+
+    The device is a GPU's name, or `cpu` with the largest instruction set that PyTorch uses there.
+    """
+    libraries: dict[str, str] = {name: distribution(name).version for name in ("numpy", "torch")}
+    if mode.device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        libraries |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
+        device = torch.cuda.get_device_name(mode.device)
+    else:
+        device = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return {"libraries": libraries, "mode": mode.name, "device": device, "threads": threads}
 
 
 def turn_on(device: torch.device) -> AbstractContextManager[None]:

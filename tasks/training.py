@@ -4,9 +4,9 @@ import argparse
 import csv
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from models.device import Mode
 from models.engine import AlarmError, Clock, crossed, fit, stop_reason
 from models.feeds import make_feed
 from models.learners.base import Learner, Row, told_labels
@@ -21,19 +22,46 @@ from models.settings import Choice, LearnerSettings
 from models.steps import make_step
 from models.streams import Sampler
 from tasks.checkpoints import Checkpoints
-from tasks.console import Progress
+from tasks.console import Progress, run_stage
 from tasks.errors import UserError
 from tasks.files import digest, write_bytes
 from tasks.inputs import Inputs
-from tasks.params import load_params
+from tasks.params import Params
 from tasks.prepared import Prepared
-from tasks.runtime import StopSignals, turn_on
+from tasks.runtime import StopSignals, trained_with, turn_on
 from tasks.sketches import Draw, Sketches
 from tasks.weights import save_tensors
 from tasks.workplace import work_folder
 
 WALL_CLOCK = "wall clock"
 WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
+
+
+@dataclass
+class Steps:
+    """How a stage's steps really run, whatever the mode asks for."""
+
+    stage: str
+    mode: Mode
+    threads: int
+    causes: list[str] = field(default_factory=list)  # why some are not captured
+
+    def fall_back(self, cause: str) -> None:
+        """Takes note that steps are not captured, and says so."""
+        self.causes.append(cause)
+        print(f"{self.stage}: {self.warning}", flush=True)
+
+    @property
+    def warning(self) -> str:
+        """A sentence where steps were to be captured and are not, else nothing."""
+        if not self.causes:
+            return ""
+        return f"steps are not captured as CUDA graphs, so they run slower; the first cause: {self.causes[0]}"
+
+    def trained_with(self) -> dict[str, object]:
+        """For the header of the weights."""
+        really = replace(self.mode, captured=self.mode.captured and not self.causes)
+        return trained_with(really, self.threads)
 
 
 @dataclass
@@ -44,6 +72,7 @@ class Training:
     reason: str
     images_per_second: float
     stop: StopSignals
+    steps: Steps
 
     def facts(self) -> dict[str, object]:
         """For the receipt."""
@@ -51,9 +80,10 @@ class Training:
         facts["images_per_second"] = round(self.images_per_second)
         if self.clock.alarms:
             facts["set_back"] = "; ".join(self.clock.alarms)
-        if self.reason == WALL_CLOCK:
-            facts["warning"] = "stopped by the wall clock: not reproducible"
-        return facts
+        wall_clock = "stopped by the wall clock: not reproducible" if self.reason == WALL_CLOCK else ""
+        if warnings := "; ".join(filter(None, [wall_clock, self.steps.warning])):
+            facts["warning"] = warnings
+        return facts | self.steps.trained_with()
 
 
 def label_count(asked: Choice, prepared: Prepared) -> int:
@@ -66,32 +96,39 @@ def label_count(asked: Choice, prepared: Prepared) -> int:
     return count
 
 
-def resume_argument() -> Path | None:
-    """`--resume PATH` on the command line of a stage that trains."""
+def run_training(stage: str, main: Callable[[Params, Path | None], Mapping[str, object]]) -> None:
+    """Runs a stage that trains as a command; `--resume PATH` is the checkpoint that `main` is given."""
     parser = argparse.ArgumentParser(description="Trains from the checkpoint of these inputs, or from nothing.")
     parser.add_argument("--resume", type=Path, metavar="PATH", help="go on from this checkpoint, or refuse")
     resume: Path | None = parser.parse_args().resume
-    return resume
+    run_stage(stage, lambda params: main(params, resume))
 
 
 @contextmanager
 def trained(
-    stage: str, learner: Learner, prepared: Prepared, inputs: Inputs, sketch: Draw | None = None
+    stage: str,
+    learner: Learner,
+    prepared: Prepared,
+    inputs: Inputs,
+    params: Params,
+    resume: Path | None = None,
+    sketch: Draw | None = None,
 ) -> Iterator[Training]:
     """Trains to the end while holding the device and the checkpoint's key, then runs the block that writes outputs.
 
-    `sketch` draws what whoever watches is shown. SIGINT and SIGTERM save a checkpoint and end the process. Raises
-    UserError when the training goes wrong more often than it may be set back, when the device's memory does not
-    suffice, and for a `--resume` that does not fit.
+    From the checkpoint of these inputs, or the one at `resume`, or nothing. `sketch` draws what whoever watches is
+    shown. SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the training goes wrong more
+    often than it may be set back, when the device's memory does not suffice, and for a `resume` that does not fit.
     """
-    resume, checkpoints = resume_argument(), Checkpoints(stage, inputs, learner.mode)
+    steps = Steps(stage, learner.mode, params.threads)
+    checkpoints = Checkpoints(stage, inputs, steps.trained_with())
     with (
         checkpoints.held(),
         turn_on(learner.mode.device),
         StopSignals() as stop,
         memory_errors(stage, learner.settings),
     ):
-        yield _Run(stage, learner, prepared, checkpoints, stop, sketch).train(resume)
+        yield _Run(steps, learner, prepared, params.device_share, checkpoints, stop, sketch).train(resume)
 
 
 class _Run:
@@ -99,19 +136,19 @@ class _Run:
 
     def __init__(
         self,
-        stage: str,
+        steps: Steps,
         learner: Learner,
         prepared: Prepared,
+        device_share: float,
         checkpoints: Checkpoints,
         stop: StopSignals,
         sketch: Draw | None,
     ) -> None:
-        self._stage, self._learner, self._checkpoints, self._stop = stage, learner, checkpoints, stop
+        self._stage, self._learner, self._checkpoints, self._stop = steps.stage, learner, checkpoints, stop
+        self._steps, self._sketches = steps, Sketches(sketch)
         train, self._validation = prepared.split("train"), prepared.split("validation")
-        share = load_params().device_share
-        self._sketches = Sketches(sketch)
-        self._feed = make_feed(train, Sampler(len(train), learner.settings.seed), learner.mode.device, share)
-        print(f"{stage}: {self._feed.place}", flush=True)
+        self._feed = make_feed(train, Sampler(len(train), learner.settings.seed), learner.mode.device, device_share)
+        print(f"{self._stage}: {self._feed.place}", flush=True)
 
     def train(self, resume: Path | None) -> Training:
         """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""
@@ -127,7 +164,7 @@ class _Run:
                 clock = self._set_back(clock, str(alarm))
         self._sketches.refresh(last=True)
         print(f"{self._stage}: stopped by {reason} after {clock.n_images:,} images", flush=True)
-        return Training(clock, reason, clock.n_images / max(self._seconds, 1e-9), self._stop)
+        return Training(clock, reason, clock.n_images / max(self._seconds, 1e-9), self._stop, self._steps)
 
     @property
     def _seconds(self) -> float:
@@ -139,7 +176,8 @@ class _Run:
         board = SummaryWriter(work_folder() / "tensorboard" / self._stage / self._checkpoints.key[:8], purge_step=first)
         written, saved = len(clock.rows), first
         with board, Progress(settings.stop.n_images, self._stage, done=first) as shown:
-            for _ in fit(learner, make_step(learner), self._feed, self._validation, clock):
+            step = make_step(learner, self._steps.fall_back)
+            for _ in fit(learner, step, self._feed, self._validation, clock):
                 shown.advance(settings.batch, **_latest(clock))
                 self._sketches.refresh()
                 if len(clock.rows) > written:
@@ -198,13 +236,14 @@ def memory_errors(stage: str, settings: LearnerSettings) -> Iterator[None]:
 
 
 def write_result(
-    model: str, tensors: Mapping[str, Tensor], shape: BaseModel, inputs: Inputs, prepared: Prepared, clock: Clock
+    model: str, tensors: Mapping[str, Tensor], shape: BaseModel, inputs: Inputs, prepared: Prepared, training: Training
 ) -> None:
     """Writes data/weights/MODEL, whose header says what the weights fit and came from, and data/curves/MODEL.csv."""
     hashes = {"data": prepared.hash, "code": digest(inputs.code), "params": digest(inputs.params)}
     about = {"model": model, "shape": shape.model_dump(), "labels": list(prepared.manifest.labels), "hashes": hashes}
+    about["trained_with"] = training.steps.trained_with()
     save_tensors(WEIGHTS / model / "weights.safetensors", tensors, about)
-    _write_curves(CURVES / f"{model}.csv", clock.rows)
+    _write_curves(CURVES / f"{model}.csv", training.clock.rows)
 
 
 def _write_curves(path: Path, rows: Sequence[Row]) -> None:

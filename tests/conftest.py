@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from tasks.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 STARTERS = {"box", "checkout", "mill", "server"}  # fixtures behind which programs run
 SHIPPED = [
     ".dvc/.gitignore",
@@ -92,9 +94,30 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Takes back what a stage that ran in this process set."""
+def settings_of_a_process() -> Iterator[None]:
+    """One thread; what a stage or a test sets in torch for the whole process is taken back."""
     limit_threads(1)
+    with kept_settings():
+        yield
+
+
+@contextmanager
+def kept_settings() -> Iterator[None]:
+    """Restores at its end how torch picks algorithms: deterministic ones stay on, and fill memory with NaN, else."""
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
+        else:
+            os.environ[WORKSPACE] = workspace
 
 
 def make_checkout(path: Path) -> Checkout:

@@ -5,10 +5,9 @@ import argparse
 from tasks.bundle.folder import write_bundle
 from tasks.console import run_stage
 from tasks.kinds import MODELS
-from tasks.params import load_params
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks.bundle", description="Makes the folder that ships.")
     parser.add_argument("model", choices=MODELS)
     model = parser.parse_args().model
-    run_stage(f"bundle_{model}", lambda: write_bundle(model, load_params().bundle, load_params().threads))
+    run_stage(f"bundle_{model}", lambda params: write_bundle(model, params.bundle, params.threads))

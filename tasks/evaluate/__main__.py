@@ -20,7 +20,7 @@ from tasks.judgement import Judgement, judgement
 from tasks.kinds import MODELS
 from tasks.metrics.intervals import share_interval
 from tasks.onnx_session import session
-from tasks.params import load_params
+from tasks.params import Params
 from tasks.prepared import open_prepared
 from tasks.runtime import prepare_judging
 from tasks.scores import by_class, memorised, strangest
@@ -29,10 +29,9 @@ from tasks.yardstick import load_yardsticks
 ONNX, METRICS, JUDGED, SAMPLES = (Path("data") / name for name in ("onnx", "metrics", "judged", "samples"))
 
 
-def evaluate(model: str) -> dict[str, object]:
+def evaluate(model: str, params: Params) -> dict[str, object]:
     """Writes data/metrics/MODEL.json, data/judged/MODEL.json and data/samples/MODEL; returns the figures."""
-    params, prepared = load_params(), open_prepared()
-    device, settings = prepare_judging(params), params.evaluate
+    prepared, device, settings = open_prepared(), prepare_judging(params), params.evaluate
     first, second = load_yardsticks(settings, prepared.hash, device)
     running = session(ONNX / model / f"{model}.onnx", params.threads, device)
     drawing = Drawing(running, settings, prepared.train_counts)
@@ -71,4 +70,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=MODELS)
     chosen = parser.parse_args().model
-    run_stage(f"evaluate_{chosen}", lambda: evaluate(chosen))
+    run_stage(f"evaluate_{chosen}", lambda params: evaluate(chosen, params))

@@ -2,14 +2,14 @@
 
 from tasks.console import run_stage
 from tasks.ingest.raw import RAW
-from tasks.params import load_params
+from tasks.params import Params
 from tasks.prepared import PREPARED
 from tasks.preprocess.prepare import preprocess
 
 
-def main() -> dict[str, object]:
-    """Runs the stage with the project's parameters and folders."""
-    return preprocess(RAW, PREPARED, load_params().preprocess)
+def main(params: Params) -> dict[str, object]:
+    """Runs the stage on the project's folders."""
+    return preprocess(RAW, PREPARED, params.preprocess)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tasks.errors import UserError
 from tasks.files import replacing, write_json
 from tasks.inputs import stage_inputs
 from tasks.judge import Judge
-from tasks.params import JudgeSettings, Params, load_params
+from tasks.params import JudgeSettings, Params
 from tasks.prepared import Prepared, open_prepared
 from tasks.protocol import REFERENCE, SECOND
 from tasks.reference.look import look
@@ -20,18 +20,18 @@ Trained = Literal["classifier", "selfsupervised"]
 Kind = Literal[Trained, "random", "inception", "dinov2"]
 
 
-def make_first() -> dict[str, object]:
+def make_first(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference; returns facts for the receipt."""
-    params, prepared = load_params(), open_prepared()
+    prepared = open_prepared()
     kind = first_kind(params, bool(prepared.manifest.labels))
-    return _make("reference", kind, params.reference, REFERENCE, params, prepared)
+    return _make("reference", kind, params.reference, REFERENCE, params, prepared, resume)
 
 
-def make_second() -> dict[str, object]:
+def make_second(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference_second; returns facts for the receipt."""
-    params, prepared = load_params(), open_prepared()
+    prepared = open_prepared()
     kind = second_kind(params, bool(prepared.manifest.labels))
-    return _make("reference_second", kind, params.reference_second, SECOND, params, prepared)
+    return _make("reference_second", kind, params.reference_second, SECOND, params, prepared, resume)
 
 
 def first_kind(params: Params, labelled: bool) -> Kind:
@@ -55,12 +55,18 @@ def second_kind(params: Params, labelled: bool) -> Kind:
 
 
 def _make(
-    stage: str, kind: Kind, settings: JudgeSettings, folder: Path, params: Params, prepared: Prepared
+    stage: str,
+    kind: Kind,
+    settings: JudgeSettings,
+    folder: Path,
+    params: Params,
+    prepared: Prepared,
+    resume: Path | None,
 ) -> dict[str, object]:
     """The folder of a judge: the network, what it says of real images, and whether its distances count."""
     print(f"{stage}: the judge is {kind}", flush=True)
     if kind == "classifier" or kind == "selfsupervised":
-        return _train(stage, kind, settings, folder, params, prepared)
+        return _train(stage, kind, settings, folder, params, prepared, resume)
     device = prepare(params).device
     if kind == "random":
         judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
@@ -72,14 +78,21 @@ def _make(
 
 
 def _train(
-    stage: str, kind: Trained, settings: JudgeSettings, folder: Path, params: Params, prepared: Prepared
+    stage: str,
+    kind: Trained,
+    settings: JudgeSettings,
+    folder: Path,
+    params: Params,
+    prepared: Prepared,
+    resume: Path | None,
 ) -> dict[str, object]:
     manifest, mode = prepared.manifest, prepare(params)
     learner = ClassifierLearner(settings, kind, manifest.channels, len(manifest.labels), mode)
-    with trained(stage, learner, prepared, stage_inputs(stage)) as training:
+    with trained(stage, learner, prepared, stage_inputs(stage), params, resume) as training:
         accuracy = round(learner.accuracy(prepared.split("test")), 4)
-        _write(folder, Judge(learner.classifier, mode.device), prepared, training.stop, {"accuracy": accuracy})
-    return training.facts() | {"kind": kind, "mode": mode.name, "threads": params.threads}
+        judge = Judge(learner.classifier, mode.device, training.steps.trained_with())
+        _write(folder, judge, prepared, training.stop, {"accuracy": accuracy})
+    return training.facts() | {"kind": kind}
 
 
 def _write(folder: Path, judge: Judge, prepared: Prepared, stop: StopSignals, accuracy: dict[str, float]) -> None:

@@ -1,48 +1,52 @@
 """The stage train_vae: `python -m tasks.train.vae` makes data/weights/vae and data/curves/vae.csv."""
 
+from pathlib import Path
+
 from torch import nn
 
 from models.learners.prior import FIT_BATCH
 from models.learners.vae import VaeLearner
 from models.prior import FlowPrior
 from models.state import network_tensors
-from tasks.console import Progress, run_stage
+from tasks.console import Progress
 from tasks.inputs import stage_inputs
-from tasks.params import load_params
+from tasks.params import Params
 from tasks.prepared import Prepared, open_prepared
-from tasks.runtime import StopSignals, prepare
+from tasks.runtime import prepare
 from tasks.sketches import sketch_vae
-from tasks.training import label_count, trained, write_result
+from tasks.training import Training, label_count, run_training, trained, write_result
 
 
-def main() -> dict[str, object]:
+def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Trains on data/prepared, fits the prior, keeps the averaged networks; returns what the receipt keeps."""
-    params, prepared, inputs = load_params(), open_prepared(), stage_inputs("train_vae")
+    prepared, inputs = open_prepared(), stage_inputs("train_vae")
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_vae.conditional, prepared)
     learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode, classes)
     validation = prepared.split("validation")
-    with trained("train_vae", learner, prepared, inputs, lambda: sketch_vae(learner, validation)) as training:
+    with trained(
+        "train_vae", learner, prepared, inputs, params, resume, sketch=lambda: sketch_vae(learner, validation)
+    ) as training:
         networks: dict[str, nn.Module] = {
             "encoder": learner.average_encoder.network,
             "decoder": learner.average_decoder.network,
         }
-        prior = _fit_prior(learner, prepared, training.stop)
+        prior = _fit_prior(learner, prepared, training)
         if prior is not None:
             networks["prior"] = prior
-        write_result("vae", network_tensors(networks), learner.shape, inputs, prepared, training.clock)
-    return training.facts() | {"mode": mode.name, "threads": params.threads}
+        write_result("vae", network_tensors(networks), learner.shape, inputs, prepared, training)
+    return training.facts()
 
 
-def _fit_prior(learner: VaeLearner, prepared: Prepared, stop: StopSignals) -> FlowPrior | None:
+def _fit_prior(learner: VaeLearner, prepared: Prepared, training: Training) -> FlowPrior | None:
     with Progress(learner.settings.prior_steps * FIT_BATCH, "fitting the prior", "codes") as shown:
 
         def seen(codes: int, nll: float) -> None:
             shown.advance(codes, nll=nll)
-            stop.check()
+            training.stop.check()
 
-        return learner.fitted_prior(prepared.split("train"), seen)
+        return learner.fitted_prior(prepared.split("train"), seen, training.steps.fall_back)
 
 
 if __name__ == "__main__":
-    run_stage("train_vae", main)
+    run_training("train_vae", main)

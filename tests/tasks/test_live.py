@@ -18,13 +18,13 @@ from tests.tasks.test_train import SMALL
 
 SKETCH_AT_EVERY_STEP = """
 import importlib, sys
-import tasks.console, tasks.sketches
+import tasks.console, tasks.params, tasks.sketches
 tasks.console.SECONDS_BETWEEN_FILES = 0
 tasks.sketches.FIRST_SECONDS = tasks.sketches.SECONDS_BETWEEN = tasks.sketches.TIMES_ITS_COST = 0
 drawn = []
 draw = tasks.sketches._png
 tasks.sketches._png = lambda *what: drawn.append(what) or draw(*what)
-importlib.import_module(f"tasks.train.{sys.argv.pop()}").main()
+importlib.import_module(f"tasks.train.{sys.argv.pop()}").main(tasks.params.load_params())
 print(f"{len(drawn)} pictures")
 """
 

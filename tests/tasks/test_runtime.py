@@ -1,13 +1,17 @@
 """Where models are judged, and that a GPU which is not there is said."""
 
+import os
+
+import numpy as np
 import pytest
 import torch
 
-from models.device import exact_float32
+from models.device import choose_mode, exact_float32, repeat_exactly
 from tasks import runtime
 from tasks.errors import UserError
 from tasks.params import load_params
-from tasks.runtime import prepare_judging
+from tasks.runtime import prepare_judging, trained_with
+from tests.conftest import WORKSPACE, kept_settings
 
 PARAMS = load_params().model_copy(update={"threads": 1})
 
@@ -39,6 +43,29 @@ def test_a_gpu_repeats_itself_where_that_is_asked_for(
     monkeypatch.setattr(runtime, "repeat_exactly", lambda: made.append(kind))
     prepare_judging(PARAMS.model_copy(update={"deterministic": asked}))
     assert bool(made) == exact
+
+
+def test_a_test_that_makes_torch_deterministic_leaves_the_next_one_alone() -> None:
+    before = torch.are_deterministic_algorithms_enabled(), os.environ.get(WORKSPACE), torch.backends.cudnn.benchmark
+    with kept_settings():
+        repeat_exactly()
+        torch.backends.cudnn.benchmark = True
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ[WORKSPACE]
+    assert before == (
+        torch.are_deterministic_algorithms_enabled(),
+        os.environ.get(WORKSPACE),
+        torch.backends.cudnn.benchmark,
+    )
+
+
+def test_what_shapes_the_bits_of_a_training_is_told() -> None:
+    mode = choose_mode("cpu")
+    found = trained_with(mode, 2)
+    assert found["libraries"] == {"numpy": np.__version__, "torch": torch.__version__.partition("+")[0]}
+    assert found["mode"] == mode.name
+    assert found["device"] == f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    assert found["threads"] == 2
 
 
 def test_tf32_is_off_within_and_comes_back() -> None:

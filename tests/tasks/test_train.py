@@ -18,6 +18,7 @@ from PIL import Image
 from tasks.errors import UserError
 from tasks.params import load_params
 from tasks.training import memory_errors
+from tasks.weights import load_tensors
 from tests.conftest import Checkout
 
 SMALL = {
@@ -32,13 +33,14 @@ SMALL = {
     "train_vae__prior_steps": 2,
 }
 EVERY_STAGE_TO_ONNX = """
-import tasks.preprocess.__main__, tasks.train.gan, tasks.train.vae, tasks.export, tasks.parity
+import tasks.preprocess.__main__, tasks.train.gan, tasks.train.vae, tasks.export, tasks.params, tasks.parity
+params = tasks.params.load_params()
 tasks.parity.BATCHES = (16,)  # alone: large images take long, and small networks are held to all of them elsewhere
-tasks.preprocess.__main__.main()
-tasks.train.gan.main()
-tasks.train.vae.main()
+tasks.preprocess.__main__.main(params)
+tasks.train.gan.main(params)
+tasks.train.vae.main(params)
 for model in ("gan", "vae"):
-    tasks.export.export(model)
+    tasks.export.export(model, params)
 """
 
 
@@ -209,6 +211,37 @@ def test_only_a_checkpoint_of_the_same_inputs_is_resumed(digits: Checkout, tmp_p
     missing = digits.python("-m", "tasks.train.gan", "--resume", str(tmp_path / "none"))
     assert missing.returncode == 2
     assert missing.stderr.startswith(f"error: {tmp_path / 'none'} is missing")
+
+
+WITH_STEPS_THAT_CANNOT_BE_CAPTURED = """
+from dataclasses import replace
+import models.steps, tasks.console, tasks.runtime, tasks.train.gan, tasks.train.vae
+choose = tasks.runtime.choose_mode
+tasks.runtime.choose_mode = lambda *asked: replace(choose(*asked), captured=True)
+
+class Refusing:
+    def __call__(self, body):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+models.steps.CudaGraphs = models.learners.prior.CudaGraphs = Refusing
+for stage, main in (("train_gan", tasks.train.gan.main), ("train_vae", tasks.train.vae.main)):
+    tasks.console.run_stage(stage, main)
+"""
+
+
+def test_steps_that_are_not_captured_are_told_by_output_receipt_weights_and_report(digits: Checkout) -> None:
+    done = digits.python("-c", WITH_STEPS_THAT_CANNOT_BE_CAPTURED)
+    assert done.returncode == 0, done.stderr
+    sentence = "steps are not captured as CUDA graphs, so they run slower; the first cause: operation not permitted"
+    for model in ("gan", "vae"):
+        assert f"train_{model}: {sentence}" in done.stdout
+        facts = receipt(digits, f"train_{model}")
+        assert str(facts["warning"]).startswith(sentence)
+        assert "captured" not in str(facts["mode"])
+        _, about = load_tensors(digits / f"data/weights/{model}/weights.safetensors")
+        assert about["trained_with"]["mode"] == facts["mode"]
+    assert digits.python("-m", "tasks.report").returncode == 0
+    assert sentence in (digits / "report/index.html").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
