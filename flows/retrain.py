@@ -10,7 +10,7 @@ from prefect.states import Completed
 
 from flows.artifacts import publish as show
 from flows.body import PipelineError, conclude, speaker, submit_stages
-from flows.conclusions import Conclusion, read_conclusion, write_conclusion
+from flows.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
 from flows.dag import fingerprint, read_dag
 from flows.form import COMMITTED, Models, Overrides, Preset, chosen, write_params
 from flows.git import has_branch
@@ -31,8 +31,9 @@ def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Over
     """Trains on the newest data with the committed code, and releases what the gate blesses.
 
     Runs in a git worktree of the checkout's last commit, so nobody's files are touched, and ends as a commit on the
-    branch retrain/RUN. Where commit, parameters and data are those of an earlier run, nothing is done. A model that
-    the gate refuses stays on its branch: the flow gate-and-release can still release it, on a person's word.
+    branch retrain/RUN. Where commit, parameters and data are those of an earlier run, and what is live is what that run
+    left live, nothing is done. A model that the gate refuses stays on its branch: the flow gate-and-release can still
+    release it, on a person's word.
 
     Args:
         preset: Values that are laid over the committed params.yaml before the overrides.
@@ -52,13 +53,13 @@ def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Over
         fetch(crew, say, str(DATA_PIN))
         dag = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
         key = fingerprint(place.path, dag)
-        if past := read_conclusion(work, key):
+        if past := read_conclusion(work, key, live_now(checkout, chosen(models))):
             return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
         conclude(submit_stages(dag, crew))
         with release_lock(work, say):
             verdicts = judge(place, crew, work, chosen(models))
             conclusion = _promote(place, crew, work, name, branch, verdicts)
-        write_conclusion(work, key, conclusion)
+            write_conclusion(work, key, conclusion)
         return Completed(name=conclusion.name, message=conclusion.message)
 
 
@@ -81,4 +82,5 @@ def _promote(
     finally:
         show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
     message = "; ".join([*(f"{release} is live" for release in released), *sentences])
-    return Conclusion(state_of(verdicts), message, name, branch, commit)
+    left = live_now(place.checkout, tuple(verdict.model for verdict in verdicts))
+    return Conclusion(name=state_of(verdicts), message=message, run=name, branch=branch, commit=commit, live=left)

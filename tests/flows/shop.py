@@ -104,8 +104,9 @@ def open_shop(path: Path) -> Shop:
     shop = Shop(path)
     (shop / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
     (shop / "tasks").mkdir()
-    for name, text in (("__init__", OWN), ("gate", GATE), ("report", REPORT)):
-        (shop / f"tasks/{name}.py").write_text(text)
+    (shop / "tasks/__init__.py").write_text(OWN)
+    for name, text in (("gate", GATE), ("report", REPORT)):
+        stub(shop, name, text)
     shutil.copy(ROOT / "params.yaml", path)
     shutil.copytree(ROOT / "presets", path / "presets")
     YAML().dump(_pipeline(), shop / "dvc.yaml")
@@ -116,6 +117,13 @@ def open_shop(path: Path) -> Shop:
     shop.git("commit", "-qm", "Start")
     shop.dvc("remote", "add", "-q", "--local", "-d", "storage", str(path.parent / "remote"))
     return shop
+
+
+def stub(shop: Shop, package: str, text: str) -> None:
+    """Puts a program in the place of one of the project's commands; what else is in its package stays the project's."""
+    (shop / f"tasks/{package}").mkdir()
+    (shop / f"tasks/{package}/__init__.py").write_text(f"__path__.append({str(ROOT / 'tasks' / package)!r})\n")
+    (shop / f"tasks/{package}/__main__.py").write_text(text)
 
 
 def _pipeline() -> dict[str, Any]:

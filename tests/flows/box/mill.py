@@ -57,8 +57,7 @@ class Mill(Box):
     def furnish(self) -> None:
         """Leaves two real stages, puts a bundle and a gate that take no time behind them, and preprocesses digits."""
         for name, text in (("gate", GATE), ("report", REPORT)):
-            shutil.rmtree(self / f"tasks/{name}")
-            (self / f"tasks/{name}.py").write_text(text)
+            (self / f"tasks/{name}/__main__.py").write_text(text)
         (self / "bundle.py").write_text(BUNDLE)
         self._write_pipeline()
         self.checkout.set_params(**SMALL)
