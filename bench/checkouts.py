@@ -1,6 +1,7 @@
 """A temporary clone of the project for measurements that run its stages, so that the checkout itself stays as it is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,13 +21,48 @@ SHORT = {  # trainings of moments, and a gate that lets what they make through; 
     "gate.limits.coverage": 0.0,
     "gate.limits.label_share": 0.0,
 }
+LEARNERS = ("reference", "reference_second", "train_gan", "train_vae")
+STOP = {"stop.n_images": 1280, "log_every": 640, "probe_every": 640, "checkpoint_every": 640}
+TINY: dict[str, object] = {  # what --tiny lays over all other values
+    "threads": 1,
+    **{f"{learner}.{name}": value for learner in LEARNERS for name, value in ({"channels": 4} | STOP).items()},
+    "reference.channels": 8,
+    "reference.batch": 64,
+    "reference.stop.n_images": 12_800,  # on `digits` a smaller judge fails its own checks
+    "train_gan.channels": 8,
+    "train_gan.batch": 32,
+    "train_gan.stop.n_images": 6400,  # of fewer, a GAN draws one label alone
+    "train_gan.ema_half_life": 500,
+    "train_vae.prior_layers": 2,
+    "train_vae.prior_width": 8,
+    "train_vae.prior_steps": 10,
+    "export.variants": [],
+    "evaluate.n_images": 200,
+    "evaluate.subsets": 2,
+    "evaluate.subset_size": 50,
+    "evaluate.importance_images": 2,
+    "evaluate.importance_draws": 10,
+    "evaluate.accuracy_epochs": 1,
+    "bundle.golden": 2,
+    "gate.draws": 100,
+}
+IN_ONE = """
+import runpy, sys
+sys.path.insert(0, "")
+for command in sys.argv[1:]:
+    sys.argv = command.split()
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""  # stages as modules of one process, which imports torch once
 
 
 class Checkout:
-    """A folder that holds the project as it was last committed; commands run in it with this interpreter."""
+    """A folder that holds the project as it was last committed; commands run in it with this interpreter.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    A tiny one keeps the smallest sizes whatever else it is told, and its data are scikit-learn's digits.
+    """
+
+    def __init__(self, path: Path, tiny: bool = False) -> None:
+        self.path, self.tiny = path, tiny
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -58,7 +94,7 @@ class Checkout:
         """Writes values into params.yaml by dotted key."""
         yaml, path = YAML(), self / "params.yaml"
         values = yaml.load(path)
-        for name, value in changes.items():
+        for name, value in (dict(changes) | (TINY if self.tiny else {})).items():
             *sections, key = name.split(".")
             section = values
             for part in sections:
@@ -66,27 +102,70 @@ class Checkout:
             section[key] = value
         yaml.dump(values, path)
 
+    def ingest(self, source: str, folder: Path | None = None) -> None:
+        """Takes a data set in by name, from a folder that has its files where one is given."""
+        given = ["--from", str(folder.resolve())] if folder else []
+        self.must("-m", "tasks.ingest", *(["digits"] if self.tiny else [source, *given]))
+
+    def make(self, *stages: str) -> None:
+        """Runs stages of dvc.yaml and what they rest on through DVC; a tiny checkout only these, in their order."""
+        if self.tiny:
+            known = YAML(typ="safe").load(self / "dvc.yaml")["stages"]
+            self.run_stages(*(known[name]["cmd"].removeprefix("python -m ") for name in stages))
+        else:
+            self.must("-m", "dvc", "--wait-for-lock", "repro", *stages)
+
+    def run_stages(self, *commands: str) -> None:
+        """Runs stages' commands, without `python -m`, each as its own process; a tiny checkout all in one."""
+        if self.tiny:
+            self.must("-c", IN_ONE, *commands)
+            return
+        for command in commands:
+            self.must("-m", *command.split())
+
 
 def shorten(clone: Checkout, source: str) -> None:
     """Makes a clone one whose flows take minutes: `source` as data, SHORT as parameters, committed, a DVC remote."""
     clone.set_params(SHORT)
-    clone.must("-m", "tasks.ingest", source)
+    clone.ingest(source)
     clone.must("-m", "dvc", "remote", "add", "-d", "storage", str(clone / ".work/remote"))
+    commit(clone, "Short")
+
+
+def commit(clone: Checkout, subject: str) -> None:
+    """Commits all that git does not ignore."""
     clone.git("config", "user.name", "Bench")
     clone.git("config", "user.email", "bench@example.com")
     clone.git("add", "--all")
-    clone.git("commit", "-qm", "Short")
+    clone.git("commit", "-qm", subject)
 
 
 @contextmanager
-def cloned(count: int = 1) -> Iterator[list[Checkout]]:
+def cloned(count: int = 1, tiny: bool = False) -> Iterator[list[Checkout]]:
     """So many clones of the last commit, deleted at the end; each has its own locks, so that trainings do not wait.
 
-    They know no remote, or what a flow releases in one would be pushed to the checkout.
+    They know no remote, or what a flow releases in one would be pushed to the checkout. Tiny ones hold the files as
+    they stand, so that a test that runs before a commit sees what will be committed.
     """
     with TemporaryDirectory(prefix="imagewright-") as place:
-        clones = [Checkout(Path(place) / str(number)) for number in range(count)]
+        clones = [Checkout(Path(place) / str(number), tiny) for number in range(count)]
         for clone in clones:
             subprocess.run(["git", "clone", "-q", str(ROOT), str(clone.path)], check=True)
             clone.git("remote", "remove", "origin")
+            if tiny:
+                copy_working_tree(clone)
+                clone.set_params({})
+                commit(clone, "Tiny")
         yield clones
+
+
+def copy_working_tree(clone: Checkout) -> None:
+    """Lays the checkout's files over a clone, those that git does not know yet included."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_file():
+            shutil.copy2(ROOT / name, clone / name)
+        else:
+            (clone / name).unlink(missing_ok=True)
