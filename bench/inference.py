@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from arguments import parse, parser
 from rows import Row, at_least, at_most, publish
 
 ROOT = Path(__file__).parents[1]
@@ -27,15 +28,17 @@ from models.gan import GanShape, Generator  # noqa: E402 - the project is no ins
 from tasks.export import PROVENANCE, make_contract, write_checked  # noqa: E402
 from tasks.graphs import GanGraph  # noqa: E402
 from tasks.onnx_session import CUDA, session  # noqa: E402
-from tasks.params import load_params  # noqa: E402
+from tasks.params import PARAMS_FILE, load_params  # noqa: E402
 from tasks.parity import ways  # noqa: E402
 from tasks.variants import to_static  # noqa: E402
 
 BATCHES = (1, 16, 64, 256)
+ENDS = (BATCHES[0], BATCHES[-1])
 QUICK = GanShape(size=28, image_channels=1, noise=100, classes=0, channels=32, upsample="transposed")
 TEXTBOOK = GanShape(size=64, image_channels=3, noise=100, classes=0, channels=64, upsample="transposed")
 EAGER, COMPILED, PLAIN = "torch eager", "torch.compile", "session.run, as it comes"
 OURS = "gan.onnx, our session"  # tasks/onnx_session.py
+EXACT = f"{OURS}, without TF32"
 BOUND, FIXED = f"{OURS}, IO binding", "a fixed batch, IO binding"
 GRAPHED = "gan.onnx, IO binding, CUDA graph"
 SEARCHES = ("HEURISTIC", "DEFAULT", "EXHAUSTIVE")  # for a convolution's fastest algorithm
@@ -46,21 +49,25 @@ Seconds = dict[tuple[int, str], list[float]]  # of every call by batch size and 
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each slice; three calls at least")
-    parser.add_argument("--threads", type=int, default=2, help="of torch and of our sessions on the CPU")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=10)
+    made.add_argument("--seconds", type=float, default=0.3, help="of each slice; three calls at least")
+    made.add_argument("--threads", type=int, default=2, help="of torch and of our sessions on the CPU")
+    given = parse(made, rounds=1, seconds=0.0, threads=1)
     torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, ONNX Runtime {ort.__version__}, {given.threads} threads", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        rows = measured(cpu_calls, QUICK, Path(place) / "cpu", given)
+        rows = measured(cpu_calls, small(QUICK) if given.tiny else QUICK, Path(place) / "cpu", given)
         if torch.cuda.is_available():
-            rows += measured(cuda_calls, TEXTBOOK, Path(place) / "cuda", given)
+            rows += measured(cuda_calls, small(TEXTBOOK) if given.tiny else TEXTBOOK, Path(place) / "cuda", given)
         else:
             rows += cuda_bounds({})
     publish(rows, given.json)
+
+
+def small(shape: GanShape) -> GanShape:
+    """The same network with few channels."""
+    return shape.model_copy(update={"channels": 4})
 
 
 def measured(
@@ -69,7 +76,9 @@ def measured(
     """The rows of one device."""
     graph = exported(shape, folder, given.threads)
     runs = {
-        (batch, name): call for batch in BATCHES for name, call in calls(graph, folder, batch, given.threads).items()
+        (batch, name): call
+        for batch in (ENDS if given.tiny else BATCHES)
+        for name, call in calls(graph, folder, batch, given.threads).items()
     }
     seconds = Seconds()
     for _ in range(given.rounds):
@@ -87,8 +96,8 @@ def exported(shape: GanShape, folder: Path, threads: int) -> GanGraph:
     graph = GanGraph(Generator(shape)).eval()
     origin = {key: dict[str, str]() for key in PROVENANCE}
     about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **origin}
-    settings = load_params().export
-    contract = make_contract("gan.onnx", about, settings.tolerance)
+    settings = load_params(ROOT / PARAMS_FILE).export
+    contract = make_contract("gan.onnx", graph, about, settings.tolerance)
     for _ in write_checked(folder, graph, contract, settings, ways("auto", threads)):
         pass
     return graph
@@ -114,7 +123,7 @@ def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[s
     ours = session(files["gan"], threads)
     return {
         EAGER: torch_call(graph, noise),
-        COMPILED: torch_call(torch.compile(graph), noise),
+        COMPILED: torch_call(torch.compile(graph, fullgraph=True), noise),
         PLAIN: lambda: plain.run(None, {"noise": noise.numpy()}),
         OURS: lambda: ours.run(None, {"noise": noise.numpy()}),
         BOUND: bound_call(session(files["gan"], threads), noise),
@@ -125,16 +134,17 @@ def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[s
 
 
 def cuda_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[str, Call]:
-    """The same on a GPU, all at the precision that each takes by itself, TF32 where it may."""
+    """The same on a GPU: ONNX Runtime multiplies in TF32 unless told otherwise, so PyTorch does in every layer too."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     device = torch.device("cuda")
     there, noise = graph.to(device), torch.randn(batch, graph.generator.layers[0].in_features, device=device)
     file, fixed, given = folder / "gan.onnx", fixed_batch(folder / "gan.onnx", batch), noise.cpu().numpy()
-    plain, ours = cuda_session(file), session(file, threads, device)
+    plain, exact = cuda_session(file), on_the_gpu(session(file, threads, device), file)
     calls: dict[str, Call] = {
         EAGER: torch_call(there, noise),
-        COMPILED: torch_call(torch.compile(there, mode="reduce-overhead"), noise),
+        COMPILED: torch_call(torch.compile(there, fullgraph=True, mode="reduce-overhead"), noise),
         PLAIN: lambda: plain.run(None, {"noise": given}),
-        OURS: lambda: ours.run(None, {"noise": given}),
+        EXACT: lambda: exact.run(None, {"noise": given}),
     }
     for search in SEARCHES:
         options = {"cudnn_conv_algo_search": search}
@@ -154,14 +164,20 @@ def cuda_session(file: Path, options: dict[str, str] | None = None) -> ort.Infer
     quiet = ort.SessionOptions()
     quiet.log_severity_level = 3
     running = ort.InferenceSession(file.as_posix(), quiet, providers=[(CUDA, options or {}), "CPUExecutionProvider"])
+    return on_the_gpu(running, file)
+
+
+def on_the_gpu(running: ort.InferenceSession, file: Path) -> ort.InferenceSession:
+    """The session, if it is there; ONNX Runtime would go on on the CPU, at once or when a run fails."""
     if running.get_providers()[0] != CUDA:
         sys.exit(f"error: ONNX Runtime does not run {file.name} on the GPU that PyTorch sees")
+    running.disable_fallback()
     return running
 
 
 def fixed_batch(file: Path, batch: int) -> Path:
     """The file's static variant of this batch size, written beside it."""
-    settings = load_params().export.model_copy(update={"static_batch": batch})
+    settings = load_params(ROOT / PARAMS_FILE).export.model_copy(update={"static_batch": batch})
     path = file.with_name(f"fixed{batch}.onnx")
     onnx.save(to_static(onnx.load(file), settings), path)
     return path
