@@ -5,13 +5,13 @@ BatchNorm's statistics of real and generated images apart; a figure is the media
 matrix-product rate says how much of what the device can multiply is used.
 """
 
-import argparse
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from arguments import parse, parser
 from PIL import Image
 from rows import Row, at_least, at_most, publish
 from ruamel.yaml import YAML
@@ -31,7 +32,7 @@ import peers  # noqa: E402 - the project is no installed package
 
 from models.device import Mode, choose_mode  # noqa: E402
 from models.engine import Clock, fit  # noqa: E402
-from models.feeds import make_feed  # noqa: E402
+from models.feeds import Resident, Streamed, make_feed  # noqa: E402
 from models.learners.base import Learner  # noqa: E402
 from models.learners.gan import GanLearner  # noqa: E402
 from models.learners.vae import VaeLearner  # noqa: E402
@@ -84,19 +85,19 @@ BOUNDS = [  # of devices that multiply in bfloat16: a CPU has AVX512-bf16
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
-    parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    if not RAW.is_file():
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--seconds", type=float, default=10.0, help="of each run")
+    made.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
+    given = parse(made, rounds=1, seconds=0.0, threads=1)
+    if not (RAW.is_file() or given.tiny):
         sys.exit(f"error: {RAW} is missing; run `make data` first")
     torch.set_num_threads(given.threads)
     device = choose_mode().device
     print(f"{device.type}, {given.threads} threads, torch {torch.__version__}, {given.rounds} rounds", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        speeds = measure(Path(place), modes(), given.rounds, given.seconds)
+        pictures, warm_up = (synthetic(1000), 1) if given.tiny else (read_idx(RAW, 3), WARM_UP)
+        speeds = measure(Path(place), modes(), given.rounds, given.seconds, pictures, warm_up)
     rates = {mode.name: product_rate(mode) for mode in modes()}
     publish([*table(speeds, rates), *required(speeds, choose_mode()), *engine_rows(speeds)], given.json)
 
@@ -113,11 +114,17 @@ def modes() -> list[Mode]:
 Speeds = dict[tuple[Work, str], list[float]]  # images/s of every round by who ran
 
 
-def measure(place: Path, modes: list[Mode], rounds: int, seconds: float) -> Speeds:
+def synthetic(count: int) -> np.ndarray:
+    """Pictures uint8 [count, 28, 28] of noise: as long to train on as any others."""
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+
+
+def measure(
+    place: Path, modes: list[Mode], rounds: int, seconds: float, pictures: np.ndarray, warm_up: int = WARM_UP
+) -> Speeds:
     """Runs everything in turns, so that what else the machine does falls on all alike."""
     device, speeds = modes[0].device, Speeds()
     works = [work for bound in BOUNDS if bound.device == device.type for work in (bound.work, bound.peer)]
-    pictures = read_idx(RAW, 3)
     splits = {side: packed(place, pictures, side) for side in {work.side for work in works}}
     runs: dict[tuple[Work, str], Callable[[], Steps]] = {}
     for work in dict.fromkeys(works):
@@ -127,10 +134,12 @@ def measure(place: Path, modes: list[Mode], rounds: int, seconds: float) -> Spee
             runs[work, mode.name] = lambda w=work, m=mode: engine(w, splits[w.side], m, share=1.0)
         if device.type == "cuda":
             runs[work, STREAMED] = lambda w=work: engine(w, splits[w.side], modes[0], share=0.0)
+            if not modes[0].captured:
+                sys.exit(f"error: steps of {modes[0].name} are not captured")
             runs[work, BARE] = lambda w=work: bare(w, splits[w.side], modes[0])
     for number in range(rounds):
         for key, start in runs.items():
-            speeds.setdefault(key, []).append(speed(start(), key[0].batch, seconds, device))
+            speeds.setdefault(key, []).append(speed(start(), key[0].batch, seconds, device, warm_up))
             print(f"round {number + 1}: {key[0]}, {key[1]}: {speeds[key][-1]:,.0f} images/s", flush=True)
     return speeds
 
@@ -151,13 +160,13 @@ def packed(place: Path, pictures: np.ndarray, side: int) -> Split:
     return Split(folder, writer.finish([]), (1, side, side))
 
 
-def speed(steps: Steps, batch: int, seconds: float, device: torch.device) -> float:
+def speed(steps: Steps, batch: int, seconds: float, device: torch.device, warm_up: int = WARM_UP) -> float:
     """Images per second, after a few steps that do not count."""
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         next(steps)
     synchronise(device)
     done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    while not done or time.perf_counter() - start < seconds:
         next(steps)
         done += batch
     synchronise(device)
@@ -170,12 +179,12 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def learner_of(work: Work, mode: Mode) -> Learner:
-    """The textbook DCGAN with an average, or the default VAE, for ever and without looks at the validation split."""
+def learner_of(work: Work, mode: Mode, gan: str = "classic") -> Learner:
+    """A preset's GAN with an average, or the default VAE, for ever and without looks at the validation split."""
     endless = {"stop": {"n_images": FOREVER, "patience": 0, "max_seconds": 0}, "probe_every": FOREVER}
     changes = {"seed": 0, "batch": work.batch, "micro_batch": 0, "rollbacks": 0} | endless
     if work.model == "gan":
-        settings = preset("classic")["train_gan"] | changes | {"ema_half_life": 20_000}
+        settings = preset(gan)["train_gan"] | changes | {"ema_half_life": 20_000}
         return GanLearner(GanSettings.model_validate(settings), work.side, 1, mode)
     return VaeLearner(VaeSettings.model_validate(preset("quick")["train_vae"] | changes), work.side, 1, mode)
 
@@ -186,10 +195,12 @@ def preset(name: str) -> dict[str, dict[str, object]]:
     return sections
 
 
-def engine(work: Work, split: Split, mode: Mode, share: float) -> Steps:
-    """Imagewright's own loop, from its shards."""
-    learner = learner_of(work, mode)
+def engine(work: Work, split: Split, mode: Mode, share: float, gan: str = "classic") -> Steps:
+    """Imagewright's own loop, from its shards; on a GPU, images are resident with a share of 1 and streamed with 0."""
+    learner = learner_of(work, mode, gan)
     feed = make_feed(split, Sampler(len(split), 0), mode.device, share)
+    if mode.device.type == "cuda" and not isinstance(feed, Resident if share else Streamed):
+        sys.exit(f"error: {feed.place}, which is not what the figure says")
     for _ in fit(learner, make_step(learner), feed, split, Clock()):
         yield
 
@@ -214,16 +225,28 @@ def peer(work: Work, pictures: np.ndarray, device: torch.device, workers: int) -
 
 
 def product_rate(mode: Mode) -> float:
-    """FLOP/s of a large matrix product in the mode's precision."""
+    """FLOP/s of a large matrix product in the mode's precision, in TF32 where convolutions are."""
     side, repeats = (8192, 20) if mode.device.type == "cuda" else (2048, 5)
     factor = torch.randn(side, side, device=mode.device, dtype=mode.autocast or torch.float32)
-    factor @ factor
-    synchronise(mode.device)
-    start = time.perf_counter()
-    for _ in range(repeats):
+    with products_as_convolutions():
         factor @ factor
-    synchronise(mode.device)
-    return repeats * 2 * side**3 / (time.perf_counter() - start)
+        synchronise(mode.device)
+        start = time.perf_counter()
+        for _ in range(repeats):
+            factor @ factor
+        synchronise(mode.device)
+        return repeats * 2 * side**3 / (time.perf_counter() - start)
+
+
+@contextmanager
+def products_as_convolutions() -> Iterator[None]:
+    """Within, matrix products are in TF32 if convolutions are; by itself PyTorch multiplies only these in it."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before
 
 
 def flops_per_image(work: Work) -> float:
