@@ -6,13 +6,12 @@ and on a CPU in any case; where they are not, the last rows say how far apart th
 checkout's .venv; two and a half minutes on two cores.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import torch
+from arguments import parse, parser
 from checkouts import ROOT, Checkout, cloned
-from resume import TRAININGS, Trained, hashes, wipe
+from resume import TRAININGS, Trained, wipe, written
 from rows import Row, at_least, publish
 
 sys.path.insert(0, str(ROOT))
@@ -30,20 +29,19 @@ WEIGHTS = {
     "train_gan": "data/weights/gan/weights.safetensors",
     "train_vae": "data/weights/vae/weights.safetensors",
 }
+SWITCHES = ("on", "off")  # of `deterministic`
 Outcome = tuple[bool, float]
 
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parse(parser(__doc__))
     rows = []
-    with cloned() as [clone]:
+    with cloned(tiny=given.tiny) as [clone]:
         clone.set_params(SHORT)
-        clone.must("-m", "tasks.ingest", "digits")
+        clone.ingest("digits")
         clone.must("-m", "tasks.preprocess")
-        for switch in ("on", "off"):
+        for switch in SWITCHES[: 1 if given.tiny else None]:
             clone.set_params({"deterministic": switch})
             outcomes = {training.stage: twice(clone, training) for training in TRAININGS}
             rows += table(switch, outcomes)
@@ -56,7 +54,7 @@ def twice(clone: Checkout, training: Trained) -> Outcome:
     for _ in range(2):
         wipe(clone, training)
         clone.must("-m", training.module)
-        made.append(hashes(clone, training))
+        made.append(written(clone, training))
         weights.append(load_tensors(clone / WEIGHTS[training.stage])[0])
     return made[0] == made[1], max(apart(weights[0][name], weights[1][name]) for name in weights[0])
 

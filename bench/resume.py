@@ -7,7 +7,6 @@ again. All output files must have the unbroken run's SHA-256. Needs the checkout
 cores.
 """
 
-import argparse
 import random
 import re
 import shutil
@@ -16,8 +15,8 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 
+from arguments import parse, parser
 from checkouts import ROOT, Checkout, cloned
 from rows import Row, at_least, publish
 
@@ -67,12 +66,11 @@ TRAININGS = [
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    with cloned() as [clone]:
+    made = parser(__doc__)
+    made.add_argument("--kills", type=int, default=20)
+    made.add_argument("--seed", type=int, default=0, help="of the moments")
+    given = parse(made, kills=1)
+    with cloned(tiny=given.tiny) as [clone]:
         prepare(clone)
         unbroken = {training: run_unbroken(clone, training) for training in TRAININGS}
         moments, results, resumed = random.Random(given.seed), [], 0
@@ -97,7 +95,7 @@ def prepare(clone: Checkout) -> None:
     """Digits, ready to train on, and settings that make a training short and its checkpoints frequent."""
     often = {f"{training.stage}.{name}": value for training in TRAININGS for name, value in OFTEN.items()}
     clone.set_params(SMALL | often)
-    clone.must("-m", "tasks.ingest", "digits")
+    clone.ingest("digits")
     clone.must("-m", "tasks.preprocess")
 
 
@@ -106,7 +104,7 @@ def run_unbroken(clone: Checkout, training: Trained) -> Unbroken:
     wipe(clone, training)
     start = time.perf_counter()
     clone.must("-m", training.module)
-    unbroken = Unbroken(hashes(clone, training), time.perf_counter() - start)
+    unbroken = Unbroken(written(clone, training), time.perf_counter() - start)
     print(f"{training.stage}: {unbroken.seconds:.1f} s without a break, {len(unbroken.hashes)} files", flush=True)
     return unbroken
 
@@ -133,6 +131,13 @@ def hashes(clone: Checkout, training: Trained) -> dict[str, str]:
         elif path.is_file():
             found[name] = sha256_file(path)
     return found
+
+
+def written(clone: Checkout, training: Trained) -> dict[str, str]:
+    """The same; ends this process where an output is missing, since nothing equals nothing."""
+    if missing := [name for name in training.outputs if not (clone / name).exists()]:
+        sys.exit(f"error: {training.stage} did not write {', '.join(missing)}")
+    return hashes(clone, training)
 
 
 def kill(clone: Checkout, training: Trained, seconds: float, moments: random.Random) -> float:
