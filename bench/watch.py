@@ -16,12 +16,11 @@ others, and the VAE's prior is not fitted, which comes after the watch. Needs th
 takes about four minutes of CPU time, two trainings at a time.
 """
 
-import argparse
 import csv
 import math
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -29,6 +28,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from shutil import copytree
 
+from arguments import parse, parser
 from checkouts import ROOT, Checkout, cloned
 from rows import Row, at_least, at_most, publish
 from ruamel.yaml import YAML
@@ -97,31 +97,31 @@ class Outcome:
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to this - 1")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
-    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    runs = list(all_runs(given.seeds))
-    with cloned(given.workers) as clones:
+    made = parser(__doc__)
+    made.add_argument("--seeds", type=int, default=10, help="seeds 0 to this - 1")
+    made.add_argument("--workers", type=int, default=2, help="trainings at a time")
+    made.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
+    given = parse(made, seeds=1)
+    presets = PRESETS[: 1 if given.tiny else None]
+    runs = list(all_runs(given.seeds, presets))
+    with cloned(given.workers, given.tiny) as clones:
         prepare(clones, given.given)
         outcomes = run_all(clones, runs)
-    publish(table(outcomes), given.json)
+    publish(table(outcomes, presets), given.json)
 
 
-def all_runs(seeds: int) -> Iterable[Run]:
+def all_runs(seeds: int, presets: Sequence[str]) -> Iterable[Run]:
     """Provoked runs first, then healthy ones."""
     for seed, factor, training in product(range(seeds), PROVOKED, TRAININGS[:2]):
         yield Run(training, "quick", seed, factor)
-    for seed, preset, training in product(range(seeds), PRESETS, TRAININGS):
+    for seed, preset, training in product(range(seeds), presets, TRAININGS):
         yield Run(training, preset, seed)
 
 
 def prepare(clones: list[Checkout], folder: Path | None) -> None:
     """Fashion-MNIST in every clone, ready to train on."""
     first = clones[0]
-    first.must("-m", "tasks.ingest", "fashion-mnist", *(["--from", str(folder.resolve())] if folder else []))
+    first.ingest("fashion-mnist", folder)
     first.must("-m", "tasks.preprocess")
     for clone in clones[1:]:
         copytree(first / "data/prepared", clone / "data/prepared")
@@ -180,7 +180,7 @@ def settings(run: Run) -> dict[str, object]:
         section["prior"] = "standard"
     for name in training.optimisers:
         section[name]["learning_rate"] = min(run.factor * section[name]["learning_rate"], HIGHEST)
-    return {"threads": 1, "device": "cpu", training.stage: section}
+    return {"threads": 1, "device": "cpu", **{f"{training.stage}.{name}": value for name, value in section.items()}}
 
 
 def last_look(curves: Path) -> dict[str, float]:
@@ -200,7 +200,7 @@ def readable(checkpoints: Path) -> bool:
         return False
 
 
-def table(outcomes: list[Outcome]) -> list[Row]:
+def table(outcomes: list[Outcome], presets: Sequence[str]) -> list[Row]:
     """What is required, and beside it the last probes of what was not stopped."""
     healthy = [outcome for outcome in outcomes if not outcome.run.provoked]
     rows = []
@@ -210,7 +210,7 @@ def table(outcomes: list[Outcome]) -> list[Row]:
     kept = sum(outcome.kept for outcome in provoked)
     rows.append(at_least("best weights kept, of those stopped", kept, len(provoked), f"of {len(provoked)}"))
     rows.append(at_most("healthy runs with an alarm", alarms(healthy), 0, f"of {len(healthy)}"))
-    for preset, training in product(PRESETS, TRAININGS[:2]):
+    for preset, training in product(presets, TRAININGS[:2]):
         ours = [outcome for outcome in healthy if (outcome.run.preset, outcome.run.training) == (preset, training)]
         rows += last_looks(f"{preset} {training.stage}", ours)
     return rows
