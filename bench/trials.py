@@ -34,7 +34,7 @@ from tasks.yardstick import Yardstick, load_yardsticks
 
 LABELS = 10
 LIVE_SEED = 1_000_000  # from which on the noise of the live model in trials is numbered
-WITHIN = 0.02  # of a distance that is aimed at
+WITHIN, HALVINGS = 0.02, 30  # of a distance that is aimed at, and of where it is looked for
 
 
 def seen_as(images: np.ndarray, yardsticks: tuple[Yardstick, Yardstick], params: Params) -> Judged:
@@ -91,8 +91,8 @@ class Trial:
             assert labels is not None
             found.append(images[np.isin(labels, list(kept))])
             if sum(map(len, found)) >= count:
-                break
-        return np.concatenate(found)[:count]
+                return np.concatenate(found)[:count]
+        sys.exit(f"error: the live model draws too few images of the labels {sorted(kept)}")
 
 
 def half_of_the_labels(trial: Trial, _: np.ndarray) -> np.ndarray:
@@ -120,9 +120,13 @@ def twice_the_margin_worse(trial: Trial, images: np.ndarray) -> np.ndarray:
 
     aim = (1 + 2 * trial.params.gate.margin.fd_relative) * trial.beside.first.figures["fd_relative"]
     low, high = 0.0, 1.0
-    while abs(distance((low + high) / 2) / aim - 1) > WITHIN:
-        low, high = ((low + high) / 2, high) if distance((low + high) / 2) < aim else (low, (low + high) / 2)
-    return blended((low + high) / 2)
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        found = distance(share)
+        if abs(found / aim - 1) <= WITHIN:
+            return blended(share)
+        low, high = (share, high) if found < aim else (low, share)
+    sys.exit(f"error: no blend of the live model's images with their blur has a distance of {aim:.3g}")
 
 
 KINDS: dict[str, Spoil] = {
