@@ -6,7 +6,6 @@ RESULTS.md is made of all that lies there, so a long one keeps its figures until
 something required was missed or a measurement failed.
 """
 
-import argparse
 import json
 import platform
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from arguments import parse, parser
 from checkouts import ROOT
 
 sys.path.insert(0, str(ROOT))
@@ -48,6 +48,7 @@ MEASUREMENTS = (
     Measurement("train_speed"),
     Measurement("resume"),
     Measurement("repeat"),
+    Measurement("neighbours"),
     Measurement("judging"),
     Measurement("inference"),
     Measurement("serving", ("data/bundle/gan",)),
@@ -64,38 +65,49 @@ MEASUREMENTS = (
 def main() -> int:
     """Measures, keeps, and writes the page."""
     names = [one.name for one in MEASUREMENTS]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)}")
-    parser.add_argument("--long", action="store_true", help="also what takes half an hour or more each")
-    given = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)}")
+    made.add_argument("--long", action="store_true", help="also what takes half an hour or more each")
+    given = parse(made, names=["stream_memory"])
     if unknown := [name for name in given.names if name not in names]:
-        parser.error(f"there is no measurement {unknown[0]}; there are {', '.join(names)}")
-    if not NEEDED.is_dir():
-        parser.error(f"{NEEDED.relative_to(ROOT)} is missing; `make run` makes it")
+        made.error(f"there is no measurement {unknown[0]}; there are {', '.join(names)}")
+    if not (NEEDED.is_dir() or given.tiny):
+        made.error(f"{NEEDED.relative_to(ROOT)} is missing; `make run` makes it")
     named = [one for one in MEASUREMENTS if one.name in given.names]
     chosen = named or [one for one in MEASUREMENTS if given.long or not one.long]
-    failed = [one.name for one in chosen if not measured(one)]
-    kept = [json.loads((RESULTS / f"{name}.json").read_text()) for name in names if (RESULTS / f"{name}.json").exists()]
-    PAGE.write_text("\n".join(page(kept)), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} is written")
-    missed = [row for one in kept for row in one["rows"] if row["reached"] is False]
-    return 1 if failed or missed else 0
+    with tempfile.TemporaryDirectory() as spare:
+        results, written = (Path(spare), Path(spare) / PAGE.name) if given.tiny else (RESULTS, PAGE)
+        failed = [one.name for one in chosen if not measured(one, results, given.tiny)]
+        kept = [json.loads(file.read_text()) for name in names if (file := results / f"{name}.json").exists()]
+        written.write_text("\n".join(page(kept)), encoding="utf-8")
+        print(f"{written} is written")
+    publish_all(kept, given.json)
+    missed = any(row["reached"] is False for one in kept for row in one["rows"])
+    return 1 if failed or (missed and not given.tiny) else 0
 
 
-def measured(one: Measurement) -> bool:
+def publish_all(kept: list[dict[str, Any]], file: Path | None) -> None:
+    """Writes all rows that are kept as one table, where a file is named."""
+    if file:
+        rows = [row for one in kept for row in one["rows"]]
+        file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def measured(one: Measurement, results: Path, tiny: bool = False) -> bool:
     """Runs one and keeps what it wrote; False when it wrote nothing."""
     print(f"\n{one.command}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         file, start = Path(folder) / "rows.json", time.monotonic()
-        subprocess.run([sys.executable, *one.command.split()[1:], "--json", str(file)], cwd=ROOT, check=False)
+        options = ["--json", str(file), *["--tiny"] * tiny]
+        subprocess.run([sys.executable, *one.command.split()[1:], *options], cwd=ROOT, check=False)
         if not file.is_file():
             print(f"{one.command} failed, so its figures stay as they were", file=sys.stderr)
             return False
         rows = json.loads(file.read_text(encoding="utf-8"))
     about = {"name": one.name, "command": one.command, "seconds": round(time.monotonic() - start)}
     about |= {"commit": commit(), "date": date.today().isoformat(), "machine": describe()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{one.name}.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    results.mkdir(exist_ok=True)
+    (results / f"{one.name}.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
     return True
 
 

@@ -1,0 +1,178 @@
+"""What training keeps of its speed beside a busy process: `python bench/neighbours.py [--json FILE]`.
+
+The engine trains the GAN of `quick` on pictures of noise with two threads, in a process that has two cores and nothing
+else to itself; then beside a neighbour on the same two cores: a process of two threads that multiply matrices without
+waiting for each other, or a second training of the same kind. PyTorch's threads wait for each other many times in a
+step. As long as one waits by asking again and again, it keeps the core that the other needs while a neighbour has it;
+OMP_WAIT_POLICY and GOMP_SPINCOUNT say how long it asks before it sleeps. Measured is PyTorch as it comes, then values
+of either, last what the stages set themselves, of which a share of the speed alone is required. Two trainings side by
+side have half of it each at best. Needs Linux, since only there a process can be kept to cores; two to three minutes.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+from argparse import SUPPRESS, Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from arguments import parse, parser
+from rows import Row, at_least, publish
+
+ROOT = Path(__file__).resolve().parents[1]
+CORES = 2
+LEAST = 0.4  # of the speed alone
+SIDE, BATCH, IMAGES = 28, 64, 1000
+OWN = "what the stages set"
+MULTIPLYING, TRAINING = "multiplications", "a second training"
+FOREVER = 10**6  # seconds
+READY = "ready"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How threads wait: variables of the environment, and whether torch comes up before `tasks` can set its own."""
+
+    name: str
+    environment: Mapping[str, str]
+    torch_first: bool = True
+
+
+SETTINGS = (
+    Setting("PyTorch as it comes", {}),
+    Setting("OMP_WAIT_POLICY=ACTIVE", {"OMP_WAIT_POLICY": "ACTIVE"}),
+    Setting("GOMP_SPINCOUNT=10000", {"GOMP_SPINCOUNT": "10000"}),
+    Setting("GOMP_SPINCOUNT=0", {"GOMP_SPINCOUNT": "0"}),
+    Setting("OMP_WAIT_POLICY=PASSIVE", {"OMP_WAIT_POLICY": "PASSIVE"}),
+    Setting(OWN, {}, torch_first=False),
+)
+
+
+def main() -> None:
+    """Measures, prints a table and writes the JSON; or is a process that is measured, or a neighbour."""
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=1)
+    made.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    made.add_argument("--role", choices=[TRAINING, MULTIPLYING], help=SUPPRESS)
+    made.add_argument("--torch-first", action="store_true", help=SUPPRESS)
+    given = parse(made, seconds=0.2)
+    if given.role:
+        work(given)
+        return
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < CORES:
+        sys.exit(f"error: this needs Linux and {CORES} cores")
+    settings = (SETTINGS[0], SETTINGS[-1]) if given.tiny else SETTINGS
+    with TemporaryDirectory() as place:
+        os.environ["TMPDIR"] = place  # where a neighbour that is killed leaves its pictures
+        found = [row for setting in settings for row in rows(setting, given)]
+    publish(found, given.json)
+
+
+def rows(setting: Setting, given: Namespace) -> Iterator[Row]:
+    """The speed alone and beside each neighbour, and what share is left."""
+    alone = speed(setting, None, given)
+    yield Row(f"{setting.name}: alone", alone, "images/s")
+    for neighbour in (MULTIPLYING, TRAINING):
+        beside = speed(setting, neighbour, given)
+        yield Row(f"{setting.name}: beside {neighbour}", beside, "images/s")
+        title = f"    {setting.name}: beside {neighbour} / alone"
+        yield at_least(title, beside / alone, LEAST) if setting.name == OWN else Row(title, beside / alone)
+
+
+def speed(setting: Setting, neighbour: str | None, given: Namespace) -> float:
+    """Images/s of a training process, the median of the rounds."""
+    found = []
+    for _ in range(given.rounds):
+        with beside(setting, neighbour), started(setting, TRAINING, given.seconds) as process:
+            said, _ = process.communicate()
+        if process.returncode:
+            sys.exit("error: the training failed")
+        found.append(float(said.split()[-1]))
+    print(f"{setting.name}, beside {neighbour or 'nothing'}: {statistics.median(found):,.0f} images/s", flush=True)
+    return statistics.median(found)
+
+
+@contextmanager
+def beside(setting: Setting, neighbour: str | None) -> Iterator[None]:
+    """Within, the neighbour is at work; ends this process where it was not until the end."""
+    if neighbour is None:
+        yield
+        return
+    with started(setting, neighbour, FOREVER) as process:
+        try:
+            assert process.stdout
+            if process.stdout.readline().strip() != READY:
+                sys.exit(f"error: the neighbour ({neighbour}) did not start")
+            yield
+            if process.poll() is not None:
+                sys.exit(f"error: the neighbour ({neighbour}) ended before what was measured beside it")
+        finally:
+            process.kill()
+
+
+def started(setting: Setting, role: str, seconds: float) -> "subprocess.Popen[str]":
+    """A process of this script with the setting's environment and none of the caller's own for OpenMP."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+    command = [sys.executable, __file__, "--role", role, "--seconds", str(seconds)]
+    command += ["--torch-first"] * setting.torch_first
+    return subprocess.Popen(command, env=own | dict(setting.environment), stdout=subprocess.PIPE, text=True)
+
+
+def work(given: Namespace) -> None:
+    """What a child process does on the first cores that it may use."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    sys.path.insert(0, str(ROOT))
+    if given.role == MULTIPLYING:
+        multiply()
+    else:
+        train(given.seconds, given.torch_first)
+
+
+def multiply() -> None:
+    """As many threads as cores, each with products of its own, for ever."""
+    from threading import Thread
+
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+    def forever() -> None:
+        factor = np.ones((512, 512), np.float32)
+        while True:
+            factor @ factor
+
+    for _ in range(CORES):
+        Thread(target=forever).start()
+    print(READY, flush=True)
+
+
+def train(seconds: float, torch_first: bool) -> None:
+    """Trains for so long and prints images/s.
+
+    OpenMP reads its variables when torch comes up, so a stage, whose first import is `tasks`, can set them.
+    """
+    import_module("torch" if torch_first else "tasks")
+    import torch
+    from train_speed import Work, engine, packed, synthetic
+    from train_speed import speed as images_per_second
+
+    from models.device import choose_mode
+
+    torch.set_num_threads(CORES)
+    mode, work = choose_mode("cpu"), Work("gan", SIDE, BATCH)
+    with TemporaryDirectory() as place:
+        steps = engine(work, packed(Path(place), synthetic(IMAGES), SIDE), mode, share=1.0, gan="quick")
+        for _ in range(2):
+            next(steps)
+        print(READY, flush=True)
+        print(images_per_second(steps, BATCH, seconds, mode.device))
+
+
+if __name__ == "__main__":
+    main()
