@@ -12,18 +12,18 @@ Needs the checkout's .venv, and no network with `--from data/raw` where that hol
 cores.
 """
 
-import argparse
 import json
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+from arguments import parse, parser
 from checkouts import ROOT, Checkout, cloned
 from rows import Row, at_most, publish
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
@@ -48,6 +48,7 @@ MOMENTS = {
     "train_vae.prior_steps": 50,
 }
 MODELS = ("gan", "vae")
+JUDGES = ("preprocess", "reference", "reference_second")
 SECONDS, MEMORY = 120, 4096  # MiB
 MANY, GPU_SECONDS, RUNS = 50_000, 15, 3
 AGREEMENT = 1e-4
@@ -58,26 +59,25 @@ KERNEL = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_ga
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    file = given.json and given.json.resolve()
-    with cloned() as [clone]:
-        prepare(clone, given.given)
+    made = parser(__doc__)
+    made.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
+    given = parse(made)
+    with cloned(tiny=given.tiny) as [clone]:
+        models = MODELS[:1] if given.tiny else MODELS
+        prepare(clone, given.given, models)
         os.chdir(clone.path)
-        rows = [row for model in MODELS for row in whole(clone, model)]
-        rows += beside()
-        rows += on_a_gpu(clone) if torch.cuda.is_available() else [everything("a GPU", None)]
+        rows = [row for model in models for row in whole(clone, model)]
+        rows += beside(100 if given.tiny else SUBSET)
+        rows += on_a_gpu(clone, models) if torch.cuda.is_available() else [everything("a GPU", None)]
         os.chdir(ROOT)
-    publish(rows, file)
+    publish(rows, given.json)
 
 
-def prepare(clone: Checkout, folder: Path | None) -> None:
+def prepare(clone: Checkout, folder: Path | None, models: Sequence[str]) -> None:
     """All that judging needs, made on the device that `auto` finds."""
     clone.set_params(MOMENTS)
-    clone.must("-m", "tasks.ingest", "fashion-mnist", *(["--from", str(folder.resolve())] if folder else []))
-    clone.must("-m", "dvc", "--wait-for-lock", "repro", "reference", "reference_second", "export_gan", "export_vae")
+    clone.ingest("fashion-mnist", folder)
+    clone.make(*JUDGES, *(f"{what}_{model}" for model in models for what in ("train", "export")))
 
 
 def whole(clone: Checkout, model: str) -> list[Row]:
@@ -86,13 +86,14 @@ def whole(clone: Checkout, model: str) -> list[Row]:
     clone.must("-m", "tasks.evaluate", model)
     [receipt] = (clone / ".work/receipts" / f"evaluate_{model}").glob("*.json")
     said = json.loads(receipt.read_text(encoding="utf-8"))
+    images = load_params(clone / "params.yaml").evaluate.n_images
     return [
-        at_most(f"evaluate_{model}, 10,000 images", said["seconds"], SECONDS, "s"),
+        at_most(f"evaluate_{model}, {images:,} images", said["seconds"], SECONDS, "s"),
         at_most("    peak memory", said["peak_mib"], MEMORY, "MiB"),
     ]
 
 
-def on_a_gpu(clone: Checkout) -> list[Row]:
+def on_a_gpu(clone: Checkout, models: Sequence[str]) -> list[Row]:
     """Everything on 50,000 images, process and libraries included, and how far distances are from the CPU's."""
     before = distances(clone)
     clone.set_params({"device": "cuda"})
@@ -100,10 +101,11 @@ def on_a_gpu(clone: Checkout) -> list[Row]:
     apart = max(abs(value - before[name]) / before[name] for name, value in distances(clone).items())
     clone.set_params({"evaluate.n_images": MANY})
     took = [seconds(clone, "gan") for _ in range(RUNS)]
+    others = [seconds(clone, model) for model in models if model != "gan"]
     return [
         everything(torch.cuda.get_device_name(), statistics.median(took)),
         Row(f"    the first of {RUNS}, whose median that is", took[0], "s"),
-        Row("    a VAE's, with its reconstructions and bounds", seconds(clone, "vae"), "s"),
+        *(Row("    a VAE's, with its reconstructions and bounds", each, "s") for each in others),
         at_most("    the GAN's Frechet distances, GPU from CPU, relative", apart, AGREEMENT),
     ]
 
@@ -124,7 +126,7 @@ def distances(clone: Checkout) -> dict[str, float]:
     return {name: value for name, value in found.items() if name.startswith("fd_")}
 
 
-def beside() -> list[Row]:
+def beside(subset: int) -> list[Row]:
     """Ours and torch-fidelity's, on training images' features against test images'."""
     params = load_params()
     limit_threads(params.threads)
@@ -133,7 +135,11 @@ def beside() -> list[Row]:
     rows = []
     for name, ours, theirs in (
         ("Frechet distance", lambda: frechet(first, second), lambda: their_frechet(first, second)),
-        ("kernel distance, 100 x 1,000", lambda: kernel(first, second), lambda: their_kernel(first, second)),
+        (
+            f"kernel distance, {SUBSETS} x {subset:,}",
+            lambda: kernel(first, second, subset),
+            lambda: their_kernel(first, second, subset),
+        ),
         ("precision and recall, k = 3", lambda: shares(first, second), lambda: their_shares(first, second)),
     ):
         (mine, seconds), (other, others_seconds) = timed(ours), timed(theirs)
@@ -162,14 +168,14 @@ def their_frechet(generated: np.ndarray, real: np.ndarray) -> list[float]:
     return [fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID]]
 
 
-def kernel(generated: np.ndarray, real: np.ndarray) -> list[float]:
+def kernel(generated: np.ndarray, real: np.ndarray, subset: int) -> list[float]:
     """Ours."""
-    return [kernel_distance(generated, real, subsets=SUBSETS, subset_size=SUBSET, seed=0).mean]
+    return [kernel_distance(generated, real, subsets=SUBSETS, subset_size=subset, seed=0).mean]
 
 
-def their_kernel(generated: np.ndarray, real: np.ndarray) -> list[float]:
+def their_kernel(generated: np.ndarray, real: np.ndarray, subset: int) -> list[float]:
     """torch-fidelity's."""
-    how = {"kid_subsets": SUBSETS, "kid_subset_size": SUBSET, "verbose": False, **KERNEL}
+    how = {"kid_subsets": SUBSETS, "kid_subset_size": subset, "verbose": False, **KERNEL}
     return [kid_features_to_metric(torch.from_numpy(generated), torch.from_numpy(real), **how)[KEY_METRIC_KID_MEAN]]
 
 

@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from checkouts import ROOT, cloned
+from arguments import parse, parser
+from checkouts import ROOT, TINY, cloned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from rows import Row, at_least, at_most, publish
-from trainings import SIDE, Look, Model, Recipe, Trainings
+from trainings import CALIBRATION, SIDE, Look, Model, Recipe, Trainings
 
 sys.path.insert(0, str(ROOT))
 
@@ -75,44 +76,53 @@ class Result:
 
 def main() -> None:
     """Trains, prints a table, draws the plots and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tried", nargs="*", metavar="NAME", help="also what was tried; all of it, or these changes")
-    parser.add_argument("--models", nargs="+", choices=RATIOS, default=list(RATIOS))
-    parser.add_argument("--seconds", type=float, help="of every GAN; a VAE gets half of it")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw quality against seconds, and grids")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    plots, file = given.plots and given.plots.resolve(), given.json and given.json.resolve()
-    with cloned() as (clone,):
-        clone.must("-m", "tasks.ingest", "fashion-mnist")
-        clone.must("-m", "dvc", "--wait-for-lock", "repro", "reference")
+    made = parser(__doc__)
+    made.add_argument("--tried", nargs="*", metavar="NAME", help="also what was tried; all of it, or these changes")
+    made.add_argument("--models", nargs="+", choices=RATIOS, default=list(RATIOS))
+    made.add_argument("--seconds", type=float, help="of every GAN; a VAE gets half of it")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw quality against seconds, and grids")
+    given = parse(made, seeds=[0], tried=["labels told"])
+    plots = given.plots and given.plots.resolve()
+    with cloned(tiny=given.tiny) as [clone]:
+        if given.tiny:
+            plots = clone / "plots"
+        clone.ingest("fashion-mnist")
+        clone.make("preprocess", "reference")
         os.chdir(clone.path)
         params = load_params()
         mode = prepare(params)
-        trainings, device = Trainings(params, mode), mode.device.type
+        trainings = Trainings(params, mode, calibration=0.2 if given.tiny else CALIBRATION)
+        device = mode.device.type
         results = list(planned(device, given))
         run(trainings, results, OURS[device], plots)
         rows = [*table(results), *required(results, device, given), *judge_rows(trainings)]
         os.chdir(ROOT)
-    if plots:
-        draw(results, plots / "recipes.png")
-    publish(rows, file)
+        if plots:
+            draw(results, plots / "recipes.png")
+    publish(rows, given.json)
 
 
 def planned(device: str, given: argparse.Namespace) -> Iterator[Result]:
     """What will be trained: ours and the textbook's, on a GPU ours as committed, then what was tried."""
     ours, first, tried = OURS[device], given.seeds[:1], given.tried
     times = {model: given.seconds and given.seconds * SHARES[model] for model in given.models}
+    small = {model: tiny(model) if given.tiny else {} for model in given.models}
     if device == "cuda" and given.seconds is None:
-        times = {model: ON_A_GPU[model] for model in given.models}
-        yield from (Result(Recipe(model, ours), first) for model in times)
+        times = {model: 1.0 if given.tiny else ON_A_GPU[model] for model in given.models}
+        yield from (Result(Recipe(model, ours, changes=small[model]), first) for model in times)
     for model, each in times.items():
-        yield from (Result(Recipe(model, preset, each), given.seeds) for preset in (ours, "classic"))
+        yield from (Result(Recipe(model, preset, each, small[model]), given.seeds) for preset in (ours, "classic"))
     for model in given.models if tried is not None else ():
         for name, changes in TRIED[model].items():
             if not tried or name in tried:
-                yield Result(Recipe(model, ours, times[model], changes, name), first)
+                yield Result(Recipe(model, ours, times[model], small[model] | changes, name), first)
+
+
+def tiny(model: Model) -> dict[str, object]:
+    """The smallest sizes, as changes of a recipe."""
+    section = f"train_{model}."
+    return {name.removeprefix(section): value for name, value in TINY.items() if name.startswith(section)}
 
 
 def run(trainings: Trainings, results: list[Result], ours: str, plots: Path | None) -> None:

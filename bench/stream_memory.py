@@ -6,7 +6,6 @@ which the system gives back when somebody needs it, is not in it. The images/s a
 with nothing trained meanwhile. The data are deleted at the end. About three minutes for 20 GB, and as much disk.
 """
 
-import argparse
 import json
 import resource
 import shutil
@@ -14,12 +13,14 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import SUPPRESS
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import numpy as np
+from arguments import parse, parser
 from rows import Row, at_most, publish
 
 ROOT = Path(__file__).parents[1]
@@ -38,13 +39,12 @@ GB, GIB = 10**9, 2**30
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gb", type=float, default=20, help="size of the data set, in 10^9 bytes")
-    parser.add_argument("--seconds", type=float, default=30, help="of streaming")
-    parser.add_argument("--place", type=Path, help="an existing folder on a disk with room")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)  # what the fresh process is started with
-    given = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--gb", type=float, default=20, help="size of the data set, in 10^9 bytes")
+    made.add_argument("--seconds", type=float, default=30, help="of streaming")
+    made.add_argument("--place", type=Path, help="an existing folder on a disk with room")
+    made.add_argument("--read", type=Path, help=SUPPRESS)  # what the fresh process is started with
+    given = parse(made, gb=0.05, seconds=0.5)
     if given.read:
         print(json.dumps(stream(given.read, given.seconds)))
         return

@@ -78,8 +78,8 @@ class Look:
 class Trainings:
     """The data, the judge and the device that all recipes share; the working directory holds data/prepared."""
 
-    def __init__(self, params: Params, mode: Mode) -> None:
-        self.params, self.mode = params, mode
+    def __init__(self, params: Params, mode: Mode, calibration: float = CALIBRATION) -> None:
+        self.params, self.mode, self.calibration = params, mode, calibration
         self.prepared: Prepared = open_prepared()
         yardstick = load_yardstick(REFERENCE, params.evaluate, self.prepared.hash)
         self.judge, self.real = yardstick.judge, yardstick.real
@@ -109,7 +109,7 @@ class Trainings:
         for _ in range(5):
             next(steps)
         first, start = clock.n_images, self._now()
-        while self._now() - start < CALIBRATION:
+        while self._now() - start < self.calibration:
             next(steps)
         rate = (clock.n_images - first) / (self._now() - start)
         left = seconds - (self._prior_seconds(learner) if isinstance(learner, VaeLearner) else 0.0)
