@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flows.dag import Stage, dvc_command, dvc_environment
+from tasks.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
 
 Say = Callable[[str], None]
 
@@ -48,7 +50,7 @@ class StageRun:
 
 
 class StageError(Exception):
-    """A stage failed; the message is what it said last. `mistake`: it was a person's, so trying again is no use."""
+    """A stage failed; the message is its sentence, or what it said last. `mistake`: a person's, so no retry helps."""
 
     def __init__(self, message: str, mistake: bool = False) -> None:
         super().__init__(message)
@@ -107,10 +109,23 @@ class Crew:
 
         `fine` are the exit codes that are no failure, `more` is added to the command's environment.
         """
+        with TemporaryDirectory(prefix="imagewright-") as folder:
+            file = Path(folder) / "mistake.json"
+            return self._run(command, say, deadline, fine, {**(more or {}), VARIABLE: str(file)}, file)
+
+    def _run(
+        self,
+        command: Sequence[str],
+        say: Say,
+        deadline: float,
+        fine: Collection[int],
+        more: Mapping[str, str],
+        mistake: Path,
+    ) -> float:
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         start = time.monotonic()
         expired = threading.Event()
-        process = self._start(command, more or {})
+        process = self._start(command, more)
 
         def expire() -> None:
             expired.set()
@@ -130,7 +145,7 @@ class Crew:
         if expired.is_set():
             raise TimeoutError(f"it was stopped at its deadline of {deadline:g} s")
         if code not in fine:
-            raise _error(tail, code)
+            raise _error(tail, code, read_mistake(mistake))
         return time.monotonic() - start
 
     def stop_all(self) -> None:
@@ -190,10 +205,14 @@ def _let_go(process: subprocess.Popen[str]) -> None:
     process.stdin.close()
 
 
-def _error(tail: Iterable[str], code: int) -> StageError:
-    """The sentence of a stage that ended with `error: ...`, else the last lines, without DVC's own."""
+def _error(tail: Iterable[str], code: int, mistake: Mistake | None) -> StageError:
+    """The sentence of a mistake that the command left, else its last lines, without DVC's own.
+
+    A command that DVC runs for us leaves a file; one that we run ourselves has the exit code of a mistake too.
+    """
+    if mistake:
+        return StageError(mistake.sentence, mistake=True)
     lines = [line for line in tail if not CHATTER.match(line)]
-    own = [line for line in lines if not line.startswith("ERROR: ")]
-    if own and own[-1].startswith("error: "):
-        return StageError(own[-1].removeprefix("error: "), mistake=True)
-    return StageError("\n".join(lines) or f"it ended with exit code {code} and said nothing")
+    if code == EXIT_CODE and lines:
+        return StageError(lines[-1].removeprefix("error: "), mistake=True)
+    return StageError("\n".join(lines) or f"it ended with exit code {code} and said nothing", code == EXIT_CODE)

@@ -20,6 +20,7 @@ from tasks.errors import Stopped, UserError
 from tasks.files import write_json
 from tasks.inputs import stage_inputs
 from tasks.live import PROGRESS, live_folder
+from tasks.mistakes import Mistake, file_asked_for, leave_mistake
 from tasks.params import Params, load_params
 from tasks.workplace import work_folder
 
@@ -50,16 +51,21 @@ def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> Non
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2."""
+    """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2.
+
+    Whoever supervises the command finds the same in the file that it asked for (tasks/mistakes.py).
+    """
+    file = file_asked_for()
     try:
         main()
     except UserError as error:
-        sys.exit(_complain(str(error)))
+        sys.exit(_complain(file, Mistake(kind="user error", sentence=str(error))))
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         where = f" at {error.filename}" if error.filename else f" under {Path.cwd()}"
-        sys.exit(_complain(f"the disk is full{where} ({error.strerror}); nothing was changed, free space and rerun"))
+        sentence = f"the disk is full{where} ({error.strerror}); nothing was changed, free space and rerun"
+        sys.exit(_complain(file, Mistake(kind="disk full", sentence=sentence)))
     except Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
         sys.exit(stopped.code)
@@ -68,9 +74,10 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def _complain(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
-    return 2
+def _complain(file: Path | None, mistake: Mistake) -> int:
+    print(f"error: {mistake.sentence}", file=sys.stderr, flush=True)
+    leave_mistake(file, mistake)
+    return mistake.code
 
 
 def progress(items: Iterable[T], total: int, what: str, unit: str = "images") -> Iterator[T]:

@@ -28,6 +28,17 @@ open(out, "w").write(name)
 note("end")
 """
 
+# What a stage does that finds a person's mistake.
+MISTAKE = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+from tasks.console import run
+from tasks.errors import UserError
+def find():
+    raise UserError(sys.argv[1])
+run(find)
+"""
+
 RUN = "from tasks.console import run; from flows.pipeline import main; run(lambda: main(None))"
 
 
@@ -101,6 +112,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (toy / "data/raw").mkdir(parents=True)
     (toy / "data/raw/image").write_text("pixels")
     (toy / "work.py").write_text(WORK)
+    (toy / "mistake.py").write_text(MISTAKE)
     (toy / ".gitignore").write_text(".work\njournal.txt\npid\n__pycache__\n")
     toy.run("git", "init", "-q")
     toy.dvc("init", "-q")

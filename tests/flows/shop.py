@@ -18,7 +18,11 @@ model = sys.argv[1]
 params = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))
 data = pathlib.Path("data/raw/image").read_text()
 if data == "broken":
-    sys.exit("error: the images are broken; mend them")
+    from tasks.console import run
+    from tasks.errors import UserError
+    def find():
+        raise UserError("the images are broken; mend them")
+    run(find)
 folder = pathlib.Path("data/bundle") / model
 folder.mkdir(parents=True)
 seed = params["train_" + model]["seed"]

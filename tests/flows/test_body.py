@@ -71,7 +71,7 @@ def test_after_dvc_repro_the_flow_finds_everything_cached(toy: Toy) -> None:
 
 def test_a_failing_stage_skips_its_children_and_lets_the_others_finish(toy: Toy) -> None:
     toy.stage("prepared")
-    toy.stage("train_gan", reads="data/prepared", cmd="echo 'error: no images; add some' >&2; exit 2", retries=1)
+    toy.stage("train_gan", reads="data/prepared", cmd="python mistake.py 'no images; add some'", retries=1)
     toy.stage("export_gan", reads="data/train_gan")
     toy.stage("train_vae", reads="data/prepared", seconds=1)
     toy.stage("export_vae", reads="data/train_vae")
@@ -94,7 +94,7 @@ def test_a_failing_stage_skips_its_children_and_lets_the_others_finish(toy: Toy)
 def test_a_stage_is_tried_again_as_its_meta_says_but_not_after_a_mistake(toy: Toy) -> None:
     once = "echo {0} >> journal.txt; test $(grep -c {0} journal.txt) = 2 || exit 1; touch data/{0}"
     toy.stage("shaky", cmd=once.format("shaky"), retries=1)
-    toy.stage("wrong", cmd="echo wrong >> journal.txt; echo 'error: no'; exit 2", retries=1)
+    toy.stage("wrong", cmd="echo wrong >> journal.txt; python mistake.py no", retries=1)
     assert reasons(toy) == {"wrong": "no"}
     assert sorted((toy / "journal.txt").read_text().split()) == ["shaky", "shaky", "wrong"]
 

@@ -27,7 +27,7 @@ def fail(toy: Toy, cmd: str, **meta: object) -> Failure:
 
 ALLOCATE = "python -c 'import torch; torch.zeros(2**46)'"
 WRITE = """python -c 'import errno; raise OSError(errno.ENOSPC, "No space left on device")'"""
-MISTAKE = "echo 'error: params.yaml: `threads` is 0: input should be greater than 0; correct it there'; exit 2"
+MISTAKE = "python mistake.py 'params.yaml: `threads` is 0: input should be greater than 0; correct it there'"
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,10 @@ MISTAKE = "echo 'error: params.yaml: `threads` is 0: input should be greater tha
         ("kill -15 $$", "outside of the run stopped it", "If that was not meant, start the run again"),
         (ALLOCATE, "the machine's memory did not suffice", "lower micro_batch"),
         (WRITE, "the disk is full", "Free some space"),
-        ("echo 'error: the disk is full under /data; free space and rerun'; exit 2", "under /data", "Free some space"),
+        ("python mistake.py 'the disk is full under /data; free space and rerun'", "under /data", "Free some space"),
         (MISTAKE, "`threads` is 0", "the form that started the run"),
-        ("echo 'error: no images; add some'; exit 2", "no images; add some", "Do what it says"),
+        ("python mistake.py 'no images; add some'", "no images; add some", "Do what it says"),
+        ("echo 'error: no images; add some'; kill -9 $$", "killed by signal 9", "lower micro_batch"),
         ("""python -c 'raise ValueError("no such loss")'""", "ValueError: no such loss", "Nobody foresaw this"),
         ("exit 7", "exited with 7", "Nobody foresaw this"),
     ],

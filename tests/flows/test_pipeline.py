@@ -140,7 +140,7 @@ def test_missing_data_ends_with_one_sentence(toy: Toy) -> None:
 
 
 def test_a_failed_stage_is_exit_code_1_with_its_reason(toy: Toy, server: str) -> None:
-    toy.stage("prepared", cmd="echo 'error: no images; add some'; exit 2")
+    toy.stage("prepared", cmd="python mistake.py 'no images; add some'")
     process = toy.start(PREFECT_API_URL=server)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1

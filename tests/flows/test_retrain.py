@@ -242,7 +242,7 @@ def test_a_dvc_remote_that_refuses_keeps_the_candidate(
 def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(shop: Shop) -> None:
     shop.new_data("broken")
     state = retrain()
-    assert state.is_failed() and "the images are broken; mend them" in str(state.message)
+    assert state.is_failed() and "failed: the images are broken; mend them\n  Do what it says" in str(state.message)
     assert shop.branches() == [] and shop.tags() == [] and shop.clean()
 
 

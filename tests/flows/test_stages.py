@@ -47,12 +47,49 @@ def test_what_a_stage_prints_is_not_taken_for_dvcs_verdict(toy: Toy) -> None:
     assert run_only(toy)[0].outcome is Outcome.RAN
 
 
-def test_a_persons_mistake_is_one_sentence(toy: Toy) -> None:
-    toy.stage("prepared", cmd="echo before; echo 'error: size is 27; choose 28' >&2; exit 2")
+def failed(toy: Toy, cmd: str) -> StageError:
+    """What a stage that runs `cmd` is said to have failed of."""
+    toy.stage("prepared", cmd=cmd)
     with pytest.raises(StageError) as caught:
         run_only(toy)
-    assert str(caught.value) == "size is 27; choose 28"
-    assert caught.value.mistake
+    return caught.value
+
+
+def test_a_persons_mistake_is_one_sentence(toy: Toy) -> None:
+    error = failed(toy, "echo before; python mistake.py 'size is 27; choose 28'")
+    assert (str(error), error.mistake) == ("size is 27; choose 28", True)
+
+
+def test_a_mistake_is_one_whatever_is_said_after_it(toy: Toy) -> None:
+    error = failed(toy, "python mistake.py 'size is 27; choose 28'; code=$?; echo 'Segmentation fault'; exit $code")
+    assert (str(error), error.mistake) == ("size is 27; choose 28", True)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("kill -9 $$", "exited with -9"),
+        ("kill -11 $$", "exited with -11"),
+        ("exit 2", "exited with 2"),
+        ("""python -c "raise ValueError('no such loss')" """, "exited with 1"),
+    ],
+)
+def test_a_line_that_begins_like_a_mistake_makes_none(toy: Toy, end: str, words: str) -> None:
+    error = failed(toy, f"echo 'error: size is 27; choose 28'; {end}")
+    assert not error.mistake
+    assert "error: size is 27; choose 28" in str(error) and words in str(error)
+
+
+def test_a_command_of_our_own_says_a_mistake_by_its_exit_code(tmp_path: Path) -> None:
+    for command in (["sh", "-c", "echo 'error: no'; exit 2"], [sys.executable, "-m", "tasks.gate", str(tmp_path)]):
+        with pytest.raises(StageError) as caught:
+            Crew(ROOT).run(command, print, deadline=60)
+        assert caught.value.mistake
+        assert len(str(caught.value).splitlines()) == 1 and not str(caught.value).startswith("error: ")
+    for end in ("exit 1", "exit 255", "kill -9 $$"):
+        with pytest.raises(StageError) as caught:
+            Crew(ROOT).run(["sh", "-c", f"echo 'error: no'; {end}"], print, deadline=60)
+        assert not caught.value.mistake
 
 
 def test_another_failure_shows_its_last_lines(toy: Toy) -> None:
