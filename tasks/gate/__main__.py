@@ -50,8 +50,9 @@ def _require_sound(live: Path, model: str) -> None:
     if faults := bundle_faults(live):
         raise UserError(
             f"nothing can be compared with the live bundle {live}, which fails its check: {'; '.join(faults)}. The "
-            "live model stays as it is; get that bundle from its release again and ask the gate again, or, if the "
-            f"release itself is damaged, make an earlier version live: python -m flows rollback {model}"
+            "live model stays as it is; get that bundle again (from the DVC remote, if the copy in DVC's cache is "
+            "damaged) and ask the gate again, or, if the release itself is damaged, make an earlier version live: "
+            f"python -m flows rollback {model}"
         )
 
 
