@@ -119,7 +119,7 @@ def check_overrides(values: Mapping[str, Any]) -> Overrides:
         raise UserError(f"the overrides: {faults_text(error)}; leave them out, or correct them") from None
 
 
-def chosen(models: Models) -> tuple[str, ...]:
+def chosen(models: Models) -> tuple[Model, ...]:
     """The models that a choice stands for."""
     return MODELS if models == "both" else (models,)
 

@@ -16,7 +16,7 @@ from flows.git import git, has_branch
 from flows.guard import end_with_worker
 from flows.naming import run_name
 from flows.promotion import Override, fetch, judge, keep_report, shown, state_of
-from flows.publication import publish
+from flows.publication import goes, publish
 from flows.registry import Stage
 from flows.release import release_lock
 from flows.stages import Crew
@@ -63,7 +63,7 @@ def gate_and_release(
         fetch(crew, say, *(stage.name for stage in needed.stages))
         with release_lock(work, say):
             verdicts = judge(place, crew, work, chosen(models), override)
-            going = any(verdict.passed or stage == "candidate" for verdict in verdicts)
+            going = any(goes(verdict, stage) for verdict in verdicts)
             released = publish(place, crew, work, verdicts, branch, name, stage) if going else []
         show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
     sentences = [*(f"{release} is {stage}" for release in released), *map(str, verdicts)]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 from flows.body import Step, conclude, report_step, submit
 from flows.dag import dvc_command
@@ -52,13 +52,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Whether it may take the live one's place."""
-        match self.word:
-            case "blessed" | "overridden":
-                return True
-            case "refused" | "already live":
-                return False
-            case _:
-                assert_never(self.word)
+        return self.record is not None and self.record.passed
 
     def __str__(self) -> str:
         if self.record is None:
@@ -71,7 +65,7 @@ def state_of(verdicts: Sequence[Verdict]) -> StateName:
     """What a run with these verdicts is called in Prefect."""
     if any(verdict.passed for verdict in verdicts):
         return "Released"
-    return "Rejected" if any(verdict.word == "refused" for verdict in verdicts) else "Nothing new"
+    return "Rejected" if any(verdict.record for verdict in verdicts) else "Nothing new"
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import assert_never
 
 from flows.body import conclude, submit
 from flows.promotion import Verdict, live_bundle, record_of
@@ -11,6 +12,17 @@ from flows.stages import Crew, Outcome, Say, StageRun
 from flows.worktree import Worktree
 
 PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
+
+
+def goes(verdict: Verdict, stage: Stage) -> bool:
+    """Whether a model goes to a stage: what passed to `live`, whatever was judged to `candidate`."""
+    match stage:
+        case "live":
+            return verdict.passed
+        case "candidate":
+            return verdict.record is not None
+        case _:
+            assert_never(stage)
 
 
 def publish(
@@ -27,7 +39,7 @@ def publish(
     To `candidate` goes whatever was judged, with the gate's word in its lineage. Tasks of the Prefect run; raises
     PipelineError when one of them fails. Returns what was released.
     """
-    going = [one for one in verdicts if one.passed or (stage == "candidate" and one.word == "refused")]
+    going = [one for one in verdicts if goes(one, stage)]
     known = {one.model: _known(place, one.model) for one in going}
     new = [one for one in going if known[one.model] is None]
     made: list[Release] = []
@@ -50,7 +62,7 @@ def publish(
         for verdict in going:
             release = known[verdict.model]
             assert release is not None
-            if stage == "candidate" or verdict.before != release:
+            if not (stage == "live" and verdict.before == release):
                 assign(place.checkout, release, stage, f"{release} is {stage}; {verdict}")
             made.append(release)
             say(f"{release} is {stage}" + (f" in the place of {verdict.before}" if verdict.before else ""))

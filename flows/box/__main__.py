@@ -6,6 +6,7 @@ Exit codes: 0; 2 for a person's mistake; `status` ends with 3 when the box is do
 import argparse
 import sys
 from pathlib import Path
+from typing import Literal, assert_never
 
 from flows.box.commands import down, up
 from flows.box.keeper import keep
@@ -16,6 +17,8 @@ from tasks.console import run
 from tasks.workplace import work_folder
 
 DOWN = 3
+
+Command = Literal["up", "down", "status", "keep", "remote"]
 
 
 def main() -> None:
@@ -31,19 +34,23 @@ def main() -> None:
     run(lambda: _run(asked.command, asked))
 
 
-def _run(command: str, asked: argparse.Namespace) -> None:
+def _run(command: Command, asked: argparse.Namespace) -> None:
     work, root = work_folder(), Path.cwd()
-    if command == "up":
-        up(read_settings(), work, root)
-        status(work)
-    elif command == "down":
-        down(work)
-    elif command == "keep":
-        keep(read_settings(), work, root)
-    elif command == "remote":
-        set_remote(asked.url)
-    elif not status(work):
-        sys.exit(DOWN)
+    match command:
+        case "up":
+            up(read_settings(), work, root)
+            status(work)
+        case "down":
+            down(work)
+        case "keep":
+            keep(read_settings(), work, root)
+        case "remote":
+            set_remote(asked.url)
+        case "status":
+            if not status(work):
+                sys.exit(DOWN)
+        case _:
+            assert_never(command)
 
 
 if __name__ == "__main__":

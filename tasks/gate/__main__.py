@@ -128,11 +128,11 @@ def main() -> int:
         parser.error("--override WHO and --because WHY belong together")
     file = given.json or work_folder() / "gate" / f"{generator_contract(given.candidate).model}.json"
     record = gate(given.candidate, given.live, file.with_suffix(""))
-    if given.override and record.decision == "refused":
+    if given.override and not record.passed:
         record = record.overridden(given.override, given.because)
     write_json(file, record.model_dump(mode="json"))
     report(record)
-    return REFUSED if record.decision == "refused" else 0
+    return 0 if record.passed else REFUSED
 
 
 if __name__ == "__main__":

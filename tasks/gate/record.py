@@ -4,7 +4,7 @@ Torch is not imported, so that the flows may use it.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -36,7 +36,13 @@ class ComparedFigure(Part):
     @property
     def bad(self) -> bool:
         """Whether it speaks against the candidate."""
-        return self.verdict in ("worse", "perhaps worse")
+        match self.verdict:
+            case "worse" | "perhaps worse":
+                return True
+            case "better" | "no worse":
+                return False
+            case _:
+                assert_never(self.verdict)
 
 
 class JudgeView(Part):
@@ -82,6 +88,17 @@ class GateDecision(Part):
     override: PersonsWord | None
     settings: dict[str, JsonValue] | None = None
     not_asked: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may take the live one's place."""
+        match self.decision:
+            case "blessed" | "overridden":
+                return True
+            case "refused":
+                return False
+            case _:
+                assert_never(self.decision)
 
     @property
     def confidence(self) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tasks.figures import describe, ordered, shown
 from tasks.files import sha256_file
-from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, NamedBundle, read_record
+from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, NamedBundle, Word, read_record
 from tasks.kinds import MODELS
 from tasks.report.embed import embedded
 from tasks.report.gather import BUNDLES
@@ -13,6 +13,7 @@ from tasks.workplace import work_folder
 
 EQUAL: dict[Kind, float] = {"ratio": 1.0, "difference": 0.0}  # what a comparison with the live model itself gives
 BETTER: dict[Kind, str] = {"ratio": "ratio; below 1 is better", "difference": "difference; above 0 is better"}
+GATE_SAID: dict[Word, str] = {"blessed": "blessed", "refused": "refused", "overridden": "refused"}
 EDGE = 0.06  # of a strip's width that stays free at both ends
 
 
@@ -42,8 +43,7 @@ def _decision(model: str, record: GateRecord) -> dict[str, Any]:
 
 def _sentence(record: GateRecord) -> str:
     """What was decided of which file against which."""
-    word = "blessed" if record.decision == "blessed" else "refused"
-    candidate, live = record.candidate, record.live
+    word, candidate, live = GATE_SAID[record.decision], record.candidate, record.live
     if isinstance(candidate, NamedBundle):
         return f"The gate {word} {_named(candidate)} before it was judged."
     against = f"against the live bundle {_named(live)}" if live else "without a live bundle to compare it with"

@@ -1,10 +1,12 @@
 """The tables of figures: a row for each figure or label, a value for each model, and how sure it is."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tasks.figures import describe, ordered, shown
 from tasks.kinds import MODELS
 
+BEST: dict[str, Callable[..., Any] | None] = {"lower": min, "higher": max, "": None}  # by what is better of a figure
 COMPACT = ("fd_relative", "precision", "recall", "density", "coverage", "vendi")  # enough to see whether judges agree
 
 
@@ -32,7 +34,7 @@ def _figure_row(name: str, metrics: dict[str, Any], comparable: bool) -> dict[st
     figure = describe(name)
     values = {model: one["figures"][name] for model, one in metrics.items() if name in one["figures"]}
     floors = [one["floor"][name] for one in metrics.values() if name in one["floor"]]
-    best = {"lower": min, "higher": max}.get(figure.better) if comparable else None
+    best = BEST[figure.better] if comparable else None
     return {
         "name": name,
         "title": figure.title,
