@@ -120,9 +120,10 @@ def planned(device: str, given: argparse.Namespace) -> Iterator[Result]:
 
 
 def tiny(model: Model) -> dict[str, object]:
-    """The smallest sizes, as changes of a recipe."""
+    """The smallest sizes, as changes of a recipe, and too few steps for the watch to see a training go wrong."""
     section = f"train_{model}."
-    return {name.removeprefix(section): value for name, value in TINY.items() if name.startswith(section)}
+    sizes = {name.removeprefix(section): value for name, value in TINY.items() if name.startswith(section)}
+    return sizes | {"batch": 64, "stop.n_images": 1280}
 
 
 def run(trainings: Trainings, results: list[Result], ours: str, plots: Path | None) -> None:
