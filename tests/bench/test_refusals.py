@@ -74,6 +74,6 @@ def test_a_neighbour_that_does_not_start_ends_the_measurement(
     monkeypatch.setattr(neighbours, "__file__", str(broken))
     with (
         pytest.raises(SystemExit, match="did not start"),
-        neighbours.beside(neighbours.SETTINGS[0], neighbours.MULTIPLYING),
+        neighbours.beside(neighbours.SETTINGS[0], neighbours.MULTIPLYING, 4),
     ):
         pass
