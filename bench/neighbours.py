@@ -4,9 +4,11 @@ The engine trains the GAN of `quick` on pictures of noise with two threads, in a
 else to itself; then beside a neighbour on the same two cores: a process of two threads that multiply matrices without
 waiting for each other, or a second training of the same kind. PyTorch's threads wait for each other many times in a
 step. As long as one waits by asking again and again, it keeps the core that the other needs while a neighbour has it;
-OMP_WAIT_POLICY and GOMP_SPINCOUNT say how long it asks before it sleeps. Measured is PyTorch as it comes, then values
-of either, last what the stages set themselves, of which a share of the speed alone is required. Two trainings side by
-side have half of it each at best. Needs Linux, since only there a process can be kept to cores; two to three minutes.
+OMP_WAIT_POLICY and GOMP_SPINCOUNT say how long it asks before it sleeps. And Linux may leave both threads on one core,
+where each waits for the other's turn. Measured is PyTorch as it comes, then values of either variable, last what the
+stages set themselves: a spin count, and a core for each thread. Of that a share of the speed that PyTorch has alone as
+it comes is required; two trainings side by side have half of it each at best. Needs Linux, since only there a process
+can be kept to cores; two to three minutes.
 """
 
 import os
@@ -69,19 +71,22 @@ def main() -> None:
     settings = SETTINGS[-1:] if given.tiny else SETTINGS
     with TemporaryDirectory() as place:
         os.environ["TMPDIR"] = place  # where a neighbour that is killed leaves its pictures
-        found = [row for setting in settings for row in rows(setting, given)]
+        found = list[Row]()
+        for setting in settings:
+            found += rows(setting, given, found[0].value if found else None)
     publish(found, given.json)
 
 
-def rows(setting: Setting, given: Namespace) -> Iterator[Row]:
-    """The speed alone and beside each neighbour, and what share is left."""
+def rows(setting: Setting, given: Namespace, as_it_comes: float | None) -> Iterator[Row]:
+    """The speed alone and beside each neighbour, and what share that is of PyTorch's alone, `as_it_comes`."""
     alone = speed(setting, None, given)
+    whole = as_it_comes or alone
     yield Row(f"{setting.name}: alone", alone, "images/s")
     for neighbour in (MULTIPLYING, TRAINING):
         beside = speed(setting, neighbour, given)
         yield Row(f"{setting.name}: beside {neighbour}", beside, "images/s")
-        title = f"    {setting.name}: beside {neighbour} / alone"
-        yield at_least(title, beside / alone, LEAST) if setting.name == OWN else Row(title, beside / alone)
+        title = f"    {setting.name}: beside {neighbour} / PyTorch as it comes, alone"
+        yield at_least(title, beside / whole, LEAST) if setting.name == OWN else Row(title, beside / whole)
 
 
 def speed(setting: Setting, neighbour: str | None, given: Namespace) -> float:
@@ -165,6 +170,11 @@ def train(given: Namespace) -> None:
     from models.device import choose_mode
 
     torch.set_num_threads(CORES)
+    if not given.torch_first:
+        from tasks.runtime import spread_threads
+
+        if not spread_threads(CORES):
+            sys.exit("error: the threads could not be given a core each")
     mode, work = choose_mode("cpu"), Work("gan", SIDE, given.batch)
     with TemporaryDirectory() as place:
         steps = engine(work, packed(Path(place), synthetic(IMAGES), SIDE), mode, share=1.0, gan="quick")

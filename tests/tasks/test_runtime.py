@@ -1,6 +1,8 @@
 """Where models are judged, and that a GPU which is not there is said."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tasks import runtime
 from tasks.errors import UserError
 from tasks.params import load_params
 from tasks.runtime import prepare_judging, trained_with
-from tests.conftest import WORKSPACE, kept_settings
+from tests.conftest import ROOT, WORKSPACE, kept_settings
 
 PARAMS = load_params().model_copy(update={"threads": 1})
 
@@ -75,3 +77,37 @@ def test_tf32_is_off_within_and_comes_back() -> None:
         assert not torch.backends.cuda.matmul.allow_tf32
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
     assert before[0]  # PyTorch's own default, or the first two lines say nothing
+
+
+ALONE_ON_ITS_CORE = """
+import os, threading, torch
+from tasks.runtime import limit_threads, spread_threads
+cores = sorted(os.sched_getaffinity(0))
+limit_threads(len(cores))
+torch.ones(1 << 20).add_(1)
+assert spread_threads(len(cores))
+torch.ones(1 << 20).add_(1)
+held = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+assert all({core} in held for core in cores), held
+assert not spread_threads(len(cores) + 1) and not spread_threads(len(cores) + 1)
+print(os.environ["GOMP_SPINCOUNT"])
+"""
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are given out on Linux alone")
+def test_as_many_threads_as_cores_have_one_each() -> None:
+    done = run_python(ALONE_ON_ITS_CORE)
+    assert (done.returncode, done.stdout) == (0, "30000\n"), done.stderr
+    assert run_python(ALONE_ON_ITS_CORE, GOMP_SPINCOUNT="7").stdout == "7\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are given out on Linux alone")
+def test_with_cores_to_spare_no_thread_is_held() -> None:
+    done = run_python("import os, tasks.runtime as r; before = os.sched_getaffinity(0); "
+                      "print(r.spread_threads(len(before) + 1), before == os.sched_getaffinity(0))")  # fmt: skip
+    assert done.stdout == "False True\n", done.stderr
