@@ -14,11 +14,11 @@ $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor data run repro report release reproduce up down status remote test torture figures lint deps check \
+.PHONY: help setup doctor data run repro report release reproduce up down status remote test torture gpu-check figures lint deps check \
   pictures tensorboard lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  make run DATA=path/to/images PRESET=classic    one's own folder, zip or tar; presets: quick, classic, full"
 	@echo "  make up WATCH=path/to/folder PORT=4300         retrains on what comes into the folder; docs/box.md has more"
@@ -80,6 +80,9 @@ test: setup ## run the tests (LONG=1: also those that take long by themselves); 
 torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
 	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \
 	   -n0 -q -s tests/flows/box/test_stops.py tests/flows/box/test_soak.py tests/flows/box/test_torture.py
+
+gpu-check: setup ## does it work on this machine's NVIDIA GPU, and how fast; eight minutes (LONG=1: thirty)
+	@python bench/gpu_check.py $(if $(LONG),--long)
 
 figures: setup ## measure all that two cores end in an hour, after `make run`, into bench/RESULTS.md (NAMES=..., LONG=1)
 	@python bench/figures.py $(NAMES) $(if $(LONG),--long)

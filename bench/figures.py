@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.console import machine
 
+GPU_CHECK = "gpu_check"  # which keeps its own figures, on machines that have a GPU
 RESULTS, PAGE = ROOT / "bench/results", ROOT / "bench/RESULTS.md"
 NEEDED = ROOT / "data/bundle/gan"
 
@@ -78,9 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as spare:
         results, written = (Path(spare), Path(spare) / PAGE.name) if given.tiny else (RESULTS, PAGE)
         failed = [one.name for one in chosen if not measured(one, results, given.tiny)]
-        kept = [json.loads(file.read_text()) for name in names if (file := results / f"{name}.json").exists()]
-        written.write_text("\n".join(page(kept)), encoding="utf-8")
-        print(f"{written} is written")
+        kept = write_page(results, written)
     publish_all(kept, given.json)
     missed = any(row["reached"] is False for one in kept for row in one["rows"])
     return 1 if failed or (missed and not given.tiny) else 0
@@ -104,17 +103,34 @@ def measured(one: Measurement, results: Path, tiny: bool = False) -> bool:
             print(f"{one.command} failed, so its figures stay as they were", file=sys.stderr)
             return False
         rows = json.loads(file.read_text(encoding="utf-8"))
-    about = {"name": one.name, "command": one.command, "seconds": round(time.monotonic() - start)}
-    about |= {"commit": commit(), "date": date.today().isoformat(), "machine": describe()}
-    results.mkdir(exist_ok=True)
-    (results / f"{one.name}.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    keep(one.name, one.command, time.monotonic() - start, rows, results)
     return True
 
 
+def keep(name: str, command: str, seconds: float, rows: list[dict[str, Any]], results: Path) -> None:
+    """Writes a measurement's rows with its command, machine and commit into the folder of results."""
+    about = {"name": name, "command": command, "seconds": round(seconds)}
+    about |= {"commit": commit(), "date": date.today().isoformat(), "machine": describe()}
+    results.mkdir(exist_ok=True)
+    (results / f"{name}.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+def write_page(results: Path, written: Path) -> list[dict[str, Any]]:
+    """Writes RESULTS.md from all that lies in the folder of results, and returns that."""
+    names = [*(one.name for one in MEASUREMENTS), GPU_CHECK]
+    kept = [json.loads(file.read_text()) for name in names if (file := results / f"{name}.json").exists()]
+    written.write_text("\n".join(page(kept)), encoding="utf-8")
+    print(f"{written} is written")
+    return kept
+
+
 def commit() -> str:
-    """The last commit, which is what the measurements clone."""
+    """The last commit, which is what the measurements clone; on a machine without git, that it is not known."""
     command = ["git", "rev-parse", "--short=10", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def describe() -> str:

@@ -74,7 +74,7 @@ def measured(
     calls: Callable[..., dict[str, Call]], shape: GanShape, folder: Path, given: argparse.Namespace
 ) -> list[Row]:
     """The rows of one device."""
-    graph = exported(shape, folder, given.threads)
+    graph, parity = exported(shape, folder, given.threads)
     runs = {
         (batch, name): call
         for batch in (ENDS if given.tiny else BATCHES)
@@ -86,11 +86,11 @@ def measured(
             seconds.setdefault(key, []).extend(timed(call, given.seconds))
     device = "cpu" if calls is cpu_calls else "cuda"
     bounds = cpu_bounds(seconds) if device == "cpu" else cuda_bounds(seconds)
-    return [row for key, each in seconds.items() for row in three(device, *key, each)] + bounds
+    return [*parity, *(row for key, each in seconds.items() for row in three(device, *key, each)), *bounds]
 
 
-def exported(shape: GanShape, folder: Path, threads: int) -> GanGraph:
-    """Writes gan.onnx and its variants into the folder; returns the network they were made of."""
+def exported(shape: GanShape, folder: Path, threads: int) -> tuple[GanGraph, list[Row]]:
+    """Writes gan.onnx and its variants; the network they were made of, and how far the files are from it."""
     folder.mkdir()
     torch.manual_seed(0)
     graph = GanGraph(Generator(shape)).eval()
@@ -98,9 +98,13 @@ def exported(shape: GanShape, folder: Path, threads: int) -> GanGraph:
     about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **origin}
     settings = load_params(ROOT / PARAMS_FILE).export
     contract = make_contract("gan.onnx", graph, about, settings.tolerance)
-    for _ in write_checked(folder, graph, contract, settings, ways("auto", threads)):
-        pass
-    return graph
+    found = dict(write_checked(folder, graph, contract, settings, ways("auto", threads)))
+    parity = [
+        Row(f"{file} on {way}, farthest from float64 PyTorch", one.largest)
+        for file, differences in found.items()
+        for way, one in differences.items()
+    ]
+    return graph, parity
 
 
 def timed(call: Call, seconds: float) -> list[float]:

@@ -74,7 +74,7 @@ class Bound:
 
 
 BOUNDS = [  # of devices that multiply in bfloat16: a CPU has AVX512-bf16
-    Bound("cpu", Work("gan", 32, 128), Work("gan", 32, 128), times=1.7),
+    Bound("cpu", Work("gan", 32, 128), Work("gan", 32, 128), times=2.0),
     Bound("cuda", Work("gan", 64, 64), Work("gan", 64, 64), times=6.5),
     Bound("cuda", Work("gan", 64, 256), Work("gan", 64, 64), times=12),
     Bound("cuda", Work("gan", 32, 128), Work("gan", 32, 128), images_per_second=105_000),

@@ -1,0 +1,171 @@
+"""Whether the project works on a GPU, and how fast: `make gpu-check`, or `python bench/gpu_check.py [--long]`.
+
+For anybody who has an NVIDIA GPU. In eight minutes, or thirty with `--long`, each row is printed and kept as it is
+measured: the tests marked `gpu`; every kind of learner captured against eager, from either feed; the streaming feed
+under load; the speed of training beside the loop people copy, with kernels a step and the share of the matrix rate;
+ONNX Runtime; real stages, with equal bits where these are asked for, 50,000 images judged, and `full` cut to a tenth
+beside `classic`. Each check is a process of its own, so that one that fails leaves the others alone. What falls short
+is printed again at the end with the cure where one is known, and the figures go to bench/results and RESULTS.md. Exit
+code 1 when something falls short or a check failed.
+
+It needs no DVC, no Prefect, no git and no network: beside PyTorch with CUDA, pydantic, ruamel.yaml, psutil and pytest
+are enough, so it can be carried to a bare machine as this folder with a few wheels. data/raw is used where it holds
+Fashion-MNIST, else scikit-learn's digits. Without a GPU the same program runs on the CPU at the smallest sizes and
+measures nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import SUPPRESS, Namespace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from arguments import parse, parser
+
+NEEDED = (
+    "torch",
+    "pydantic",
+    "ruamel.yaml",
+    "psutil",
+    "pytest",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "sklearn",
+    "tqdm",
+)
+if missing := [name for name in NEEDED if find_spec(name.partition(".")[0]) is None]:
+    sys.exit(f"error: {' and '.join(missing)} cannot be imported; install them, or put their wheels on PYTHONPATH")
+
+from rows import Row, publish  # noqa: E402 - after what says in a sentence that something is missing
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+SHORT, LONG = 480.0, 1800.0  # seconds of all checks together
+
+
+@dataclass(frozen=True)
+class Check:
+    """A function of gpu_checks.py, what it looks at, its share of the time, and what cures a row that falls short."""
+
+    name: str
+    what: str
+    share: float
+    cure: str
+
+
+CHECKS = (
+    Check("captured_steps", "captured steps against eager ones", 0.20, "an operation that waits for the device, or a "
+          "number kept in the graph: models/steps.py names the first cause where a capture fails"),
+    Check("marked_tests", "the tests marked gpu", 0.22, "the test's own message, above"),
+    Check("streamed_feed", "the streaming feed under load", 0.06, "an event or a stream that nobody waits for: "
+          "models/feeds.py"),
+    Check("speeds", "the speed of training", 0.35, "other processes on the GPU, its power limit or clocks "
+          "(nvidia-smi -q -d PERFORMANCE); many kernels of few microseconds a step; few CPU cores for the peer"),
+    Check("onnx_runtime", "ONNX Runtime", 0.25, "an onnxruntime-gpu that fits the installed CUDA and cuDNN"),
+    Check("stages", "real stages: repetition, judging, recipes", 0.65, "for speed: a GPU that others use; for bits: an "
+          "operation without a deterministic kernel, which PyTorch names; for distances: --long, which trains longer"),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Runs the checks, keeps their rows, and says what falls short."""
+    made = parser(__doc__)
+    made.add_argument("--long", action="store_true", help="thirty minutes instead of eight")
+    made.add_argument("--only", choices=[check.name for check in CHECKS], help="one check")
+    made.add_argument("--rows", type=Path, help=SUPPRESS)  # of one check, in a process of its own
+    given = parse(made)
+    if given.rows:
+        return run(given)
+    gpu = there()
+    where = gpu or "no NVIDIA GPU here: the same program runs on the CPU at the smallest sizes and measures nothing"
+    print(where, flush=True)
+    start = time.monotonic()
+    ends = start + (LONG if given.long else SHORT)
+    rows, failed = list[Row](), list[str]()
+    for check in (one for one in CHECKS if given.only in (None, one.name)):
+        found, complaint = checked(check, given, ends)
+        rows += found if gpu else [replace(row, value=None, reached=None) for row in found if row.required]
+        failed += [complaint] if complaint else []
+        if gpu and not given.tiny:
+            keep(rows, time.monotonic() - start, given)
+    publish(rows, given.json)
+    say(rows, failed, gpu)
+    return 1 if failed or any(row.reached is False for row in rows) else 0
+
+
+def there() -> str | None:
+    """The GPU's name, or None."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def checked(check: Check, given: Namespace, ends: float) -> tuple[list[Row], str]:
+    """Runs one check as a process; its rows as far as it came, and a complaint where it did not come to its end."""
+    print(f"\n{check.what}", flush=True)
+    total = LONG if given.long else SHORT
+    seconds = min(check.share * total, ends - time.monotonic())
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "rows"
+        file.touch()
+        command = [sys.executable, __file__, "--only", check.name, "--rows", str(file), *["--long"] * given.long]
+        try:
+            code = subprocess.run(command, cwd=ROOT, timeout=max(seconds, 1.0), check=False).returncode
+            complaint = f"{check.what}: failed with exit code {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            complaint = f"{check.what}: stopped after {seconds:.0f} s; --long gives it more"
+        return [Row(**json.loads(line)) for line in file.read_text().splitlines()], complaint
+
+
+def run(given: Namespace) -> int:
+    """One check: each row is printed and written as it is measured."""
+    import gpu_checks
+
+    size = gpu_checks.Size(gpu=there() is not None and not given.tiny, long=given.long)
+    rows: Iterator[Row] = getattr(gpu_checks, given.only)(size)
+    with given.rows.open("a", encoding="utf-8", buffering=1) as file:
+        for row in rows:
+            file.write(json.dumps(asdict(row)) + "\n")
+            value = "not measured" if row.value is None else f"{row.value:,.4g} {row.unit}"
+            print(f"{row.figure.strip()}: {value}", flush=True)
+    return 0
+
+
+def keep(rows: list[Row], seconds: float, given: Namespace) -> None:
+    """Replaces the figures of the last run, and RESULTS.md."""
+    import figures
+
+    command = f"python bench/gpu_check.py{' --long' * given.long}"
+    figures.keep("gpu_check", command, seconds, [asdict(row) for row in rows], figures.RESULTS)
+    figures.write_page(figures.RESULTS, figures.PAGE)
+
+
+def say(rows: list[Row], failed: list[str], gpu: str | None) -> None:
+    """What holds, what falls short and its cure, and what was not measured."""
+    short, open_ = [row for row in rows if row.reached is False], [row for row in rows if row.value is None]
+    print()
+    for row in short:
+        print(f"falls short: {row.figure.strip()}: {row.value:g} {row.unit}, required {row.required}")
+    for complaint in failed:
+        print(f"failed: {complaint}")
+    for check in CHECKS if short or failed else ():
+        print(f"    {check.what}: {check.cure}")
+    if gpu is None:
+        print(f"not measured: all {len(open_)} figures, which need a GPU; every check ran on the CPU")
+    elif open_:
+        print(f"not measured: {'; '.join(row.figure.strip() for row in open_)}")
+    print(
+        f"{sum(row.reached is True for row in rows)} figures hold, {len(short)} fall short, {len(failed)} checks failed"
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    sys.exit(main())

@@ -1,0 +1,342 @@
+"""What gpu_check.py runs, check by check: each gives its rows one by one, as they are measured.
+
+On a machine without a GPU the same code runs on the CPU at the smallest sizes, and its figures mean nothing.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import torch
+import train_speed
+from arguments import parser
+from checkouts import ROOT, TINY, Checkout
+from rows import Row, at_least, at_most
+from torch import Tensor
+from train_speed import Work
+
+from models.device import Mode, choose_mode
+from models.engine import Clock, fit
+from models.feeds import Streamed, make_feed
+from models.learners.base import Images, Learner
+from models.learners.classifier import ClassifierLearner
+from models.learners.gan import GanLearner
+from models.learners.vae import VaeLearner
+from models.settings import ClassifierSettings, GanSettings, VaeSettings
+from models.state import network_tensors, optimiser_tensors
+from models.steps import WARM_UP, Captured, Eager, Graph
+from models.streams import Sampler
+from tasks.onnx_session import CUDA
+
+GPU_TESTS = ("tests/models", "tests/tasks/metrics", "tests/tasks")
+SETTINGS = {"gan": GanSettings, "vae": VaeSettings, "reference": ClassifierSettings}
+NORM_FREE = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "r2": 1.0, "penalty_every": 2}
+PENALISED = {"loss": "hinge", "discriminator_norm": "spectral", "r1": 1.0, "penalty_every": 2}
+RATIOS = {"gan": 0.6, "vae": 0.45}  # fd_relative of `full` over that of `classic` in the same seconds
+MANY, MANY_SECONDS = 50_000, 15
+Ends = dict[str, Tensor]  # all tensors of a learner
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run: on a CPU the least, on a GPU what ends in eight minutes, or with `long` in thirty."""
+
+    gpu: bool
+    long: bool = False
+
+    def of(self, least: float, short: float, long: float) -> float:
+        """The value for this size."""
+        return (long if self.long else short) if self.gpu else least
+
+
+# ---- the tests that need a GPU --------------------------------------------------------------------------------------
+def marked_tests(size: Size) -> Iterator[Row]:
+    """Those marked `gpu`, in a process of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *GPU_TESTS]
+    command += ["--collect-only"] * (not size.gpu)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
+    passed, failed = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in ("passed", "failed|error"))
+    yield at_least("tests marked gpu that pass", passed, max(passed + failed, 1), f"of {passed + failed}")
+
+
+# ---- captured steps against eager ones ------------------------------------------------------------------------------
+class Noise:
+    """A split of images of noise with ten labels."""
+
+    def __init__(self, count: int, side: int, channels: int) -> None:
+        self.shape = (channels, side, side)
+        self._pixels = np.random.default_rng(0).integers(0, 256, (count, *self.shape), np.uint8)
+        self.labels = np.arange(count) % 10
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 [n, C, H, W] for int64 [n]."""
+        pixels: np.ndarray = self._pixels[indices]
+        return pixels
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A learner: whose section of which preset, with which changes, on images of which side and channels."""
+
+    model: str
+    preset: str = "classic"
+    side: int = 28
+    channels: int = 1
+    changes: Mapping[str, object] | None = None
+    classes: int = 0
+    augmented: bool = False
+
+    def learner(self, mode: Mode, batch: int) -> Learner:
+        """The learner, narrow, and without an end."""
+        section = self.model if self.model == "reference" else f"train_{self.model}"
+        forever = {"stop": {"n_images": 10**12, "patience": 0, "max_seconds": 0}, "probe_every": 10**12}
+        values = train_speed.preset(self.preset)[section] | {"seed": 0, "micro_batch": 0, "rollbacks": 0, "channels": 8}
+        if self.model == "vae":
+            values |= {"prior_width": 16}
+        values |= forever | {"batch": batch, "log_every": 10**9} | dict(self.changes or {})
+        settings = SETTINGS[self.model].model_validate(values)
+        if isinstance(settings, GanSettings):
+            return GanLearner(settings, self.side, self.channels, mode, self.classes, self.augmented)
+        if isinstance(settings, VaeSettings):
+            return VaeLearner(settings, self.side, self.channels, mode)
+        return ClassifierLearner(settings, "classifier" if self.classes else "selfsupervised", 1, self.classes, mode)
+
+
+def optimiser(name: str) -> dict[str, object]:
+    """Settings of an optimiser by name."""
+    beta2 = 0.0 if name == "sgd" else 0.99
+    return {"name": name, "learning_rate": 1e-3, "beta1": 0.5, "beta2": beta2, "weight_decay": 0.0, "constant_for": 0.5}
+
+
+KINDS = {
+    "GAN": Kind("gan"),
+    "GAN, 64x64 RGB": Kind("gan", side=64, channels=3),
+    "GAN, minimax": Kind("gan", changes={"loss": "minimax"}),
+    "GAN, nearest": Kind("gan", changes={"upsample": "nearest"}),
+    "GAN, labels, augmented, flipped": Kind("gan", changes={"flip": "on"}, classes=10, augmented=True),
+    "GAN, spectral norm, hinge, R1": Kind("gan", changes=PENALISED),
+    "GAN, relativistic, R1 and R2, augmented": Kind("gan", changes=NORM_FREE, augmented=True),
+    "GAN, in parts": Kind("gan", changes={"micro_batch": 12}),
+    "GAN, sgd and adamw": Kind("gan", changes={"generator": optimiser("sgd"), "discriminator": optimiser("adamw")}),
+    "VAE": Kind("vae", "quick"),
+    "VAE, textbook": Kind("vae", changes={"flip": "on"}),
+    "VAE, residual, bernoulli": Kind("vae", "full", changes={"reconstruction": "bernoulli"}),
+    "classifier": Kind("reference", "quick", classes=10),
+    "self-supervised": Kind("reference", "quick"),
+    "GAN, rmsprop": Kind("gan", changes={"generator": optimiser("rmsprop"), "discriminator": optimiser("rmsprop")}),
+}
+
+
+def captured_steps(size: Size) -> Iterator[Row]:
+    """Every kind of learner, resident and streamed, in the mode that repeats itself: the bits must be the same."""
+    mode = choose_mode("auto", deterministic=True)
+    for name, kind in KINDS.items():
+        if not size.gpu and name == "GAN, rmsprop":  # which no CPU can run as graphs have it
+            continue
+        images, shares = Noise(256, kind.side, kind.channels), (1.0, 0.0) if size.gpu else (1.0,)
+        steps, ways = int(size.of(2, 12, 40)), [(way, share) for way in (Captured, Eager) for share in shares]
+        ends = [trained(kind, mode, way, images, share, steps) for way, share in ways]
+        far = max(float((one[key].double() - ends[0][key].double()).abs().max()) for one in ends for key in one)
+        yield at_most(f"captured against eager, {name}", far, 0)
+
+
+def trained(kind: Kind, mode: Mode, way: type[Captured | Eager], images: Images, share: float, steps: int) -> Ends:
+    """All tensors of a learner after so many steps; on a CPU a stand-in records."""
+    learner = kind.learner(replace(mode, captured=way is Captured), batch=32)
+    stand_in = None if mode.device.type == "cuda" else rerun
+    step = Captured(learner, stand_in) if way is Captured else Eager(learner)
+    feed = make_feed(images, Sampler(len(images), 0), mode.device, share)
+    for _, _ in zip(range(steps), fit(learner, step, feed, images, Clock()), strict=False):
+        pass
+    tensors = network_tensors(learner.networks) | optimiser_tensors(learner.optimisers)
+    return {name: value.cpu() for name, value in tensors.items()}
+
+
+def rerun(body: Callable[[], Tensor]) -> Graph:
+    """Stands in for a recording: the steps before one, then the operations again and again."""
+    for _ in range(WARM_UP):
+        body()
+    return body
+
+
+# ---- the feed -------------------------------------------------------------------------------------------------------
+def streamed_feed(size: Size) -> Iterator[Row]:
+    """Batches streamed while the device computes all the time."""
+    mode, images = choose_mode(), Noise(4000, 64, 1)
+    feed, rule = Streamed(images, Sampler(4000, 0), mode.device), Sampler(4000, 0)
+    load, wrong, batches = torch.randn(1024, 1024, device=mode.device), 0, int(size.of(10, 300, 2000))
+    for number in range(batches):
+        raw, labels = feed.fetch(number * 256, 256)
+        kept, kept_labels = raw.clone(), labels.clone() if labels is not None else torch.empty(0)
+        load = (load @ load).clamp(-1, 1)
+        rows = rule.batch(number * 256, 256)
+        same = (kept.cpu().numpy() == images.gather(rows)).all() and (
+            kept_labels.cpu().numpy() == images.labels[rows]
+        ).all()
+        wrong += not same
+    yield at_most("streamed batches that are wrong under load", wrong, 0, f"of {batches}")
+
+
+# ---- speed of training ----------------------------------------------------------------------------------------------
+def speeds(size: Size) -> Iterator[Row]:
+    """Beside the peer's loop, with kernels a step and the share of the device's matrix rate."""
+    with TemporaryDirectory() as place:
+        pictures = train_speed.synthetic(60_000 if size.gpu else 500)
+        modes = train_speed.modes()[: 2 if size.gpu else 1]
+        rounds, seconds = int(size.of(1, 1, 3)), size.of(0.0, 2.0, 5.0)
+        measured = train_speed.measure(Path(place), modes, rounds, seconds, pictures, int(size.of(1, 20, 20)))
+        yield from train_speed.table(measured, {mode.name: train_speed.product_rate(mode) for mode in modes})
+        yield from train_speed.required(measured, choose_mode())
+        yield from train_speed.engine_rows(measured)
+        yield from kernels(Path(place) / "kernels", size)
+
+
+def kernels(place: Path, size: Size) -> Iterator[Row]:
+    """Kernels and busy milliseconds of a captured step."""
+    place.mkdir()
+    mode = choose_mode()
+    works = [Work("gan", 32, 128), Work("gan", 64, 256), Work("vae", 32, 128)] if size.gpu else [Work("vae", 32, 16)]
+    for work in works:
+        split = train_speed.packed(place, train_speed.synthetic(2000), work.side)
+        steps = train_speed.engine(work, split, mode, share=1.0)
+        for _ in range(10):
+            next(steps)
+        train_speed.synchronise(mode.device)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA] if size.gpu else None) as profile:
+            for _ in range(4):
+                next(steps)
+            train_speed.synchronise(mode.device)
+        found = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+        yield Row(f"{work}: kernels", len(found) / 4, "a step")
+        yield Row("    busy", sum(event.device_time for event in found) / 4e3, "ms/step")
+        shutil.rmtree(place / str(work.side))
+
+
+# ---- ONNX Runtime ---------------------------------------------------------------------------------------------------
+def onnx_runtime(size: Size) -> Iterator[Row]:
+    """The file against float64 PyTorch with and without TF32, and its speed at batch 1 and 256."""
+    import inference
+    import onnxruntime
+
+    if size.gpu and CUDA not in onnxruntime.get_available_providers():
+        yield Row(f"ONNX Runtime {onnxruntime.__version__} on the GPU: this package has no CUDA in it", None)
+        yield from inference.cuda_bounds({})
+        return
+    shape = inference.TEXTBOOK if size.gpu else inference.small(inference.QUICK)
+    calls = inference.cuda_calls if size.gpu else inference.cpu_calls
+    with TemporaryDirectory() as place:
+        given = parser("").parse_args([*["--tiny"] * (not size.gpu)])
+        given.threads, given.rounds, given.seconds = 1, int(size.of(1, 3, 10)), size.of(0.0, 0.2, 0.3)
+        yield from inference.measured(calls, shape, Path(place) / "speed", given)
+
+
+# ---- the stages -----------------------------------------------------------------------------------------------------
+def stages(size: Size) -> Iterator[Row]:
+    """Real stages, without git, DVC and Prefect: equal bits, 50,000 images judged, and `full` beside `classic`."""
+    with bare_checkout(size) as place:
+        place.run_stages("tasks.preprocess", "tasks.reference", "tasks.reference.second")
+        yield repeated(place)
+        yield from judged(place, size)
+        os.chdir(place.path)
+        yield from recipes(size)
+        os.chdir(ROOT)
+
+
+@contextmanager
+def bare_checkout(size: Size) -> Iterator[Checkout]:
+    """The project's code and data in a temporary folder: Fashion-MNIST where data/raw has it, else digits."""
+    with TemporaryDirectory(prefix="imagewright-") as folder:
+        place = Checkout(Path(folder), tiny=not size.gpu)
+        for name in ("models", "tasks", "presets"):
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
+            shutil.copy2(ROOT / name, place / name)
+        place.set_params({} if size.gpu else TINY)
+        fill(place / "data/raw", size)
+        yield place
+
+
+def fill(raw: Path, size: Size) -> None:
+    """Data as ingest leaves them."""
+    from tasks.ingest.raw import take_stock, write_manifest
+    from tasks.ingest.sources import digits
+
+    if size.gpu and train_speed.RAW.is_file():
+        shutil.copytree(train_speed.RAW.parent, raw)
+        return
+    raw.mkdir(parents=True)
+    write_manifest(raw, take_stock(raw, "digits", digits(raw)))
+
+
+def repeated(place: Checkout) -> Row:
+    """The GAN of the committed parameters, shortened, twice with `deterministic: on`."""
+    from tasks.files import remove, sha256_file
+
+    place.set_params({"deterministic": "on", "train_gan.stop.n_images": 64_000})
+    weights, found = place / "data/weights/gan/weights.safetensors", set()
+    for _ in range(2):
+        remove(place / ".work/checkpoints")
+        remove(place / "data/weights")
+        place.run_stages("tasks.train.gan")
+        found.add(sha256_file(weights))
+    place.set_params({"deterministic": "off"})
+    return at_most("deterministic: on, other bits in a second training", len(found) - 1, 0)
+
+
+def judged(place: Checkout, size: Size) -> Iterator[Row]:
+    """A whole process that judges; the file is exported on the CPU, since that is checked elsewhere."""
+    import onnxruntime
+
+    title = f"judging {MANY:,} images, a whole process"
+    if size.gpu and CUDA not in onnxruntime.get_available_providers():
+        yield at_most(f"{title} (this ONNX Runtime has no CUDA in it)", None, MANY_SECONDS, "s")
+        return
+    place.set_params({"device": "cpu"})
+    place.run_stages("tasks.export gan")
+    place.set_params({"device": "auto", "evaluate.n_images": MANY})
+    start = perf_counter()
+    place.run_stages("tasks.evaluate gan")
+    yield at_most(title, perf_counter() - start, MANY_SECONDS, "s")
+
+
+def recipes(size: Size) -> Iterator[Row]:
+    """`full`, cut to a tenth of its images (whole with `long`), and `classic` for as many seconds."""
+    from recipes import tiny
+    from trainings import Recipe, Trainings, settings
+
+    from tasks.params import load_params
+    from tasks.runtime import prepare
+
+    params = load_params().model_copy(update={"device": "auto"})
+    trainings = Trainings(params, prepare(params), calibration=size.of(0.0, 3.0, 8.0))
+    for model in ("gan", "vae"):
+        small = {} if size.gpu else tiny(model)
+        whole = settings(Recipe(model, "full"), 0)["stop"]["n_images"]
+        images = whole if size.long else whole // 10
+        shorter = small or {"stop.n_images": images, "prior_steps": 10_000 if size.long else 1000}
+        ours = trainings.train(Recipe(model, "full", changes=cut(shorter, model)), 0, None)[0][-1]
+        theirs = trainings.train(Recipe(model, "classic", changes=small), 0, ours.seconds if size.gpu else None)[0][-1]
+        for name, look in (("full", ours), ("classic", theirs)):
+            yield Row(f"{model.upper()}, {name}: fd_relative", look.figures["fd_relative"])
+            yield Row("    after", look.seconds, "s")
+            yield Row("    images seen", look.n_images)
+        ratio = ours.figures["fd_relative"] / theirs.figures["fd_relative"]
+        yield at_most(f"{model.upper()}, full / classic in the same seconds: fd_relative", ratio, RATIOS[model])
+
+
+def cut(changes: Mapping[str, object], model: str) -> dict[str, object]:
+    """The changes without those that only a VAE has."""
+    return {name: value for name, value in changes.items() if model == "vae" or name != "prior_steps"}
