@@ -17,9 +17,7 @@ from onnx import helper, numpy_helper
 from ruamel.yaml import YAML
 
 from models.classifier import Classifier, ClassifierShape
-from tasks.bundle.faults import bundle_faults
 from tasks.bundle.folder import write_bundle
-from tasks.bundle.sums import write_sums
 from tasks.errors import UserError
 from tasks.evaluate.drawing import as_bytes
 from tasks.files import read_json, write_json
@@ -181,65 +179,6 @@ def test_another_size_is_not_compared() -> None:
     small, large = (Contract("gan", ["N", 1, side, side], [], told=False) for side in (8, 16))
     assert large.unlike(small) == "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"
     assert small.unlike(small) is None
-
-
-def test_a_candidates_own_script_is_never_executed(project: Path) -> None:
-    """It agrees with the list of hashes, so nothing but its text says that it is not the project's."""
-    folder = project / "hostile"
-    shutil.copytree(project / "live", folder)
-    marker = project / "executed"
-    for name in ("verify.py", "numpy.py", "onnxruntime.py", "sitecustomize.py"):
-        (folder / name).write_text(f"open({str(marker)!r}, 'w').write('here')\n")
-    write_sums(folder)  # as somebody does who hides a change
-    code, decision, said = gate(project, "hostile", "--live", "live")
-    assert (code, decision["reasons"]) == (
-        1,
-        ["bundle: verify.py is not this project's, and whoever uses the bundle runs it; make the bundle again"],
-    ), said
-    assert not marker.exists()
-    (folder / "verify.py").unlink()
-    write_sums(folder)  # as somebody does who hides a change
-    code, decision, _ = gate(project, "hostile")
-    assert code == 1 and decision["reasons"][0].startswith("bundle: verify.py is missing")
-    assert not marker.exists()
-
-
-def test_a_live_bundle_of_an_earlier_release_is_compared_whatever_its_script_says(project: Path) -> None:
-    folder = project / "earlier"
-    shutil.copytree(project / "live", folder)
-    (folder / "verify.py").write_text("raise SystemExit('an earlier script, which is not executed')\n")
-    write_sums(folder)  # as somebody does who hides a change
-    code, decision, said = gate(project, "live", "--live", "earlier")
-    assert (code, decision["decision"]) == (0, "blessed"), said
-
-
-@pytest.mark.parametrize("name", ["gan.onnx", "contract.json", "gan.golden.npz"])
-def test_a_damaged_live_bundle_is_one_sentence_with_what_to_do(project: Path, name: str) -> None:
-    folder = project / f"damaged-{name}"
-    shutil.copytree(project / "live", folder)
-    whole = bytearray((folder / name).read_bytes())
-    whole[len(whole) // 2] ^= 1
-    (folder / name).write_bytes(whole)
-    code, decision, said = gate(project, "live", "--live", folder.name)
-    assert (code, decision) == (2, {}), said
-    assert len(said.splitlines()) == 1
-    assert f"the live bundle {folder.name}, which fails its check: {name} has another content" in said
-    assert said.endswith("make an earlier version live: python -m flows rollback gan\n")
-
-
-def test_a_live_bundle_that_is_not_there_is_one_sentence(project: Path) -> None:
-    code, decision, said = gate(project, "live", "--live", "nowhere")
-    assert (code, decision) == (2, {})
-    assert said == "error: nowhere is no folder; name the live model's bundle, or leave --live out\n"
-
-
-def test_a_check_that_dies_is_a_fault(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dying = tmp_path / "dying.py"
-    dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    monkeypatch.setattr("tasks.bundle.faults.SCRIPT", dying)
-    assert bundle_faults(project / "live") == [
-        "the check was killed by SIGSEGV, as a damaged .onnx file can do; make or get the bundle again"
-    ]
 
 
 def test_pictures_of_an_earlier_decision_do_not_stay(project: Path) -> None:
