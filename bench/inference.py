@@ -7,6 +7,8 @@ of `quick`; where there is an NVIDIA GPU, it is there the textbook's for 64x64 R
 """
 
 import argparse
+import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -127,7 +129,7 @@ def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[s
     ours = session(files["gan"], threads)
     return {
         EAGER: torch_call(graph, noise),
-        COMPILED: torch_call(torch.compile(graph, fullgraph=True), noise),
+        **compiled(graph, noise),
         PLAIN: lambda: plain.run(None, {"noise": noise.numpy()}),
         OURS: lambda: ours.run(None, {"noise": noise.numpy()}),
         BOUND: bound_call(session(files["gan"], threads), noise),
@@ -135,6 +137,14 @@ def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[s
         "gan.uint8.onnx, IO binding": bound_call(session(files["gan.uint8"], threads), noise),
         "gan.float16.onnx, IO binding": bound_call(session(files["gan.float16"], threads), noise),
     }
+
+
+def compiled(graph: GanGraph, noise: torch.Tensor, **options: str) -> dict[str, Call]:
+    """PyTorch's own compiler, which needs one of C; nothing where there is none."""
+    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        print(f"{COMPILED}: left out, since there is no C compiler here", flush=True)
+        return {}
+    return {COMPILED: torch_call(torch.compile(graph, fullgraph=True, **options), noise)}
 
 
 def cuda_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[str, Call]:
@@ -146,7 +156,7 @@ def cuda_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[
     plain, exact = cuda_session(file), on_the_gpu(session(file, threads, device), file)
     calls: dict[str, Call] = {
         EAGER: torch_call(there, noise),
-        COMPILED: torch_call(torch.compile(there, fullgraph=True, mode="reduce-overhead"), noise),
+        **compiled(there, noise, mode="reduce-overhead"),
         PLAIN: lambda: plain.run(None, {"noise": given}),
         EXACT: lambda: exact.run(None, {"noise": given}),
     }

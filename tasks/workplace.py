@@ -12,10 +12,12 @@ from filelock import FileLock, Timeout
 @cache
 def work_folder() -> Path:
     """The `.work` folder beside git's common folder, so that locks and checkpoints outlive a worktree."""
-    git = subprocess.run(
-        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"], capture_output=True, text=True, check=False
-    )
-    root = Path(git.stdout.strip()).parent if git.returncode == 0 else Path.cwd()
+    command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        root = Path(said.strip()).parent
+    except (FileNotFoundError, subprocess.CalledProcessError):  # a bare folder, or a machine without git
+        root = Path.cwd()
     folder = root / ".work"
     folder.mkdir(exist_ok=True)
     return folder
