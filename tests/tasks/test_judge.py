@@ -39,7 +39,7 @@ def own(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Judge:
     network = untrained(small(seed), kind, channels, 3)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            layer.momentum = None  # the first batch counts in full
+            layer.momentum = 1.0  # the first batch counts in full
     network(to_model(torch.from_numpy(images(40, channels))))
     return Judge(network)
 
