@@ -16,6 +16,7 @@ measures nothing.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def main() -> int:
         found, complaint = checked(check, given, ends)
         rows += found if gpu else [replace(row, value=None, reached=None) for row in found if row.required]
         failed += [complaint] if complaint else []
-        if gpu and not given.tiny:
+        if gpu and not given.tiny and not given.only:  # or the figures of the others would be lost
             keep(rows, time.monotonic() - start, given)
     publish(rows, given.json)
     say(rows, failed, gpu)
@@ -115,11 +116,17 @@ def checked(check: Check, given: Namespace, ends: float) -> tuple[list[Row], str
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "rows"
         file.touch()
-        command = [sys.executable, __file__, "--only", check.name, "--rows", str(file), *["--long"] * given.long]
+        command = [sys.executable, __file__, "--only", check.name, "--rows", str(file)]
+        command += [*["--long"] * given.long, *["--tiny"] * given.tiny]
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
         try:
-            code = subprocess.run(command, cwd=ROOT, timeout=max(seconds, 1.0), check=False).returncode
+            code = process.wait(timeout=max(seconds, 1.0))
             complaint = f"{check.what}: failed with exit code {code}" if code else ""
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # and all that it started, which would go on beside the next
+            process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             complaint = f"{check.what}: stopped after {seconds:.0f} s; --long gives it more"
         return [Row(**json.loads(line)) for line in file.read_text().splitlines()], complaint
 

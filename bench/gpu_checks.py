@@ -25,7 +25,7 @@ from torch import Tensor
 from train_speed import Work
 
 from models.device import Mode, choose_mode
-from models.engine import Clock, fit
+from models.engine import AlarmError, Clock, fit
 from models.feeds import Streamed, make_feed
 from models.learners.base import Images, Learner
 from models.learners.classifier import ClassifierLearner
@@ -42,7 +42,7 @@ NORM_FREE = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "r
 PENALISED = {"loss": "hinge", "discriminator_norm": "spectral", "r1": 1.0, "penalty_every": 2}
 RATIOS = {"gan": 0.6, "vae": 0.45}  # fd_relative of `full` over that of `classic` in the same seconds
 MANY, MANY_SECONDS = 50_000, 15
-TEST_ENDS = ("passed", "failed", "errors?")
+TEST_ENDS = ("passed", "failed", "errors?", "skipped")
 Ends = dict[str, Tensor]  # all tensors of a learner
 
 
@@ -67,10 +67,18 @@ def marked_tests(size: Size) -> Iterator[Row]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
     lacking = done.stdout.count("ModuleNotFoundError:")
-    passed, failed, errors = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in TEST_ENDS)
+    passed, failed, errors, skipped = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in TEST_ENDS)
     failed += max(errors - lacking, 0)
     yield at_least("tests marked gpu that pass", passed, max(passed + failed, 1), f"of {passed + failed}")
     yield Row("    files of tests whose packages are not here", lacking)
+    yield Row("    tests left out, since this ONNX Runtime has no CUDA in it", skipped)
+
+
+def onnx_on_the_gpu() -> bool:
+    """Whether the installed ONNX Runtime was built with CUDA."""
+    import onnxruntime
+
+    return CUDA in onnxruntime.get_available_providers()
 
 
 # ---- captured steps against eager ones ------------------------------------------------------------------------------
@@ -154,14 +162,17 @@ def captured_steps(size: Size) -> Iterator[Row]:
             continue
         images, shares = Noise(256, kind.side, kind.channels), (1.0, 0.0) if size.gpu else (1.0,)
         steps, ways = int(size.of(2, 12, 40)), [(way, share) for way in (Captured, Eager) for share in shares]
-        ends = [trained(kind, mode, way, images, share, steps) for way, share in ways]
-        far = max(float((one[key].double() - ends[0][key].double()).abs().max()) for one in ends for key in one)
-        yield at_most(f"captured against eager, {name}", far, 0)
+        first, *others = [trained(kind, mode, way, images, share, steps) for way, share in ways]
+        differing = sum(not torch.equal(value, first[name]) for one in others for name, value in one.items())
+        yield at_most(f"captured against eager, {name}: tensors that differ", differing, 0, f"of {len(first)}")
 
 
 def trained(kind: Kind, mode: Mode, way: type[Captured | Eager], images: Images, share: float, steps: int) -> Ends:
-    """All tensors of a learner after so many steps; on a CPU a stand-in records."""
-    learner = kind.learner(replace(mode, captured=way is Captured))
+    """All tensors of a learner after so many steps; on a CPU a stand-in records.
+
+    Both ways have the optimisers of captured steps: others round their rates otherwise.
+    """
+    learner = kind.learner(replace(mode, captured=True))
     stand_in = None if mode.device.type == "cuda" else rerun
     step = Captured(learner, stand_in) if way is Captured else Eager(learner)
     feed = make_feed(images, Sampler(len(images), 0), mode.device, share)
@@ -203,10 +214,15 @@ def speeds(size: Size) -> Iterator[Row]:
         pictures = train_speed.synthetic(60_000 if size.gpu else 500)
         modes = train_speed.modes()[: 2 if size.gpu else 1]
         rounds, seconds = int(size.of(1, 1, 3)), size.of(0.0, 2.0, 5.0)
-        measured = train_speed.measure(Path(place), modes, rounds, seconds, pictures, int(size.of(1, 20, 20)))
-        yield from train_speed.table(measured, {mode.name: train_speed.product_rate(mode) for mode in modes})
-        yield from train_speed.required(measured, choose_mode())
-        yield from train_speed.engine_rows(measured)
+        rates, found = {mode.name: train_speed.product_rate(mode) for mode in modes}, train_speed.Speeds()
+        for number, work in enumerate(train_speed.works(modes[0].device)):
+            spare = Path(place) / str(number)
+            spare.mkdir()
+            one = train_speed.measure(spare, modes, rounds, seconds, pictures, int(size.of(1, 20, 20)), [work])
+            yield from train_speed.table(one, rates)
+            found |= one
+        yield from train_speed.required(found, choose_mode())
+        yield from train_speed.engine_rows(found)
         yield from kernels(Path(place) / "kernels", size)
 
 
@@ -237,7 +253,7 @@ def onnx_runtime(size: Size) -> Iterator[Row]:
     import inference
     import onnxruntime
 
-    if size.gpu and CUDA not in onnxruntime.get_available_providers():
+    if size.gpu and not onnx_on_the_gpu():
         yield Row(f"ONNX Runtime {onnxruntime.__version__} on the GPU: this package has no CUDA in it", None)
         yield from inference.cuda_bounds({})
         return
@@ -254,11 +270,11 @@ def stages(size: Size) -> Iterator[Row]:
     """Real stages, without git, DVC and Prefect: equal bits, 50,000 images judged, and `full` beside `classic`."""
     with bare_checkout(size) as place:
         place.run_stages("tasks.preprocess", "tasks.reference", "tasks.reference.second")
-        yield repeated(place)
-        yield from judged(place, size)
         os.chdir(place.path)
         yield from recipes(size)
         os.chdir(ROOT)
+        yield repeated(place)
+        yield from judged(place, size)
 
 
 @contextmanager
@@ -304,10 +320,8 @@ def repeated(place: Checkout) -> Row:
 
 def judged(place: Checkout, size: Size) -> Iterator[Row]:
     """A whole process that judges; the file is exported on the CPU, since that is checked elsewhere."""
-    import onnxruntime
-
     title = f"judging {MANY:,} images, a whole process"
-    if size.gpu and CUDA not in onnxruntime.get_available_providers():
+    if size.gpu and not onnx_on_the_gpu():
         yield at_most(f"{title} (this ONNX Runtime has no CUDA in it)", None, MANY_SECONDS, "s")
         return
     place.set_params({"device": "cpu"})
@@ -333,14 +347,20 @@ def recipes(size: Size) -> Iterator[Row]:
         whole = settings(Recipe(model, "full"), 0)["stop"]["n_images"]
         images = whole if size.long else whole // 10
         shorter = small or {"stop.n_images": images, "prior_steps": 10_000 if size.long else 1000}
-        ours = trainings.train(Recipe(model, "full", changes=cut(shorter, model)), 0, None)[0][-1]
-        theirs = trainings.train(Recipe(model, "classic", changes=small), 0, ours.seconds if size.gpu else None)[0][-1]
+        try:
+            ours = trainings.train(Recipe(model, "full", changes=cut(shorter, model)), 0, None)[0][-1]
+            seconds = ours.seconds if size.gpu else None
+            theirs = trainings.train(Recipe(model, "classic", changes=small), 0, seconds)[0][-1]
+        except AlarmError as alarm:  # few images are soon learnt by heart
+            yield at_most(f"{model.upper()}, full / classic: a training went wrong ({alarm})", None, RATIOS[model])
+            continue
         for name, look in (("full", ours), ("classic", theirs)):
             yield Row(f"{model.upper()}, {name}: fd_relative", look.figures["fd_relative"])
             yield Row("    after", look.seconds, "s")
             yield Row("    images seen", look.n_images)
         ratio = ours.figures["fd_relative"] / theirs.figures["fd_relative"]
-        yield at_most(f"{model.upper()}, full / classic in the same seconds: fd_relative", ratio, RATIOS[model])
+        known = ratio if train_speed.RAW.is_file() or not size.gpu else None  # the bounds are of Fashion-MNIST
+        yield at_most(f"{model.upper()}, full / classic in the same seconds: fd_relative", known, RATIOS[model])
 
 
 def cut(changes: Mapping[str, object], model: str) -> dict[str, object]:

@@ -28,7 +28,7 @@ def at_least(figure: str, value: float | None, bound: float, unit: str = "") -> 
 
 def publish(rows: list[Row], file: Path | None) -> None:
     """Prints the table, and writes the JSON where a file is named."""
-    width = max(len(row.figure) for row in rows)
+    width = max((len(row.figure) for row in rows), default=0)
     for row in rows:
         value = "not here" if row.value is None else f"{row.value:,.4g}" if row.value < 1000 else f"{row.value:,.0f}"
         verdict = {None: "", True: "yes", False: "NO"}[row.reached]

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -119,15 +119,27 @@ def synthetic(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
 
 
+def works(device: torch.device) -> list[Work]:
+    """What bounds of this kind of device are about."""
+    found = [work for bound in BOUNDS if bound.device == device.type for work in (bound.work, bound.peer)]
+    return list(dict.fromkeys(found))
+
+
 def measure(
-    place: Path, modes: list[Mode], rounds: int, seconds: float, pictures: np.ndarray, warm_up: int = WARM_UP
+    place: Path,
+    modes: list[Mode],
+    rounds: int,
+    seconds: float,
+    pictures: np.ndarray,
+    warm_up: int = WARM_UP,
+    chosen: Sequence[Work] = (),
 ) -> Speeds:
-    """Runs everything in turns, so that what else the machine does falls on all alike."""
+    """Runs everything, or what is chosen, in turns, so that what else the machine does falls on all alike."""
     device, speeds = modes[0].device, Speeds()
-    works = [work for bound in BOUNDS if bound.device == device.type for work in (bound.work, bound.peer)]
-    splits = {side: packed(place, pictures, side) for side in {work.side for work in works}}
+    works_here = chosen or works(device)
+    splits = {side: packed(place, pictures, side) for side in {work.side for work in works_here}}
     runs: dict[tuple[Work, str], Callable[[], Steps]] = {}
-    for work in dict.fromkeys(works):
+    for work in works_here:
         for workers in worker_counts(device):
             runs[work, f"peer, {workers} workers"] = lambda w=work, n=workers: peer(w, pictures, device, n)
         for mode in modes:

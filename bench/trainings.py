@@ -81,7 +81,7 @@ class Trainings:
     def __init__(self, params: Params, mode: Mode, calibration: float = CALIBRATION) -> None:
         self.params, self.mode, self.calibration = params, mode, calibration
         self.prepared: Prepared = open_prepared()
-        yardstick = load_yardstick(REFERENCE, params.evaluate, self.prepared.hash)
+        yardstick = load_yardstick(REFERENCE, params.evaluate, self.prepared.hash, mode.device)
         self.judge, self.real = yardstick.judge, yardstick.real
 
     def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Look], np.ndarray]:

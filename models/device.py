@@ -63,7 +63,7 @@ def choose_device(device: DeviceName = "auto") -> torch.device:
 
 
 def repeat_exactly() -> None:
-    """Makes a GPU repeat itself bit for bit from here on, or refuse what it cannot repeat."""
+    """Makes a GPU repeat itself bit for bit, or refuse what it cannot repeat; to be called before its first product."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; else sums vary in order
     torch.use_deterministic_algorithms(True)
 

@@ -132,7 +132,10 @@ class Streamed:
     def _slot(self) -> Slot:
         def room(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
             host = torch.empty(shape, dtype=dtype, pin_memory=self._stream is not None)
-            return host, torch.empty(shape, dtype=dtype, device=self._device)
+            there = torch.empty(shape, dtype=dtype, device=self._device)
+            if self._stream is not None and there.is_cuda:
+                there.record_stream(self._stream)  # a feed that is dropped frees it once copies under way have ended
+            return host, there
 
         images = room((self._count, *self._images.shape), torch.uint8)
         labels = (None, None) if self._images.labels is None else room((self._count,), torch.int64)

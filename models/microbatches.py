@@ -168,7 +168,7 @@ class _Run:
                         outputs.append(self.network(*part))
                 except _ReachedError as reached:
                     seen.append(reached.statistics())
-                    layer = reached
+                    layer = reached.with_traceback(None)  # which holds all frames above, graphs and tensors included
             if outputs:
                 whole = isinstance(outputs[0], Tensor)
                 return torch.cat(outputs) if whole else tuple(map(torch.cat, zip(*outputs, strict=True))), known

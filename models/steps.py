@@ -160,10 +160,13 @@ class CudaGraphs:
 
     def __init__(self) -> None:
         self._pool: Any = None  # what `torch.cuda.graph` takes
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, body: Callable[[], Tensor]) -> Graph:
         """Runs `body` a few times, which does count as training, then records it without running it."""
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        # One stream for all its steps: cuBLAS then finds the workspace of the first, which no other recorder frees.
+        self._stream = aside = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        current = torch.cuda.current_stream()
         aside.wait_stream(current)
         with torch.cuda.stream(aside), _uncaptured_on_purpose():
             for _ in range(WARM_UP):
@@ -174,7 +177,7 @@ class CudaGraphs:
         # the one it recorded. In the mode "global" a feed's thread could not use the device meanwhile.
         with (
             torch.cuda.stream(current),
-            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+            torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"),
         ):
             losses = body()
         self._pool = graph.pool()

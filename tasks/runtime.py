@@ -47,11 +47,12 @@ def spread_threads(threads: int) -> bool:
 def prepare(params: Params) -> Mode:
     """Sets the threads, chooses the mode and prints it; raises UserError when the device asked for is not there."""
     limit_threads(params.threads)
-    spread_threads(params.threads)
     try:
         mode = choose_mode(params.device, params.deterministic == "on")
     except DeviceError as error:
         raise UserError(f"params.yaml: {error}") from None
+    if mode.device.type == "cpu":  # or the threads of feed, driver and autograd would get one core
+        spread_threads(params.threads)
     print(f"mode: {mode.name}, {params.threads} threads ({mode.reason})", flush=True)
     return mode
 

@@ -142,6 +142,7 @@ def pytest_configure() -> None:
     twenty times as long as one. A make that is another's child says which folder it enters.
     """
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    os.environ.setdefault(WORKSPACE, ":4096:8")  # cuBLAS reads it once, before the first test that repeats exactly
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
 

@@ -1,6 +1,8 @@
 """That a batch held in parts comes to what the whole comes to, and holds less."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -135,3 +137,23 @@ def test_bfloat16_stays_bfloat16(mode: Mode) -> None:
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(logits.float(), expected.float(), rtol=0.05, atol=0.05)
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def test_nothing_of_a_step_is_held_until_the_collector_comes(mode: Mode) -> None:
+    """An exception that a frame keeps would hold all frames above it, and a GPU's memory with them."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 3))
+
+    class Marker:
+        pass
+
+    def step() -> weakref.ref[Marker]:
+        marker = Marker()
+        MicroBatches(2, mode)(network, torch.randn(6, 1, 8, 8)).sum().backward()
+        return weakref.ref(marker)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert step()() is None
+    finally:
+        gc.enable()

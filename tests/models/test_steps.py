@@ -274,6 +274,7 @@ def test_on_a_gpu_graphs_equal_eager_steps_and_repeat(gan_settings, images, micr
 @pytest.mark.gpu
 def test_on_a_gpu_a_batch_in_parts_takes_less_memory(gan_settings) -> None:  # type: ignore[no-untyped-def]
     mode, peaks = replace(choose_mode("cuda"), captured=False), []
+    torch.backends.cudnn.benchmark = False  # whose trials take memory of their own
     for micro_batch in (0, 64):
         learner = GanLearner(gan_settings(batch=1024, channels=64, micro_batch=micro_batch), 64, 1, mode)
         torch.cuda.reset_peak_memory_stats()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.onnx_session import run_in_batches, run_onnx, session
+from tasks.onnx_session import CUDA, run_in_batches, run_onnx, session
 
 WEIGHTS = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
 ON_THE_GPU = "import sys; from pathlib import Path; import torch; from tasks.onnx_session import session; "
@@ -61,6 +62,7 @@ def test_a_fixed_batch_takes_any_number_of_rows(model: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(CUDA not in ort.get_available_providers(), reason="this ONNX Runtime has no CUDA in it")
 def test_on_a_gpu_maps_are_those_of_the_cpu(model: Path) -> None:
     """TF32 would leave differences of about 1e-3."""
     running = session(model, 1, torch.device("cuda", 0))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from tasks import parity
 from tasks.errors import UserError
 from tasks.export import make_contract, write_checked
 from tasks.graphs import build_graphs
+from tasks.onnx_session import CUDA
 from tasks.parity import (
     BATCHES,
     Difference,
@@ -75,6 +77,7 @@ def test_both_graphs_are_run_at_every_batch_size(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(CUDA not in ort.get_available_providers(), reason="this ONNX Runtime has no CUDA in it")
 def test_on_a_gpu_every_file_agrees_with_and_without_tf32(tmp_path: Path) -> None:
     found = write_along(tmp_path, *ways("auto", threads=1))
     assert all(len(each) == 6 for each in found.values())
