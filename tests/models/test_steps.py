@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.device import Mode, choose_mode
@@ -17,6 +17,7 @@ from models.learners.base import Batch, Learner, Losses, Schedule
 from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
+from models.norms import Float32
 from models.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
 from models.steps import Captured, CaptureError, CudaGraphs, Eager, Graph, Step, captured, make_step
 from models.streams import Sampler
@@ -240,11 +241,21 @@ def test_the_spectral_norm_is_found_once_for_both_passes(mode: Mode, gan_setting
 
 
 def test_the_spectral_norm_is_found_in_float32(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    layer = GanLearner(gan_settings(discriminator_norm="spectral"), 28, 1, mode).discriminator.last.eval()
+    """A CPU leaves products with vectors alone, so that what runs there is asked whether autocast is on."""
+    asked: list[bool] = []
+
+    class Probe(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            asked.append(torch.is_autocast_enabled("cpu"))
+            return weight
+
+    layer = GanLearner(gan_settings(discriminator_norm="spectral"), 28, 1, mode).discriminator.last
+    norm = layer.parametrizations.weight[0]
+    assert isinstance(norm, Float32)
+    norm.inner = Probe()
     with torch.autocast("cpu", torch.bfloat16):
-        bounded = layer.weight
-    assert bounded.dtype == torch.float32
-    assert torch.equal(bounded, layer.weight)
+        assert layer.weight.dtype == torch.float32
+    assert asked == [False]
 
 
 def test_no_batches_are_counted(make: Make, images) -> None:  # type: ignore[no-untyped-def]
