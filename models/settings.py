@@ -16,6 +16,8 @@ Game = Literal["minimax", "non_saturating", "hinge", "relativistic"]
 Norm = Literal["batch", "spectral", "none"]
 Upsampling = Literal["transposed", "nearest"]
 Reconstruction = Literal["summed_mse", "bernoulli", "optimal_sigma"]
+Blocks = Literal["plain", "residual"]
+Prior = Literal["standard", "flow"]
 Method = Literal["adam", "adamw", "rmsprop", "sgd"]
 
 
@@ -91,7 +93,7 @@ class VaeSettings(LearnerSettings):
 
     latent: Count = Field(le=4096, description="Length of the latent code.")
     channels: Count = Field(le=1024, description="Channels at the first halved resolution; doubled at each halving.")
-    network: Literal["plain", "residual"] = Field(description="Plain convolutions, or residual blocks.")
+    network: Blocks = Field(description="Plain convolutions, or residual blocks.")
     reconstruction: Reconstruction = Field(
         description="Negative log-likelihood, summed over the pixels of an image, mean over the batch."
     )
@@ -103,7 +105,7 @@ class VaeSettings(LearnerSettings):
     kl_warmup: Fraction = Field(description="Share of the run in which beta rises linearly from 0.")
     optimiser: OptimiserSettings
     ema_half_life: Weight = Field(description="Images in which the average forgets half. 0: the live weights ship.")
-    prior: Literal["standard", "flow"] = Field(description="Law of the codes when sampling: N(0, I), or a fitted flow.")
+    prior: Prior = Field(description="Law of the codes when sampling: N(0, I), or a fitted flow.")
     prior_layers: Count = Field(le=64, description="Coupling layers of the flow.")
     prior_width: Count = Field(le=4096, description="Hidden units of each coupling layer.")
     prior_steps: Count = Field(description="Steps of the flow's fit, at 1,024 codes each.")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.layers import BASE, ToVectors, down, sides, stem, up, widths
 from models.norms import BatchNorm2d
+from models.settings import Blocks
 
 LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody and overflows bfloat16 sums
 
@@ -23,7 +24,7 @@ class VaeShape(BaseModel):
     latent: int
     classes: int  # that the prior is told; 0: none
     channels: int
-    network: Literal["plain", "residual"]
+    network: Blocks
     output: Literal["linear", "sigmoid"]
     prior_layers: int  # 0: codes follow N(0, I)
     prior_width: int
@@ -51,6 +52,16 @@ class Residual(nn.Module):
         return maps + change
 
 
+def _between(network: Blocks, channels: int) -> list[nn.Module]:
+    """What stands between two changes of the side."""
+    match network:
+        case "plain":
+            return []
+        case "residual":
+            return [Residual(channels)]
+    assert_never(network)
+
+
 class Encoder(nn.Module):
     """Images float [N, C, H, W] in [-1, 1] to mean and log-variance of q(z|x), each float [N, L]."""
 
@@ -60,7 +71,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         for (inputs, outputs), side in zip(pairwise([shape.image_channels, *wide]), maps[:-1], strict=True):
             layers += [down(inputs, outputs, side, bias=False), BatchNorm2d(outputs), nn.ReLU()]
-            layers += [Residual(outputs)] if shape.network == "residual" else []
+            layers += _between(shape.network, outputs)
         self.layers = nn.Sequential(*layers, ToVectors(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,9 +89,9 @@ class Decoder(nn.Module):
         maps, wide = sides(shape.size), widths(shape.size, shape.channels)
         layers = stem(shape.latent, wide[0])
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
-            layers += [Residual(inputs)] if shape.network == "residual" else []
+            layers += _between(shape.network, inputs)
             layers += [up(inputs, outputs, side, "transposed", bias=False), BatchNorm2d(outputs), nn.ReLU()]
-        layers += [Residual(wide[-1])] if shape.network == "residual" else []
+        layers += _between(shape.network, wide[-1])
         layers += [up(wide[-1], shape.image_channels, maps[-1], "transposed", bias=True)]
         self.layers = nn.Sequential(*layers)
         self.output = shape.output

@@ -88,12 +88,14 @@ class EncoderGraph(Graph):
 def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dict[str, Graph]:
     """The graphs of one model by file name, in eval mode, from its weights and their header.
 
-    Raises RuntimeError where the weights do not fit the shape in the header.
+    Raises RuntimeError where the weights do not fit the shape in the header, ValueError for an unknown model.
     """
     if about["model"] == "gan":
         generator = Generator(GanShape.model_validate(about["shape"]))
         generator.load_state_dict(below(tensors, "generator"))
         return {"gan.onnx": GanGraph(generator).eval()}
+    if about["model"] != "vae":
+        raise ValueError(f"weights of an unknown model: {about['model']}")
     shape = VaeShape.model_validate(about["shape"])
     encoder, decoder, prior = Encoder(shape), Decoder(shape), None
     encoder.load_state_dict(below(tensors, "encoder"))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,12 @@ def flatten(image: Image.Image, color: Color) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("L" if color == "grey" else "RGB")
+    match color:
+        case "grey":
+            return image.convert("L")
+        case "rgb":
+            return image.convert("RGB")
+    assert_never(color)
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:

@@ -19,6 +19,7 @@ from models.settings import (
 from tasks.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+Variant = Literal["float16", "uint8", "static"]
 OPSETS = range(18, 24)  # ONNX operator sets that we write and read
 
 
@@ -65,7 +66,7 @@ class ExportSettings(Settings):
     tolerance: float = Field(gt=0, le=1e-4, description="Largest difference from PyTorch in float64 that may ship.")
     tolerance_tf32: float = Field(gt=0, le=0.01, description="The same on a GPU that multiplies in TF32.")
     tolerance_float16: float = Field(gt=0, le=0.1, description="The same of a file that computes in float16.")
-    variants: list[Literal["float16", "uint8", "static"]] = Field(
+    variants: list[Variant] = Field(
         description="Files that ship beside those of float32: half as large, for GPUs; giving uint8 pixels, rows of "
         "channels last; of a fixed number of images, for CUDA graphs."
     )

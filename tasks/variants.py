@@ -7,7 +7,7 @@ Equal weights give equal bytes.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tasks.files import canonical
 from tasks.onnx_files import CONTRACT
-from tasks.params import ExportSettings
+from tasks.params import ExportSettings, Variant
 
 STEP = 1  # of 255, that a byte may be away from the one rounded from float64
 Contract = Mapping[str, Any]
@@ -105,18 +105,21 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _changed(contract: Contract, variant: str, settings: ExportSettings) -> dict[str, Any]:
+def _changed(contract: Contract, variant: Variant, settings: ExportSettings) -> dict[str, Any]:
     """The contract of a variant, from that of the float32 file."""
     name = f"batch{settings.static_batch}" if variant == "static" else variant
     changes: dict[str, Any] = {"file": f"{Path(contract['file']).stem}.{name}.onnx", "variant": variant}
-    if variant == "float16":
-        changes["tolerance"] = settings.tolerance_float16
-    elif variant == "uint8":
-        [image] = contract["outputs"]
-        number, channels, height, width = image["shape"]
-        bytes_ = {"dtype": "uint8", "shape": [number, height, width, channels], "layout": "NHWC"}
-        changes |= {"outputs": [image | bytes_], "range": [0, 255], "tolerance": STEP}
-    else:
-        for side in ("inputs", "outputs"):
-            changes[side] = [one | {"shape": [settings.static_batch, *one["shape"][1:]]} for one in contract[side]]
+    match variant:
+        case "float16":
+            changes["tolerance"] = settings.tolerance_float16
+        case "uint8":
+            [image] = contract["outputs"]
+            number, channels, height, width = image["shape"]
+            bytes_ = {"dtype": "uint8", "shape": [number, height, width, channels], "layout": "NHWC"}
+            changes |= {"outputs": [image | bytes_], "range": [0, 255], "tolerance": STEP}
+        case "static":
+            for side in ("inputs", "outputs"):
+                changes[side] = [one | {"shape": [settings.static_batch, *one["shape"][1:]]} for one in contract[side]]
+        case _:
+            assert_never(variant)
     return {**contract, **changes}

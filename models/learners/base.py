@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -103,11 +103,20 @@ def told_labels(asked: Choice, labels: Sequence[int]) -> int:
     Raises ValueError where labels are asked for and there are none, or one of them has no training image.
     """
     unseen = [number for number, images in enumerate(labels) if not images]
-    if asked == "on" and not labels:
-        raise ValueError("the data has no labels; set conditional to auto or off")
-    if asked == "on" and unseen:
-        raise ValueError(f"label {unseen[0]} has no training image; add some, or set conditional to auto or off")
-    return 0 if asked == "off" or unseen else len(labels)
+    match asked:
+        case "off":
+            return 0
+        case "auto":
+            return 0 if unseen else len(labels)
+        case "on":
+            if not labels:
+                raise ValueError("the data has no labels; set conditional to auto or off")
+            if unseen:
+                raise ValueError(
+                    f"label {unseen[0]} has no training image; add some, or set conditional to auto or off"
+                )
+            return len(labels)
+    assert_never(asked)
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:

@@ -1,6 +1,6 @@
 """The training of networks that judge: by class labels, or by quarter turns, which need none."""
 
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from models.streams import generator as stream
 from models.streams import seeded
 
 EVALUATION_BATCH = 512
+Trained = Literal["classifier", "selfsupervised"]
 
 
 def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, classes: int) -> Classifier:
@@ -33,6 +34,15 @@ def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, cla
         return Classifier(shape)
 
 
+def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images, the first as it is, the next turned by a quarter, and so on; and int64 [N], by how many quarters."""
+    turns = torch.arange(len(images), device=images.device) % 4
+    turned = torch.empty_like(images)
+    for turn in range(4):
+        turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
+    return turned, turns
+
+
 class ClassifierLearner:
     """Tells labels apart, or quarter turns, which need no labels but an eye for shape (Gidaris 2018)."""
 
@@ -42,7 +52,7 @@ class ClassifierLearner:
     def __init__(
         self,
         settings: ClassifierSettings,
-        kind: Literal["classifier", "selfsupervised"],
+        kind: Trained,
         image_channels: int,
         classes: int,
         mode: Mode,
@@ -50,7 +60,7 @@ class ClassifierLearner:
         """`classes` is the number of labels; 0 where there are none. Raises ValueError for a classifier of none."""
         if kind == "classifier" and not classes:
             raise ValueError("the data has no labels for a classifier to tell apart; choose selfsupervised")
-        self.settings, self.mode = settings, mode
+        self.settings, self.mode, self._kind = settings, mode, kind
         network = untrained(settings, kind, image_channels, classes if kind == "classifier" else 4)
         self.classifier, self.shape = mode.place_network(network), network.shape
         self.networks: dict[str, nn.Module] = {"classifier": self.classifier}
@@ -85,14 +95,13 @@ class ClassifierLearner:
         return images + amount * (1 - images)
 
     def _task(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.shape.kind == "classifier":
-            assert labels is not None
-            return images, labels
-        turns = torch.arange(len(images), device=images.device) % 4
-        turned = torch.empty_like(images)
-        for turn in range(4):
-            turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
-        return turned, turns
+        match self._kind:
+            case "classifier":
+                assert labels is not None
+                return images, labels
+            case "selfsupervised":
+                return _turned(images)
+        assert_never(self._kind)
 
     def probe(self, validation: Images) -> dict[str, float]:
         """`probe`: share of held-out images that are told wrongly."""

@@ -1,6 +1,7 @@
 """The generator against the discriminator (Goodfellow 2014)."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -30,7 +31,14 @@ PROBE_IMAGES, PROBE_BATCH = 2048, 256
 
 def augments(asked: Choice, n_training: int) -> bool:
     """Whether DiffAugment stands before the discriminator: by itself where it has few images to learn by heart."""
-    return asked == "on" or (asked == "auto" and n_training < SMALL)
+    match asked:
+        case "on":
+            return True
+        case "auto":
+            return n_training < SMALL
+        case "off":
+            return False
+    assert_never(asked)
 
 
 def seen(images: Tensor, view: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from models.microbatches import MicroBatches
 from models.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
 from models.pixels import to_model, to_unit
 from models.prior import FlowPrior
-from models.settings import VaeSettings
+from models.settings import Prior, VaeSettings
 from models.steps import FallBack
 from models.streams import generator as stream
 from models.streams import seeded
@@ -25,6 +25,16 @@ from models.vae import Decoder, Encoder, VaeShape, draw_code
 from models.watch import active_units, exploded, ignored
 
 EVALUATION_BATCH = 512
+
+
+def has_flow(prior: Prior) -> bool:
+    """Whether a flow is fitted to the codes."""
+    match prior:
+        case "standard":
+            return False
+        case "flow":
+            return True
+    assert_never(prior)
 
 
 class VaeLearner:
@@ -40,11 +50,11 @@ class VaeLearner:
             size=size,
             image_channels=image_channels,
             latent=settings.latent,
-            classes=classes if settings.prior == "flow" else 0,
+            classes=classes if has_flow(settings.prior) else 0,
             channels=settings.channels,
             network=settings.network,
             output="linear" if settings.reconstruction == "optimal_sigma" else "sigmoid",
-            prior_layers=settings.prior_layers if settings.prior == "flow" else 0,
+            prior_layers=settings.prior_layers if has_flow(settings.prior) else 0,
             prior_width=settings.prior_width,
         )
         with seeded(settings.seed, "vae weights"):
@@ -149,13 +159,12 @@ class VaeLearner:
 
         `seen` and `fall_back` are those of `fit_prior`.
         """
-        if self.settings.prior == "standard":
+        s = self.settings
+        if not has_flow(s.prior):
             return None
-        with seeded(self.settings.seed, "prior weights"):
-            prior = FlowPrior(
-                self.settings.latent, self.settings.prior_layers, self.settings.prior_width, self.shape.classes
-            )
-        s, prior = self.settings, prior.to(self.mode.device)
+        with seeded(s.seed, "prior weights"):
+            prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.shape.classes)
+        prior = prior.to(self.mode.device)
         fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen, fall_back=fall_back)
         return prior.eval()
 

@@ -1,7 +1,7 @@
 """Makes a feature network of the kind that params.yaml asks for, trained, drawn or read, and lets it look."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from models.learners.classifier import ClassifierLearner, untrained
 from tasks.errors import UserError
@@ -68,10 +68,13 @@ def _make(
     if kind == "classifier" or kind == "selfsupervised":
         return _train(stage, kind, settings, folder, params, prepared, resume)
     device = prepare(params).device
-    if kind == "random":
-        judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
-    else:
-        judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"), device)
+    match kind:
+        case "random":
+            judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
+        case "inception" | "dinov2":
+            judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"), device)
+        case _:
+            assert_never(kind)
     with StopSignals() as stop:
         _write(folder, judge, prepared, stop, {})
     return {"kind": kind, "threads": params.threads}
