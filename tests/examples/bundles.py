@@ -15,7 +15,7 @@ from models.vae import Decoder, Encoder, VaeShape
 from tasks.bundle.folder import write_bundle
 from tasks.export import export
 from tasks.files import read_json, sha256_file, sha256_tree, write_json
-from tasks.params import BundleSettings
+from tasks.params import BundleSettings, load_params
 from tasks.weights import save_tensors
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def make_bundle(root: Path, name: str) -> Path:
     for file in ("dvc.yaml", "models", "params.yaml", "requirements.lock", "tasks"):
         (root / file).symlink_to(ROOT / file)
     with contextlib.chdir(root):
-        export(model)
+        export(model, load_params(ROOT / "params.yaml"))
         alike = {path.name: {"within_one": 1.0} for path in Path("data/onnx", model).iterdir()}
         judged = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
         write_json(Path(f"data/judged/{model}.json"), judged)
