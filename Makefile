@@ -42,7 +42,7 @@ data: setup ## fill data/raw: what data/raw.dvc pins, or DATA=fashion-mnist | di
 	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
 
 run: setup ## run the pipeline as a Prefect flow (DATA=..., PRESET=..., FORCE=1 are optional)
-	@$(if $(PRESET),python -m tasks.preset $(PRESET) $(if $(FORCE),--force))
+	@$(if $(PRESET),python -m tasks.common.presets $(PRESET) $(if $(FORCE),--force))
 	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
 	@python -m flows.pipeline
 

@@ -25,7 +25,7 @@ from checkouts import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.console import machine
+from tasks.common.cli import machine
 
 GPU_CHECK = "gpu_check"  # which keeps its own figures, on machines that have a GPU
 RESULTS, PAGE = ROOT / "bench/results", ROOT / "bench/RESULTS.md"

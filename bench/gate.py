@@ -28,13 +28,13 @@ from trials import KINDS, seen_as, trials
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.evaluate.drawing import Drawing
+from tasks.common.params import Params, load_params
+from tasks.common.runtime import limit_threads
+from tasks.evaluate.sampling import Drawing
+from tasks.export.session import session
 from tasks.gate.bundles import Judged
 from tasks.gate.decision import Decision, decide
-from tasks.onnx_session import session
-from tasks.params import Params, load_params
-from tasks.runtime import limit_threads
-from tasks.yardstick import Yardstick, load_yardsticks
+from tasks.reference.statistics import Yardstick, load_yardsticks
 
 SEEDS = range(1, 11)
 TWICE = "twice"

@@ -24,18 +24,18 @@ from rows import Row, at_least, at_most
 from torch import Tensor
 from train_speed import Work
 
-from models.device import Mode, choose_mode
-from models.engine import AlarmError, Clock, fit
-from models.feeds import Streamed, make_feed
-from models.learners.base import Images, Learner
 from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.settings import ClassifierSettings, GanSettings, VaeSettings
-from models.state import network_tensors, optimiser_tensors
-from models.steps import WARM_UP, Captured, Eager, Graph
-from models.streams import Sampler
-from tasks.onnx_session import CUDA
+from models.training.device import Mode, choose_mode
+from models.training.engine import AlarmError, Clock, fit
+from models.training.learner import Images, Learner
+from models.training.loaders import Streamed, make_feed
+from models.training.random import Sampler
+from models.training.state import network_tensors, optimiser_tensors
+from models.training.steps import WARM_UP, Captured, Eager, Graph
+from tasks.export.session import CUDA
 
 SETTINGS = {"gan": GanSettings, "vae": VaeSettings, "reference": ClassifierSettings}
 NORM_FREE = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "r2": 1.0, "penalty_every": 2}
@@ -305,7 +305,7 @@ def fill(raw: Path, size: Size) -> None:
 
 def repeated(place: Checkout) -> Row:
     """The GAN of the committed parameters, shortened, twice with `deterministic: on`."""
-    from tasks.files import remove, sha256_file
+    from tasks.common.files import remove, sha256_file
 
     place.set_params({"deterministic": "on", "train_gan.stop.n_images": 64_000})
     weights, found = place / "data/weights/gan/weights.safetensors", set()
@@ -337,8 +337,8 @@ def recipes(size: Size) -> Iterator[Row]:
     from recipes import tiny
     from trainings import Recipe, Trainings, settings
 
-    from tasks.params import load_params
-    from tasks.runtime import prepare
+    from tasks.common.params import load_params
+    from tasks.common.runtime import prepare
 
     params = load_params().model_copy(update={"device": "auto"})
     trainings = Trainings(params, prepare(params), calibration=size.of(0.0, 3.0, 8.0))

@@ -26,20 +26,20 @@ from rows import Row, at_least, at_most, publish
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.gan import GanShape, Generator  # noqa: E402 - the project is no installed package
-from tasks.export import PROVENANCE, make_contract, write_checked  # noqa: E402
-from tasks.graphs import GanGraph  # noqa: E402
-from tasks.onnx_session import CUDA, session  # noqa: E402
-from tasks.params import PARAMS_FILE, load_params  # noqa: E402
-from tasks.parity import ways  # noqa: E402
-from tasks.variants import to_static  # noqa: E402
+from models.networks.gan import GanShape, Generator  # noqa: E402 - the project is no installed package
+from tasks.common.params import PARAMS_FILE, load_params  # noqa: E402
+from tasks.export.files import PROVENANCE, make_contract, write_checked  # noqa: E402
+from tasks.export.graphs import GanGraph  # noqa: E402
+from tasks.export.parity import ways  # noqa: E402
+from tasks.export.session import CUDA, session  # noqa: E402
+from tasks.export.variants import to_static  # noqa: E402
 
 BATCHES = (1, 16, 64, 256)
 ENDS = (BATCHES[0], BATCHES[-1])
 QUICK = GanShape(size=28, image_channels=1, noise=100, classes=0, channels=32, upsample="transposed")
 TEXTBOOK = GanShape(size=64, image_channels=3, noise=100, classes=0, channels=64, upsample="transposed")
 EAGER, COMPILED, PLAIN = "torch eager", "torch.compile", "session.run, as it comes"
-OURS = "gan.onnx, our session"  # tasks/onnx_session.py
+OURS = "gan.onnx, our session"  # tasks/export/session.py
 EXACT = f"{OURS}, without TF32"
 BOUND, FIXED = f"{OURS}, IO binding", "a fixed batch, IO binding"
 GRAPHED = "gan.onnx, IO binding, CUDA graph"

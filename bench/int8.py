@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from inference import BATCHES, QUICK, exported, small, timed  # noqa: E402 - the project is no installed package
 
-from tasks.onnx_session import run_onnx, session  # noqa: E402
+from tasks.export.session import run_onnx, session  # noqa: E402
 
 CALIBRATED, COMPARED = 256, 2_000  # images
 PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}

@@ -32,13 +32,13 @@ from torch_fidelity.metric_prc import calculate_precision_recall_part
 
 sys.path.insert(0, str(ROOT))
 
+from tasks.common.params import load_params
+from tasks.common.runtime import limit_threads
 from tasks.metrics.frechet import Moments, frechet_distance
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.neighbours import neighbour_scores
-from tasks.params import load_params
-from tasks.protocol import REFERENCE
-from tasks.runtime import limit_threads
-from tasks.yardstick import load_yardstick
+from tasks.reference.protocol import REFERENCE
+from tasks.reference.statistics import load_yardstick
 
 MOMENTS = {
     "reference.stop.n_images": 32_000,

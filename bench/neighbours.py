@@ -167,11 +167,11 @@ def train(given: Namespace) -> None:
     from train_speed import Work, engine, packed, synthetic
     from train_speed import speed as images_per_second
 
-    from models.device import choose_mode
+    from models.training.device import choose_mode
 
     torch.set_num_threads(CORES)
     if not given.torch_first:
-        from tasks.runtime import spread_threads
+        from tasks.common.runtime import spread_threads
 
         if not spread_threads(CORES):
             sys.exit("error: the threads could not be given a core each")

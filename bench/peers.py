@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from models.gan import Discriminator, GanShape, Generator
-from models.layers import initialise_dcgan
-from models.losses.bound import kl_to_standard_normal
-from models.vae import Decoder, Encoder, VaeShape, draw_code
+from models.losses.elbo import kl_to_standard_normal
+from models.networks.gan import Discriminator, GanShape, Generator
+from models.networks.layers import initialise_dcgan
+from models.networks.vae import Decoder, Encoder, VaeShape, draw_code
 
 
 class Pictures(Dataset[Tensor]):

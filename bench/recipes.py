@@ -30,10 +30,10 @@ from trainings import CALIBRATION, SIDE, Look, Model, Recipe, Trainings
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.params import load_params
-from tasks.pictures import grid, write_png
-from tasks.runtime import prepare
-from tasks.scores import real_floor
+from tasks.common.image_grid import grid, write_png
+from tasks.common.params import load_params
+from tasks.common.runtime import prepare
+from tasks.evaluate.scores import real_floor
 
 FIGURES = ("fd_relative", "precision", "recall", "coverage")
 UNFITTED = "fd_relative_standard_prior"  # of a VAE

@@ -16,7 +16,7 @@ from rows import Row, at_least, publish
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.weights import load_tensors
+from tasks.common.tensors import load_tensors
 
 SHORT = {
     "reference.stop.n_images": 25600,

@@ -22,7 +22,7 @@ from rows import Row, at_least, publish
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.files import remove, sha256_file, sha256_tree
+from tasks.common.files import remove, sha256_file, sha256_tree
 
 SMALL = {
     "threads": 1,

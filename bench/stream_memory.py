@@ -26,7 +26,7 @@ from rows import Row, at_most, publish
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tasks.prepared import Split, SplitRecord  # noqa: E402 - the project is no installed package
+from tasks.preprocess.dataset import Split, SplitRecord  # noqa: E402 - the project is no installed package
 from tasks.preprocess.shards import SplitWriter  # noqa: E402
 
 SHAPE = (3, 64, 64)
@@ -99,8 +99,8 @@ def stream(place: Path, seconds: float) -> dict[str, float]:
     # Not above: a process that is started begins with its parent's peak, which should be the smaller one.
     import torch
 
-    from models.feeds import Streamed
-    from models.streams import Sampler
+    from models.training.loaders import Streamed
+    from models.training.random import Sampler
 
     split = Split(place, SplitRecord.model_validate_json((place / RECORD).read_bytes()), SHAPE)
     feed = Streamed(split, Sampler(len(split), 0), torch.device("cpu"))

@@ -30,17 +30,17 @@ sys.path.insert(0, str(ROOT))
 
 import peers  # noqa: E402 - the project is no installed package
 
-from models.device import Mode, choose_mode  # noqa: E402
-from models.engine import Clock, fit  # noqa: E402
-from models.feeds import Resident, Streamed, make_feed  # noqa: E402
-from models.learners.base import Learner  # noqa: E402
 from models.learners.gan import GanLearner  # noqa: E402
 from models.learners.vae import VaeLearner  # noqa: E402
 from models.settings import GanSettings, VaeSettings  # noqa: E402
-from models.steps import make_step, run_step  # noqa: E402
-from models.streams import Sampler  # noqa: E402
+from models.training.device import Mode, choose_mode  # noqa: E402
+from models.training.engine import Clock, fit  # noqa: E402
+from models.training.learner import Learner  # noqa: E402
+from models.training.loaders import Resident, Streamed, make_feed  # noqa: E402
+from models.training.random import Sampler  # noqa: E402
+from models.training.steps import make_step, run_step  # noqa: E402
 from tasks.ingest.idx import read_idx  # noqa: E402
-from tasks.prepared import Split  # noqa: E402
+from tasks.preprocess.dataset import Split  # noqa: E402
 from tasks.preprocess.shards import SplitWriter  # noqa: E402
 
 RAW = ROOT / "data/raw/train-images-idx3-ubyte"

@@ -14,24 +14,24 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(ROOT))
 
-from models.device import Mode
-from models.engine import Clock, fit
-from models.feeds import make_feed
-from models.learners.base import told_labels
 from models.learners.gan import GanLearner, augments
 from models.learners.prior import Codes, fit_prior
 from models.learners.vae import VaeLearner
+from models.networks.prior import FlowPrior
+from models.networks.vae import sample
 from models.pixels import to_bytes, to_unit
-from models.prior import FlowPrior
 from models.settings import GanSettings, VaeSettings
-from models.steps import make_step
-from models.streams import Sampler, noise
-from models.vae import sample
-from tasks.params import Params
-from tasks.prepared import Prepared, open_prepared
-from tasks.protocol import REFERENCE
-from tasks.scores import relative_distance, score
-from tasks.yardstick import load_yardstick
+from models.training.device import Mode
+from models.training.engine import Clock, fit
+from models.training.learner import told_labels
+from models.training.loaders import make_feed
+from models.training.random import Sampler, noise
+from models.training.steps import make_step
+from tasks.common.params import Params
+from tasks.evaluate.scores import relative_distance, score
+from tasks.preprocess.dataset import Prepared, open_prepared
+from tasks.reference.protocol import REFERENCE
+from tasks.reference.statistics import load_yardstick
 
 Model = Literal["gan", "vae"]
 Learner = GanLearner | VaeLearner

@@ -20,17 +20,17 @@ from rows import Row, at_least, at_most
 
 sys.path.insert(0, str(ROOT))
 
-from tasks.evaluate.drawing import Drawing
+from tasks.common.params import Params, load_params
+from tasks.common.runtime import limit_threads
+from tasks.evaluate.sampling import Drawing
+from tasks.evaluate.scores import among, memorised, rarest_label, relative_distance
+from tasks.export.session import session
 from tasks.gate.bundles import Judged, View
 from tasks.gate.decision import Decision, decide
 from tasks.metrics.frechet import Moments
-from tasks.onnx_session import session
-from tasks.params import Params, load_params
-from tasks.prepared import open_prepared
-from tasks.reference.spoil import blur, fade
-from tasks.runtime import limit_threads
-from tasks.scores import among, memorised, rarest_label, relative_distance
-from tasks.yardstick import Yardstick, load_yardsticks
+from tasks.preprocess.dataset import open_prepared
+from tasks.reference.corruptions import blur, fade
+from tasks.reference.statistics import Yardstick, load_yardsticks
 
 LABELS = 10
 LIVE_SEED = 1_000_000  # from which on the noise of the live model in trials is numbered

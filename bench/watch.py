@@ -35,10 +35,10 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(ROOT))
 
-from models.watch import USELESS
-from tasks.errors import UserError
-from tasks.files import remove
-from tasks.weights import load_tensors
+from models.training.health import USELESS
+from tasks.common.errors import UserError
+from tasks.common.files import remove
+from tasks.common.tensors import load_tensors
 
 PRESETS = ("quick", "classic", "full")
 STEPS, LOG_STEPS, PROBE_STEPS = 480, 20, 80

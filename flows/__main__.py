@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 from flows.form import COMMITTED, Models, Overrides, check_overrides
 from flows.terminal import catch_signals, recorded
-from tasks.console import run
-from tasks.errors import UserError
-from tasks.kinds import MODELS
+from tasks.common.cli import run
+from tasks.common.errors import UserError
+from tasks.common.model_names import MODELS
 
 CHOICES = get_args(Models)
 

@@ -20,7 +20,7 @@ from flows.progress import watching
 from flows.stages import Crew, Outcome, Say, StageError, StageRun, StoppedError
 from flows.summary import REPORT_COMMAND
 from flows.turns import Turns
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 REPORT_DEADLINE = 900
 RETRY_DELAY_SECONDS = 2.0

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.promotion import StateName
 from flows.registry import live
-from tasks.files import write_json
+from tasks.common.files import write_json
 
 FOLDER = "conclusions"
 

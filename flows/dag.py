@@ -21,9 +21,9 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.errors import UserError
-from tasks.files import digest, sha256_file
-from tasks.params import PARAMS_FILE, load_params
+from tasks.common.errors import UserError
+from tasks.common.files import digest, sha256_file
+from tasks.common.params import PARAMS_FILE, load_params
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0  # what the supervisors of a run that died need to end its stages

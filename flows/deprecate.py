@@ -13,7 +13,7 @@ from flows.git import check_identity
 from flows.registry import deprecate as take_back
 from flows.registry import find_release
 from flows.release import publish_refs, release_lock
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
 
 Said = Annotated[str, Field(min_length=1)]
 

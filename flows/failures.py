@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prefect.artifacts import create_markdown_artifact
 
 from flows.stages import StageError
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 LINES = 10  # of what the stage said last
 

@@ -1,6 +1,7 @@
 """What a person may say of a retraining in Prefect's form, and how that becomes params.yaml.
 
-Types, limits and descriptions are those of tasks/params.py, so that the form cannot promise what a stage refuses.
+Types, limits and descriptions are those of tasks/common/params.py, so that the form cannot promise what a stage
+refuses.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,10 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from tasks.errors import UserError
-from tasks.kinds import MODELS, Model
-from tasks.params import PARAMS_FILE, Params, faults_text, load_params
-from tasks.preset import preset_names, preset_values, rewrite
+from tasks.common.errors import UserError
+from tasks.common.model_names import MODELS, Model
+from tasks.common.params import PARAMS_FILE, Params, faults_text, load_params
+from tasks.common.presets import preset_names, preset_values, rewrite
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = "as committed"

@@ -22,8 +22,8 @@ from flows.release import release_lock
 from flows.stages import Crew
 from flows.summary import RECORD
 from flows.worktree import DATA_PIN, preflight, worktree
-from tasks.errors import UserError
-from tasks.workplace import work_folder
+from tasks.common.errors import UserError
+from tasks.common.paths import work_folder
 
 Revision = Annotated[str, Field(min_length=1)]
 

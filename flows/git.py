@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 
 class GitError(UserError):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from flows.box.state import live_box, use_box
 from flows.terminal import run_lock
-from tasks.console import run
+from tasks.common.cli import run
+from tasks.common.paths import work_folder
 from tasks.ingest.pin import Pin, read_pin
-from tasks.workplace import work_folder
 
 EVENT = "imagewright.data.ingested"
 RESOURCE = "imagewright.data.raw"

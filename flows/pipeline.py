@@ -13,7 +13,7 @@ from flows.dag import clear_stale_locks, read_dag
 from flows.stages import StageRun
 from flows.summary import REPORT_COMMAND, results_text, runs_text
 from flows.terminal import catch_signals, recorded, run_lock
-from tasks.console import run
+from tasks.common.cli import run
 
 
 def main(report: Sequence[str] | None = REPORT_COMMAND) -> None:

@@ -21,8 +21,8 @@ from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.sights import Sight, see, sight_markdown
-from tasks.live import VARIABLE
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
+from tasks.common.progress import VARIABLE
 
 log = logging.getLogger(__name__)
 

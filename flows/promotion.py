@@ -17,8 +17,8 @@ from flows.stages import Crew, Outcome, Say, StageError, StageRun
 from flows.summary import REPORT
 from flows.verdicts import Shown
 from flows.worktree import Worktree
-from tasks.errors import UserError
-from tasks.files import remove
+from tasks.common.errors import UserError
+from tasks.common.files import remove
 from tasks.gate.record import REFUSED, GateRecord, read_record
 
 GATE_DEADLINE, FETCH_DEADLINE = 3600, 6 * 3600

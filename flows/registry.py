@@ -13,8 +13,8 @@ from typing import Literal
 import gto.api
 
 from flows.git import git
-from tasks.errors import UserError
-from tasks.kinds import MODELS
+from tasks.common.errors import UserError
+from tasks.common.model_names import MODELS
 
 Stage = Literal["live", "candidate"]
 Change = Literal["major", "minor", "patch"]

@@ -18,9 +18,9 @@ from flows.git import GitError, commit_of, git, remote
 from flows.registry import Change, Release, tags
 from flows.stages import Crew, Say, StageError
 from flows.summary import RECORD
-from tasks.errors import UserError
-from tasks.kinds import MODELS
-from tasks.workplace import in_turn
+from tasks.common.errors import UserError
+from tasks.common.model_names import MODELS
+from tasks.common.paths import in_turn
 
 LOCK = "dvc.lock"
 RELEASE = Path("data/release")

@@ -19,12 +19,12 @@ from flows.registry import Release, find_release
 from flows.stages import Crew, StageError
 from flows.terminal import catch_signals
 from flows.worktree import check_lock, share_dvc
-from tasks.console import machine, run
-from tasks.errors import UserError
-from tasks.files import remove
-from tasks.lineage.collect import record_path
-from tasks.lineage.locks import DVC_LOCK, locked_stages, makers
-from tasks.workplace import work_folder
+from tasks.common.cli import machine, run
+from tasks.common.errors import UserError
+from tasks.common.files import remove
+from tasks.common.paths import work_folder
+from tasks.release.lineage.collect import record_path
+from tasks.release.lineage.locks import DVC_LOCK, locked_stages, makers
 
 DEADLINE = 14 * 24 * 3600
 RUNNING = re.compile(r"Running stage '(\w+)'")

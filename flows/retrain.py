@@ -22,8 +22,8 @@ from flows.registry import Release
 from flows.release import commit_results, release_lock
 from flows.stages import Crew
 from flows.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
-from tasks.errors import UserError
-from tasks.workplace import work_folder
+from tasks.common.errors import UserError
+from tasks.common.paths import work_folder
 
 
 @flow(name="retrain")

@@ -12,8 +12,8 @@ from flows.body import speaker
 from flows.git import check_identity
 from flows.registry import roll_back
 from flows.release import publish_refs, release_lock
-from tasks.kinds import Model
-from tasks.workplace import work_folder
+from tasks.common.model_names import Model
+from tasks.common.paths import work_folder
 
 Version = Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")]
 

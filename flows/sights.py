@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from flows.thumbnails import thumbnail
-from tasks.live import CAPTION, PICTURE, PROGRESS
+from tasks.common.progress import CAPTION, PICTURE, PROGRESS
 
 MINUTE, HOUR = 60, 3600
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows.dag import Stage, dvc_command, dvc_environment
-from tasks.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
+from tasks.common.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.server import start_server
-from tasks.workplace import in_turn, work_folder
+from tasks.common.paths import in_turn, work_folder
 
 PATIENCE_SECONDS = 30.0  # from a signal to the end by force
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE = 576  # pixels: what tasks.pictures draws is not scaled, which would blur it and triple its bytes
+SIDE = 576  # pixels: what tasks.common.image_grid draws is not scaled, which would blur it and triple its bytes
 MOST_BYTES = 100_000  # of a PNG
 QUALITY = 70  # of a JPEG: even noise then stays below 200,000 characters
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.thumbnails import thumbnail
-from tasks.figures import describe, ordered, shown
 from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, Word
+from tasks.metrics.registry import describe, ordered, shown
 
 MAY_GO = ": it may go live"
 WORDS: dict[Word, str] = {

@@ -15,7 +15,7 @@ from dvc.repo import Repo
 from filelock import FileLock, Timeout
 
 from flows.git import GitError, check_identity, commit_of, git
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 DATA_PIN = Path("data/raw.dvc")
 LEAST_FREE = 2 * 10**9  # bytes; weights, figures and bundles of a run fit in there many times

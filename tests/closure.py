@@ -13,12 +13,12 @@ CODE = re.compile(r"      - (tasks|models)/")
 # Modules that cannot change a byte of any output, so that an edit to them, or to what they alone use, re-runs nothing.
 NEUTRAL = {
     "models/settings.py": "types and bounds of parameters; the values are in params.yaml",
-    "tasks/params.py": "reads and checks parameters; the values are in params.yaml",
-    "tasks/console.py": "progress, messages and receipts, none of which stands under data/",
-    "tasks/errors.py": "exceptions that end a stage without output",
-    "tasks/live.py": "leaves progress for whoever watches, outside of data/",
-    "tasks/sketches.py": "draws pictures for whoever watches, outside of data/",
-    "tasks/workplace.py": "finds .work, where nothing is an output",
+    "tasks/common/params.py": "reads and checks parameters; the values are in params.yaml",
+    "tasks/common/cli.py": "progress, messages and receipts, none of which stands under data/",
+    "tasks/common/errors.py": "exceptions that end a stage without output",
+    "tasks/common/progress.py": "leaves progress for whoever watches, outside of data/",
+    "tasks/train/previews.py": "draws pictures for whoever watches, outside of data/",
+    "tasks/common/paths.py": "finds .work, where nothing is an output",
 }
 
 # Files that a stage copies or fills in rather than imports.

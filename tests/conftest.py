@@ -14,7 +14,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from tasks.runtime import limit_threads
+from tasks.common.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"

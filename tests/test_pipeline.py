@@ -5,8 +5,8 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.kinds import MODELS
-from tasks.params import Params
+from tasks.common.model_names import MODELS
+from tasks.common.params import Params
 from tests.closure import ROOT, STAGES, expected_code, imported, module_of, with_code
 
 
@@ -37,20 +37,20 @@ EXPORT, EVALUATE, BUNDLE = ({f"{what}_{model}" for model in MODELS} for what in 
 # What a one-line edit runs again. Judging, shipping and reporting anew must train nothing.
 RERUNS = {
     "tasks/evaluate/vae.py": EVALUATE,
-    "tasks/scores.py": EVALUATE,
+    "tasks/evaluate/scores.py": EVALUATE,
     "tasks/metrics/neighbours.py": EVALUATE,
     "tasks/bundle/verify.py": BUNDLE,
-    "tasks/export.py": EXPORT,
+    "tasks/export/files.py": EXPORT,
     "requirements.lock": EXPORT | BUNDLE,
-    "tasks/lineage/collect.py": set(),
-    "tasks/reference/look.py": {"reference", "reference_second"},
-    "tasks/judge.py": {"reference", "reference_second"} | EVALUATE,
+    "tasks/release/lineage/collect.py": set(),
+    "tasks/reference/validate.py": {"reference", "reference_second"},
+    "tasks/reference/extractor.py": {"reference", "reference_second"} | EVALUATE,
     "models/learners/gan.py": {"train_gan"},
     "models/learners/vae.py": {"train_vae"},
     "models/losses/adversarial.py": {"train_gan"},
-    "tasks/params.py": set(),
-    "tasks/console.py": set(),
-    "tasks/sketches.py": set(),
+    "tasks/common/params.py": set(),
+    "tasks/common/cli.py": set(),
+    "tasks/train/previews.py": set(),
     "tasks/report/page.py": set(),
     "flows/pipeline.py": set(),
 }

@@ -16,8 +16,8 @@ from flows.registry import Release, assign, register
 from flows.release import commit_release, notes_of, pack, push_data
 from flows.reproduce import reproduce
 from flows.stages import Crew
-from tasks.lineage.locks import folder_hash, md5_file
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
+from tasks.release.lineage.locks import folder_hash, md5_file
 from tests.conftest import Checkout
 from tests.test_doors import hashes, prepare, repro
 
@@ -87,7 +87,7 @@ def got(released: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lineage(released: Checkout, *arguments: str) -> tuple[int, list[str], str]:
     """Exit code, the checks' lines, and all that was said."""
-    done = released.python("-m", "tasks.lineage", *arguments)
+    done = released.python("-m", "tasks.release.lineage", *arguments)
     said = done.stdout + done.stderr
     return done.returncode, [line for line in said.splitlines() if line.startswith(("ok  ", "FAIL"))], said
 

@@ -13,8 +13,8 @@ from flows.box.keeper import keep
 from flows.box.remote import set_remote
 from flows.box.settings import read_settings
 from flows.box.status import status
-from tasks.console import run
-from tasks.workplace import work_folder
+from tasks.common.cli import run
+from tasks.common.paths import work_folder
 
 DOWN = 3
 

@@ -11,7 +11,7 @@ import psutil
 from flows.box.settings import Settings, check_port
 from flows.box.state import State, is_kept, read_state, remove_state
 from flows.supervise import restore_signals
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 START_SECONDS = 300.0
 STOP_SECONDS = 120.0

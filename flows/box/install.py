@@ -21,10 +21,10 @@ from flows.box.settings import PREFIX
 from flows.box.state import box_folder
 from flows.clients import healthy
 from flows.ingest import EVENT
-from tasks.console import run
-from tasks.errors import UserError
-from tasks.files import replacing
-from tasks.workplace import work_folder
+from tasks.common.cli import run
+from tasks.common.errors import UserError
+from tasks.common.files import replacing
+from tasks.common.paths import work_folder
 
 POOL = "imagewright"
 QUEUES = {"training": 1, "releases": None}  # how many runs at a time

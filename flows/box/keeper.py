@@ -18,7 +18,7 @@ from flows.box.child import Child, say
 from flows.box.settings import Settings, check_port
 from flows.box.state import State, box_folder, box_lock, read_state, remove_state, write_state
 from flows.clients import healthy
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 POLL_SECONDS = 0.2
 START_SECONDS = 120.0

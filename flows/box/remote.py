@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tasks.ingest.pin import dvc
 
 LOCAL = "local"  # the remote that nobody but this machine reaches

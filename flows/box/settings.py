@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 PREFIX = "IMAGEWRIGHT_"
 REPORTS_FOLDER = "IMAGEWRIGHT_REPORTS_FOLDER"  # what the keeper tells its server, not a setting

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flows.clients import client_settings, common_settings, healthy
-from tasks.files import write_bytes
+from tasks.common.files import write_bytes
 
 
 @dataclass(frozen=True)

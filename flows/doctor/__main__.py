@@ -11,8 +11,8 @@ from pathlib import Path
 from flows.doctor.findings import Finding, ask
 from flows.doctor.libraries import ASK_LIBRARIES, graphics, installed, onnx_runtimes, python_version, requirements
 from flows.doctor.places import disk, dvc_remote, identity, prefect_server
-from tasks.console import machine, run
-from tasks.workplace import work_folder
+from tasks.common.cli import machine, run
+from tasks.common.paths import work_folder
 
 
 def findings(root: Path) -> Iterator[Finding]:

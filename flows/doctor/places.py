@@ -9,7 +9,7 @@ from flows.clients import healthy
 from flows.doctor.findings import Finding, ask
 from flows.git import check_identity
 from flows.worktree import LEAST_FREE
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 ASK_REMOTE = """
 from dvc.repo import Repo

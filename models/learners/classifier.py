@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.classifier import Classifier, ClassifierShape, Kind
-from models.device import Mode
-from models.learners.base import Batch, Images, Losses, Row, Schedule, progress
-from models.microbatches import MicroBatches
-from models.optimisers import learning_rate, make_optimiser, set_learning_rate
+from models.networks.classifier import Classifier, ClassifierShape, Kind
 from models.pixels import to_model
 from models.settings import ClassifierSettings
-from models.streams import generator as stream
-from models.streams import seeded
+from models.training.device import Mode
+from models.training.learner import Batch, Images, Losses, Row, Schedule, progress
+from models.training.microbatches import MicroBatches
+from models.training.optimisers import learning_rate, make_optimiser, set_learning_rate
+from models.training.random import generator as stream
+from models.training.random import seeded
 
 EVALUATION_BATCH = 512
 Trained = Literal["classifier", "selfsupervised"]

@@ -9,21 +9,21 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import cached
 
 from models.augment import NUMBERS, diff_augment, flip
-from models.device import Mode
-from models.ema import Average
-from models.gan import Discriminator, GanShape, Generator
-from models.layers import initialise_dcgan
-from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
-from models.microbatches import MicroBatches, held_norms
-from models.optimisers import learning_rate, make_optimiser, set_learning_rate
+from models.networks.gan import Discriminator, GanShape, Generator
+from models.networks.layers import initialise_dcgan
 from models.pixels import to_model
-from models.probe import LEAST, RandomFeatures, relative_distance, spread
 from models.settings import Choice, GanSettings
-from models.streams import generator as stream
-from models.streams import noise as draw_noise
-from models.streams import seeded
-from models.watch import collapsed, fallen, outplayed
+from models.training.device import Mode
+from models.training.ema import Average
+from models.training.health import collapsed, fallen, outplayed
+from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
+from models.training.microbatches import MicroBatches, held_norms
+from models.training.optimisers import learning_rate, make_optimiser, set_learning_rate
+from models.training.probe import LEAST, RandomFeatures, relative_distance, spread
+from models.training.random import generator as stream
+from models.training.random import noise as draw_noise
+from models.training.random import seeded
 
 SMALL = 20_000  # training images; Zhao 2020, tables 2 and 3: much is gained with 10,000, little with 50,000
 PROBE_IMAGES, PROBE_BATCH = 2048, 256

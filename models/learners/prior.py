@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.device import Mode
-from models.prior import FlowPrior
-from models.state import network_tensors, optimiser_tensors
-from models.steps import CudaGraphs, FallBack, Record, captured
-from models.streams import generator
+from models.networks.prior import FlowPrior
+from models.training.device import Mode
+from models.training.random import generator
+from models.training.state import network_tensors, optimiser_tensors
+from models.training.steps import CudaGraphs, FallBack, Record, captured
 
 FIT_BATCH = 1024
 TOLD_EVERY = 50  # steps, where steps are captured: asking for the loss waits for the device

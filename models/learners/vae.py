@@ -8,21 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from models.augment import flip
-from models.device import Mode
-from models.ema import Average
-from models.learners.base import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.learners.prior import Codes, fit_prior
-from models.losses.bound import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
-from models.microbatches import MicroBatches
-from models.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
+from models.losses.elbo import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
+from models.networks.prior import FlowPrior
+from models.networks.vae import Decoder, Encoder, VaeShape, draw_code
 from models.pixels import to_model, to_unit
-from models.prior import FlowPrior
 from models.settings import Prior, VaeSettings
-from models.steps import FallBack
-from models.streams import generator as stream
-from models.streams import seeded
-from models.vae import Decoder, Encoder, VaeShape, draw_code
-from models.watch import active_units, exploded, ignored
+from models.training.device import Mode
+from models.training.ema import Average
+from models.training.health import active_units, exploded, ignored
+from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
+from models.training.microbatches import MicroBatches
+from models.training.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
+from models.training.random import generator as stream
+from models.training.random import seeded
+from models.training.steps import FallBack
 
 EVALUATION_BATCH = 512
 

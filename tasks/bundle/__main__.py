@@ -3,8 +3,8 @@
 import argparse
 
 from tasks.bundle.folder import write_bundle
-from tasks.console import run_stage
-from tasks.kinds import MODELS
+from tasks.common.cli import run_stage
+from tasks.common.model_names import MODELS
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks.bundle", description="Makes the folder that ships.")

@@ -5,8 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.figures import describe, ordered, shown
-from tasks.provenance import trained_with_text
+from tasks.export.provenance import trained_with_text
+from tasks.metrics.registry import describe, ordered, shown
 
 LICENCES = {"fashion-mnist": "mit", "digits": "cc-by-4.0"}  # in the words of model hubs
 SOURCES = {

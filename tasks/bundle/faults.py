@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks.bundle import verify
-from tasks.files import sha256_file
+from tasks.common.files import sha256_file
 
 SCRIPT = Path(verify.__file__)
 

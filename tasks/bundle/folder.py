@@ -9,10 +9,10 @@ from tasks.bundle.faults import bundle_faults
 from tasks.bundle.golden import golden_vectors, read_contract, variant_vectors, write_vectors
 from tasks.bundle.sbom import write_sbom
 from tasks.bundle.sums import write_sums
-from tasks.errors import UserError
-from tasks.files import read_json, replacing, write_bytes, write_json
-from tasks.onnx_session import session
-from tasks.params import BundleSettings
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, replacing, write_bytes, write_json
+from tasks.common.params import BundleSettings
+from tasks.export.session import session
 
 MANIFEST = Path("data/prepared/manifest.json")
 

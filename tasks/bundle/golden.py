@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.streams import noise
-from tasks.errors import UserError
-from tasks.files import write_bytes
-from tasks.onnx_session import run_onnx
+from models.training.random import noise
+from tasks.common.errors import UserError
+from tasks.common.files import write_bytes
+from tasks.export.session import run_onnx
 
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]]
 

@@ -5,8 +5,8 @@ Without the serial number and the time that CycloneDX leaves open, equal locks g
 
 from pathlib import Path
 
-from tasks.files import sha256_file, write_json
-from tasks.locked import locked_versions
+from tasks.common.files import sha256_file, write_json
+from tasks.common.lockfile import locked_versions
 
 SBOM = "sbom.cdx.json"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.bundle.verify import SUMS
-from tasks.files import sha256_tree, write_bytes
+from tasks.common.files import sha256_tree, write_bytes
 
 
 def write_sums(folder: Path) -> int:

@@ -10,21 +10,21 @@ and moves figures by rounding alone.
 import argparse
 from pathlib import Path
 
-from tasks.console import run_stage
+from tasks.common.cli import run_stage
+from tasks.common.files import replacing, write_json
+from tasks.common.model_names import MODELS
+from tasks.common.params import Params
+from tasks.common.runtime import prepare_judging
 from tasks.evaluate.accuracy import accuracy_scores
-from tasks.evaluate.drawing import Drawing, look
 from tasks.evaluate.pictures import draw_pictures
+from tasks.evaluate.results import Judgement, judgement
+from tasks.evaluate.sampling import Drawing, look
+from tasks.evaluate.scores import by_class, memorised, strangest
 from tasks.evaluate.variants import variant_figures
-from tasks.files import replacing, write_json
-from tasks.judgement import Judgement, judgement
-from tasks.kinds import MODELS
+from tasks.export.session import session
 from tasks.metrics.intervals import share_interval
-from tasks.onnx_session import session
-from tasks.params import Params
-from tasks.prepared import open_prepared
-from tasks.runtime import prepare_judging
-from tasks.scores import by_class, memorised, strangest
-from tasks.yardstick import load_yardsticks
+from tasks.preprocess.dataset import open_prepared
+from tasks.reference.statistics import load_yardsticks
 
 ONNX, METRICS, JUDGED, SAMPLES = (Path("data") / name for name in ("onnx", "metrics", "judged", "samples"))
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.device import Mode, exact_float32
-from models.learners.base import Images
 from models.learners.classifier import ClassifierLearner
 from models.settings import ClassifierSettings, StopSettings
-from models.steps import make_step
-from models.streams import Sampler
-from tasks.console import Progress
-from tasks.evaluate.drawing import Drawing
+from models.training.device import Mode, exact_float32
+from models.training.learner import Images
+from models.training.random import Sampler
+from models.training.steps import make_step
+from tasks.common.cli import Progress
+from tasks.common.params import Params
+from tasks.evaluate.sampling import Drawing
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import share_interval
-from tasks.params import Params
-from tasks.prepared import Prepared
+from tasks.preprocess.dataset import Prepared
 
 
 @dataclass(frozen=True)

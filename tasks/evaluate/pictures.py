@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.evaluate.drawing import Drawing
+from tasks.common.image_grid import grid, paired, write_png
+from tasks.evaluate.sampling import Drawing
 from tasks.metrics.memorisation import Memorisation
-from tasks.pictures import grid, paired, write_png
-from tasks.prepared import Prepared
+from tasks.preprocess.dataset import Prepared
 
 PAIRS = 16  # generated images that are shown beside the training image they come nearest to
 WORST = 32  # generated images that are farthest from any real one

@@ -7,19 +7,19 @@ import onnxruntime as ort
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from models.streams import generator as stream
-from models.watch import active_units
-from tasks.console import Progress
-from tasks.evaluate.drawing import Drawing, Rows, as_bytes, blocks, look
-from tasks.judgement import relative_interval
+from models.training.health import active_units
+from models.training.random import generator as stream
+from tasks.common.cli import Progress
+from tasks.common.image_grid import grid, paired, write_png
+from tasks.common.params import EvaluateSettings, Params
+from tasks.evaluate.results import relative_interval
+from tasks.evaluate.sampling import Drawing, Rows, as_bytes, blocks, look
+from tasks.export.session import run_onnx, session
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.likelihood import gaussian_divergence, gaussian_log_density, importance_weighted_bounds
-from tasks.onnx_session import run_onnx, session
-from tasks.params import EvaluateSettings, Params
-from tasks.pictures import grid, paired, write_png
-from tasks.prepared import Prepared, Split
-from tasks.yardstick import Yardstick
+from tasks.preprocess.dataset import Prepared, Split
+from tasks.reference.statistics import Yardstick
 
 ONNX = Path("data/onnx/vae")
 MEASURED = 2_000  # validation images that the variance of the pixels' noise is measured on

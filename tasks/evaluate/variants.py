@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from tasks.console import Progress
-from tasks.errors import UserError
-from tasks.evaluate.drawing import Draw, Drawing, Rows, as_bytes, blocks
-from tasks.onnx_files import read_contract, read_model
-from tasks.onnx_session import run_in_batches, session
-from tasks.params import Params
-from tasks.prepared import Prepared, Split
-from tasks.scores import relative_distance, rounded
-from tasks.yardstick import Yardstick
+from tasks.common.cli import Progress
+from tasks.common.errors import UserError
+from tasks.common.params import Params
+from tasks.evaluate.sampling import Draw, Drawing, Rows, as_bytes, blocks
+from tasks.evaluate.scores import relative_distance, rounded
+from tasks.export.checks import read_contract, read_model
+from tasks.export.session import run_in_batches, session
+from tasks.preprocess.dataset import Prepared, Split
+from tasks.reference.statistics import Yardstick
 
 COMPARED = 2_000  # images, of the same noise through either file
 ALIKE = 0.999  # least share of pixels at most one step of 255 from those of the float32 file

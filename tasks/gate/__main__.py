@@ -12,19 +12,19 @@ import sys
 from pathlib import Path
 
 from tasks.bundle.faults import bundle_faults, script_faults
-from tasks.console import run
-from tasks.errors import UserError
-from tasks.evaluate.drawing import BrokenImageError
-from tasks.files import remove, replacing, write_json
+from tasks.common.cli import run
+from tasks.common.errors import UserError
+from tasks.common.files import remove, replacing, write_json
+from tasks.common.image_grid import grid, write_png
+from tasks.common.params import load_params
+from tasks.common.paths import work_folder
+from tasks.common.runtime import prepare_judging
+from tasks.evaluate.sampling import BrokenImageError
 from tasks.gate.bundles import Judged, generator_contract, judged
 from tasks.gate.decision import decide
 from tasks.gate.record import REFUSED, GateRecord, NamedBundle
-from tasks.params import load_params
-from tasks.pictures import grid, write_png
-from tasks.protocol import REFERENCE, SECOND
-from tasks.runtime import prepare_judging
-from tasks.workplace import work_folder
-from tasks.yardstick import load_yardsticks
+from tasks.reference.protocol import REFERENCE, SECOND
+from tasks.reference.statistics import load_yardsticks
 
 
 def gate(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import UserError
-from tasks.evaluate.drawing import Drawing, look
-from tasks.files import read_json, sha256_file
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, sha256_file
+from tasks.common.params import EvaluateSettings, Params
+from tasks.evaluate.sampling import Drawing, look
+from tasks.evaluate.scores import among, memorised, rarest_label, rounded, score
+from tasks.export.session import session
 from tasks.gate.record import JudgedBundle, JudgeView
 from tasks.metrics.memorisation import Memorisation
 from tasks.metrics.neighbours import Membership
-from tasks.onnx_session import session
-from tasks.params import EvaluateSettings, Params
-from tasks.scores import among, memorised, rarest_label, rounded, score
-from tasks.yardstick import Yardstick
+from tasks.reference.statistics import Yardstick
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from tasks.common.params import GateSettings
+from tasks.evaluate.scores import rounded
 from tasks.gate.bundles import Judged, View
 from tasks.gate.record import ComparedFigure, Kind, Verdict
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
-from tasks.params import GateSettings
-from tasks.scores import rounded
 
 UNITS: dict[Kind, str] = {
     "ratio": "times that of the live model",

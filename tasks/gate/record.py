@@ -8,8 +8,8 @@ from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from tasks.errors import UserError
-from tasks.protocol import Protocol
+from tasks.common.errors import UserError
+from tasks.reference.protocol import Protocol
 
 Word = Literal["blessed", "refused", "overridden"]
 Verdict = Literal["better", "no worse", "worse", "perhaps worse"]

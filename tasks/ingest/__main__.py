@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tasks.console import run
+from tasks.common.cli import run
 from tasks.ingest.fill import DATA_SETS, accept, ingest
 
 

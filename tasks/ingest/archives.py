@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tasks.ingest.raw import MANIFEST, is_junk
 
 MAX_UNPACKED = 20 * 2**30  # bytes; a data set larger than that is better given as a folder

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tasks.ingest.archives import is_archive, lift_lone_folder, unpack
 from tasks.ingest.folders import copy_folder
 from tasks.ingest.pin import PIN, Pin, add, bring_back, install, read_pin, tree_md5, unchanged_on_failure

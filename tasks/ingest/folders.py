@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from tasks.console import progress
-from tasks.errors import UserError
+from tasks.common.cli import progress
+from tasks.common.errors import UserError
 from tasks.ingest.raw import MANIFEST, is_junk
 
 

@@ -15,7 +15,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 
 UINT8 = 8
 Bytes = npt.NDArray[np.uint8]

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from ruamel.yaml import YAML
 
-from tasks.errors import UserError
-from tasks.files import remove, replacing, write_bytes
+from tasks.common.errors import UserError
+from tasks.common.files import remove, replacing, write_bytes
 from tasks.ingest.raw import MANIFEST, RAW, file_names, hash_files
 
 PIN = Path("data/raw.dvc")

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.console import progress
-from tasks.errors import UserError
-from tasks.files import sha256_file, write_json
+from tasks.common.cli import progress
+from tasks.common.errors import UserError
+from tasks.common.files import sha256_file, write_json
 
 RAW = Path("data/raw")
 MANIFEST = "manifest.json"

@@ -12,9 +12,9 @@ from typing import IO
 
 import numpy as np
 
-from tasks.console import DISK_FULL
-from tasks.errors import UserError
-from tasks.files import sha256_bytes
+from tasks.common.cli import DISK_FULL
+from tasks.common.errors import UserError
+from tasks.common.files import sha256_bytes
 from tasks.ingest.idx import write_idx
 
 FASHION_FILES = {

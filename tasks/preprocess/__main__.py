@@ -1,9 +1,9 @@
 """`python -m tasks.preprocess`: data/raw to data/prepared."""
 
-from tasks.console import run_stage
+from tasks.common.cli import run_stage
+from tasks.common.params import Params
 from tasks.ingest.raw import RAW
-from tasks.params import Params
-from tasks.prepared import PREPARED
+from tasks.preprocess.dataset import PREPARED
 from tasks.preprocess.prepare import preprocess
 
 

@@ -16,12 +16,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from tasks.errors import UserError
-from tasks.images import CHANNELS, Bytes, ImageError, as_array, centre_square, decode_image, flatten
+from tasks.common.errors import UserError
+from tasks.common.params import PreprocessSettings
 from tasks.ingest.idx import idx_blocks, read_idx
 from tasks.ingest.raw import RawManifest
-from tasks.params import PreprocessSettings
-from tasks.prepared import SplitName
+from tasks.preprocess.dataset import SplitName
+from tasks.preprocess.images import CHANNELS, Bytes, ImageError, as_array, centre_square, decode_image, flatten
 from tasks.preprocess.listing import IdxFile, ImageFile, Listing
 
 FILES_AT_ONCE = 64  # per task of a worker

@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.errors import UserError
+from tasks.common.errors import UserError
+from tasks.common.params import PreprocessSettings
 from tasks.ingest.idx import idx_shape
 from tasks.ingest.raw import RawManifest, is_junk
-from tasks.params import PreprocessSettings
-from tasks.prepared import SplitName
+from tasks.preprocess.dataset import SplitName
 
 OFFICIAL: dict[str, SplitName] = {
     "train": "train",

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.console import Progress
-from tasks.errors import UserError
-from tasks.files import replacing, sha256_file, write_json
-from tasks.images import CHANNELS
+from tasks.common.cli import Progress
+from tasks.common.errors import UserError
+from tasks.common.files import replacing, sha256_file, write_json
+from tasks.common.params import PreprocessSettings
 from tasks.ingest.raw import RawManifest, check_raw
-from tasks.params import PreprocessSettings
-from tasks.prepared import MANIFEST, Manifest, SplitName
+from tasks.preprocess.dataset import MANIFEST, Manifest, SplitName
 from tasks.preprocess.decoding import Block, decoded
+from tasks.preprocess.images import CHANNELS
 from tasks.preprocess.listing import list_raw
 from tasks.preprocess.shards import SplitWriter
 from tasks.preprocess.splits import Bounds, carved_bounds, declared_splits, split_of

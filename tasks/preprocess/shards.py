@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.files import sha256_file
-from tasks.images import Bytes
-from tasks.prepared import LabelsRecord, ShardRecord, SplitName, SplitRecord
+from tasks.common.files import sha256_file
+from tasks.preprocess.dataset import LabelsRecord, ShardRecord, SplitName, SplitRecord
+from tasks.preprocess.images import Bytes
 
 HEADER_ROOM = 256  # bytes; numpy's header of a shard takes 128
 

@@ -2,9 +2,9 @@
 
 import hashlib
 
-from tasks.images import Bytes
-from tasks.params import PreprocessSettings
-from tasks.prepared import SplitName
+from tasks.common.params import PreprocessSettings
+from tasks.preprocess.dataset import SplitName
+from tasks.preprocess.images import Bytes
 from tasks.preprocess.listing import Listing
 
 Bounds = list[tuple[SplitName, float]]

@@ -4,8 +4,8 @@ data/reference then holds the network, its features of held-out and of training 
 images, how it answers to images that are spoilt on purpose, and judge.json: how good it is and whether it counts.
 """
 
-from tasks.reference.make import make_first
-from tasks.training import run_training
+from tasks.reference.train import make_first
+from tasks.train.loop import run_training
 
 if __name__ == "__main__":
     run_training("reference", make_first)

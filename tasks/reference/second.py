@@ -3,8 +3,8 @@
 data/reference_second holds what data/reference holds of the first.
 """
 
-from tasks.reference.make import make_second
-from tasks.training import run_training
+from tasks.reference.train import make_second
+from tasks.train.loop import run_training
 
 if __name__ == "__main__":
     run_training("reference_second", make_second)

@@ -1,6 +1,6 @@
 """`python -m tasks.report`."""
 
-from tasks.console import run
+from tasks.common.cli import run
 from tasks.report.page import write_report
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.figures import describe, ordered, shown
-from tasks.files import sha256_file
+from tasks.common.files import sha256_file
+from tasks.common.model_names import MODELS
+from tasks.common.paths import work_folder
 from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, NamedBundle, Word, read_record
-from tasks.kinds import MODELS
+from tasks.metrics.registry import describe, ordered, shown
 from tasks.report.embed import embedded
 from tasks.report.gather import BUNDLES
-from tasks.workplace import work_folder
 
 EQUAL: dict[Kind, float] = {"ratio": 1.0, "difference": 0.0}  # what a comparison with the live model itself gives
 BETTER: dict[Kind, str] = {"ratio": "ratio; below 1 is better", "difference": "difference; above 0 is better"}

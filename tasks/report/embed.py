@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.pictures import data_uri
+from tasks.common.image_grid import data_uri
 
 MOST = 200_000  # bytes of a picture; a dozen of them leave the page below 5 MB
 SMALLER = ((1024, 90), (1024, 75), (768, 75), (512, 70))  # longest side in pixels and JPEG's quality, tried in turn

@@ -6,12 +6,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tasks.errors import UserError
-from tasks.figures import shown
-from tasks.files import read_json, sha256_file
-from tasks.inputs import PIPELINE_FILE, stage_inputs
-from tasks.kinds import MODELS
-from tasks.workplace import work_folder
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, sha256_file
+from tasks.common.inputs import PIPELINE_FILE, stage_inputs
+from tasks.common.model_names import MODELS
+from tasks.common.paths import work_folder
+from tasks.metrics.registry import shown
 
 BUNDLES, JUDGED, PREPARED = Path("data/bundle"), Path("data/judged"), Path("data/prepared")
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tasks.figures import shown
-from tasks.protocol import REFERENCE, SECOND
+from tasks.metrics.registry import shown
+from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.report import plots
 from tasks.report.gather import flat, optional_json
 from tasks.report.plots import Line, Panel, Plot, Points, draw

@@ -5,8 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.files import write_bytes
-from tasks.kinds import MODELS
+from tasks.common.files import write_bytes
+from tasks.common.model_names import MODELS
 from tasks.report import gather, judges, tables
 from tasks.report.curves import draw_curves, read_curves
 from tasks.report.decisions import decisions

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks.kinds import MODELS
-from tasks.pictures import write_png
+from tasks.common.image_grid import write_png
+from tasks.common.model_names import MODELS
 
 SAMPLES = Path("data/samples")
 GAP, CAPTION = 16, 40  # pixels

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
-from tasks.figures import shown
+from tasks.metrics.registry import shown
 
 INK, FIRST, SECOND = "#010203", "#040506", "#070809"  # stand-ins for the page's own colours in light and dark
 COLOURS = {INK: "currentColor", FIRST: "var(--accent)", SECOND: "var(--second)"}

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from tasks.figures import describe, ordered, shown
-from tasks.kinds import MODELS
+from tasks.common.model_names import MODELS
+from tasks.metrics.registry import describe, ordered, shown
 
 BEST: dict[str, Callable[..., Any] | None] = {"lower": min, "higher": max, "": None}  # by what is better of a figure
 COMPACT = ("fd_relative", "precision", "recall", "density", "coverage", "vendi")  # enough to see whether judges agree

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.errors import UserError
-from tasks.figures import shown
-from tasks.protocol import Protocol
+from tasks.common.errors import UserError
+from tasks.metrics.registry import shown
+from tasks.reference.protocol import Protocol
 from tasks.report.tables import interval, second_of
 
 LEAD = "fd_relative"  # the figure that decides

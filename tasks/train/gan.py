@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from models.learners.gan import GanLearner, augments
-from models.state import network_tensors
-from tasks.inputs import stage_inputs
-from tasks.params import Params
-from tasks.prepared import open_prepared
-from tasks.runtime import prepare
-from tasks.sketches import sketch_gan
-from tasks.training import label_count, run_training, trained, write_result
+from models.training.state import network_tensors
+from tasks.common.inputs import stage_inputs
+from tasks.common.params import Params
+from tasks.common.runtime import prepare
+from tasks.preprocess.dataset import open_prepared
+from tasks.train.loop import label_count, run_training, trained, write_result
+from tasks.train.previews import sketch_gan
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:

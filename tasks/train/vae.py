@@ -6,15 +6,15 @@ from torch import nn
 
 from models.learners.prior import FIT_BATCH
 from models.learners.vae import VaeLearner
-from models.prior import FlowPrior
-from models.state import network_tensors
-from tasks.console import Progress
-from tasks.inputs import stage_inputs
-from tasks.params import Params
-from tasks.prepared import Prepared, open_prepared
-from tasks.runtime import prepare
-from tasks.sketches import sketch_vae
-from tasks.training import Training, label_count, run_training, trained, write_result
+from models.networks.prior import FlowPrior
+from models.training.state import network_tensors
+from tasks.common.cli import Progress
+from tasks.common.inputs import stage_inputs
+from tasks.common.params import Params
+from tasks.common.runtime import prepare
+from tasks.preprocess.dataset import Prepared, open_prepared
+from tasks.train.loop import Training, label_count, run_training, trained, write_result
+from tasks.train.previews import sketch_vae
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from models.device import Mode
+from models.training.device import Mode
 from tests.conftest import ROOT
 
 CPU = Mode(torch.device("cpu"), None, torch.contiguous_format, "for a test")
@@ -56,7 +56,7 @@ def test_missing_outputs_are_not_equal_bits(bench: None, tmp_path: Path) -> None
 
 
 def test_a_step_that_is_not_captured_ends_the_measurement(train_speed: ModuleType, tmp_path: Path) -> None:
-    from models.steps import CaptureError
+    from models.training.steps import CaptureError
 
     split = train_speed.packed(tmp_path, train_speed.synthetic(100), 28)
     work, mode = train_speed.Work("gan", 28, 8), replace(CPU, captured=True)

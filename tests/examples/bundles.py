@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.gan import GanShape, Generator
-from models.prior import FlowPrior
-from models.state import network_tensors
-from models.vae import Decoder, Encoder, VaeShape
+from models.networks.gan import GanShape, Generator
+from models.networks.prior import FlowPrior
+from models.networks.vae import Decoder, Encoder, VaeShape
+from models.training.state import network_tensors
 from tasks.bundle.folder import write_bundle
-from tasks.export import export
-from tasks.files import read_json, sha256_file, sha256_tree, write_json
-from tasks.params import BundleSettings, load_params
-from tasks.weights import save_tensors
+from tasks.common.files import read_json, sha256_file, sha256_tree, write_json
+from tasks.common.params import BundleSettings, load_params
+from tasks.common.tensors import save_tensors
+from tasks.export.files import export
 from tests.conftest import ROOT
 
 LABELS = ["bag", "coat", "shoe"]

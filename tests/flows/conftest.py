@@ -32,14 +32,14 @@ note("end")
 MISTAKE = f"""
 import sys
 sys.path.append({str(ROOT)!r})
-from tasks.console import run
-from tasks.errors import UserError
+from tasks.common.cli import run
+from tasks.common.errors import UserError
 def find():
     raise UserError(sys.argv[1])
 run(find)
 """
 
-RUN = "from tasks.console import run; from flows.pipeline import main; run(lambda: main(None))"
+RUN = "from tasks.common.cli import run; from flows.pipeline import main; run(lambda: main(None))"
 
 
 class Toy:

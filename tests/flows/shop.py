@@ -18,8 +18,8 @@ model = sys.argv[1]
 params = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))
 data = pathlib.Path("data/raw/image").read_text()
 if data == "broken":
-    from tasks.console import run
-    from tasks.errors import UserError
+    from tasks.common.cli import run
+    from tasks.common.errors import UserError
     def find():
         raise UserError("the images are broken; mend them")
     run(find)

@@ -15,7 +15,7 @@ from flows.artifacts import publish
 from flows.thumbnails import thumbnail
 from flows.verdicts import Shown, verdicts_markdown
 from tasks.gate.record import GateRecord
-from tasks.protocol import Protocol
+from tasks.reference.protocol import Protocol
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

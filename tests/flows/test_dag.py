@@ -11,7 +11,7 @@ import pytest
 from dvc.repo import Repo
 
 from flows.dag import Policy, clear_stale_locks, dvc_command, dvc_environment, read_dag, status, unchanged
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tests.flows.conftest import Toy
 
 

@@ -10,7 +10,7 @@ from prefect.artifacts import Artifact
 from flows.dag import read_dag
 from flows.failures import Failure, failure_of, failures_text, publish_failures
 from flows.stages import Crew
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tests.flows.conftest import Toy, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -15,8 +15,8 @@ from flows.form import COMMITTED, KNOBS, Overrides, check_overrides, chosen, wri
 from flows.gate_and_release import gate_and_release
 from flows.retrain import retrain
 from flows.rollback import rollback
-from tasks.errors import UserError
-from tasks.params import Params
+from tasks.common.errors import UserError
+from tasks.common.params import Params
 from tests.flows.conftest import ROOT
 
 

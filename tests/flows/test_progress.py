@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import progress
 from flows.progress import watching
 from flows.sights import duration, see
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
 from tests.flows.conftest import ROOT, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from tasks.bundle.folder import write_bundle
-from tasks.lineage.locks import md5_file
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
+from tasks.release.lineage.locks import md5_file
 from tests.flows.shop import Shop, open_shop
 from tests.flows.test_retrain import retrain
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill

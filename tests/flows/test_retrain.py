@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 
 from flows.form import check_overrides
 from tasks.bundle.verify import verify_files
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
 from tests.flows.conftest import until
 from tests.flows.shop import Shop, open_shop
 

@@ -16,8 +16,8 @@ from prefect.client.schemas.objects import State
 from flows.registry import deprecated, find_release
 from flows.reproduce import reproduce
 from tasks.bundle.verify import verify_files
-from tasks.errors import UserError
-from tasks.signature import make_keys
+from tasks.common.errors import UserError
+from tasks.release.signature import make_keys
 from tests.flows.shop import Shop
 from tests.flows.test_retrain import gate_and_release, retrain, rollback, shop  # noqa: F401
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.device import Mode
 from models.settings import ClassifierSettings, GanSettings, VaeSettings
-from tasks.params import load_params
+from models.training.device import Mode
+from tasks.common.params import load_params
 
 
 class ArrayImages:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from models.augment import NUMBERS, cut_out, diff_augment, flip, translate
-from models.device import Mode
-from models.learners.base import Batch
 from models.learners.gan import GanLearner, augments
 from models.losses.adversarial import gradient_penalty
+from models.training.device import Mode
+from models.training.learner import Batch
 
 IMAGES = torch.rand(6, 3, 16, 16) * 2 - 1
 STILL = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0])  # no colour change, no shift; the cut lies in a corner

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tasks.common.params import PreprocessSettings
 from tasks.ingest.raw import take_stock, write_manifest
-from tasks.params import PreprocessSettings
-from tasks.prepared import Prepared, open_prepared
+from tasks.preprocess.dataset import Prepared, open_prepared
 from tasks.preprocess.prepare import preprocess
 
 SETTINGS = PreprocessSettings(

@@ -84,7 +84,7 @@ BY_HAND = """
 import os, time
 from pathlib import Path
 from flows.server import start_server
-from tasks.workplace import work_folder
+from tasks.common.paths import work_folder
 assert start_server(work_folder(), Path.cwd()) is None
 from prefect import flow
 @flow

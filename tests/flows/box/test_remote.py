@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.box.remote import ensure_remote, remote_text, set_remote
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tests.conftest import ROOT, Checkout
 
 

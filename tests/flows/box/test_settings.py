@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from flows.box import environment
 from flows.box.settings import Settings, check_port, read_settings
 from flows.clients import QUERY_SECONDS, RETRIES, SECONDS_TO_ANSWER
-from tasks.errors import UserError
+from tasks.common.errors import UserError
 from tests.conftest import ROOT, Checkout
 
 

@@ -57,7 +57,7 @@ class Mint(Box):
         self.must("python", "-m", "tasks.ingest", "digits")
         for command in ("config user.name Test", "config user.email test@example.com", "add -A", "commit -qm Tiny"):
             self.must("git", *command.split())
-        self.must("python", "-m", "tasks.preset", "tiny", "--force")
+        self.must("python", "-m", "tasks.common.presets", "tiny", "--force")
         self.must("dvc", "repro", "-q", *JUDGES)
         self.must("git", "checkout", "-q", ".")  # it stays in DVC's cache
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.files import write_json
-from tasks.params import BundleSettings
-from tasks.pictures import grid, write_png
+from tasks.common.files import write_json
+from tasks.common.image_grid import grid, write_png
+from tasks.common.params import BundleSettings
 from tests.conftest import ROOT
 
 SIZE, LENGTH, PIXELS = 8, 4, 64

@@ -15,15 +15,15 @@ from onnx import helper, numpy_helper
 from ruamel.yaml import YAML
 
 from tasks.bundle.folder import write_bundle
-from tasks.errors import UserError
-from tasks.export import make_contract, write_checked
-from tasks.files import read_json, sha256_file, sha256_tree, write_json
-from tasks.graphs import build_graphs
-from tasks.params import BundleSettings
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, sha256_file, sha256_tree, write_json
+from tasks.common.params import BundleSettings
+from tasks.export.files import make_contract, write_checked
+from tasks.export.graphs import build_graphs
 from tests.conftest import ROOT
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
-from tests.tasks.test_export import CPU, told_gan
-from tests.tasks.test_export import SETTINGS as EXPORT
+from tests.tasks.export.test_export import CPU, told_gan
+from tests.tasks.export.test_export import SETTINGS as EXPORT
 
 
 def test_sums_are_read_by_sha256sum(bundle: Path) -> None:

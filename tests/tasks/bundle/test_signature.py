@@ -12,8 +12,8 @@ from model_signing.verifying import Config as VerifyingConfig
 
 from tasks.bundle.sums import write_sums
 from tasks.bundle.verify import GENERATOR, is_signed, verify_files
-from tasks.errors import UserError
-from tasks.signature import make_keys, sign
+from tasks.common.errors import UserError
+from tasks.release.signature import make_keys, sign
 from tests.tasks.bundle.consumer import faults, verify
 
 

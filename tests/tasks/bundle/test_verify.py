@@ -14,8 +14,8 @@ import pytest
 
 from tasks.bundle.folder import write_bundle
 from tasks.bundle.verify import verify_files
-from tasks.files import read_json, sha256_file, sha256_tree, write_json
-from tasks.signature import make_keys, sign
+from tasks.common.files import read_json, sha256_file, sha256_tree, write_json
+from tasks.release.signature import make_keys, sign
 from tests.tasks.bundle.consumer import faults, verify
 from tests.tasks.bundle.exported import LENGTH, SETTINGS, THREADS, vector
 

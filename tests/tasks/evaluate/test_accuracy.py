@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.common.params import load_params
 from tasks.evaluate.accuracy import accuracy_scores
-from tasks.params import load_params
 
 COUNT = 400
 PARAMS = load_params()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from tasks.common.params import load_params
 from tasks.evaluate.vae import (
     Coder,
     bound_figures,
@@ -16,7 +17,6 @@ from tasks.evaluate.vae import (
     squared_errors,
 )
 from tasks.metrics.bootstrap import Interval
-from tasks.params import load_params
 
 SETTINGS = load_params().evaluate.model_copy(update={"importance_images": 50, "importance_draws": 20})
 NOISE = 0.05**2  # variance of pixels in [0, 1], far above the 8 bits' own 1.3e-6

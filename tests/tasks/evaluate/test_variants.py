@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.errors import UserError
-from tasks.evaluate.drawing import Rows
+from tasks.common.errors import UserError
+from tasks.evaluate.sampling import Rows
 from tasks.evaluate.variants import compare, require_alike
 from tasks.metrics.frechet import Moments
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from models.classifier import Classifier, ClassifierShape
-from tasks.errors import UserError
-from tasks.files import write_json
+from models.networks.classifier import Classifier, ClassifierShape
+from tasks.common.errors import UserError
+from tasks.common.files import write_json
+from tasks.common.params import load_params
+from tasks.evaluate.scores import memorised, rarest_label
 from tasks.gate.bundles import Judged, view
 from tasks.gate.bundles import judged as judged_bundle
 from tasks.gate.decision import Decision, decide
-from tasks.judge import Judge
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.frechet import Moments
-from tasks.params import load_params
-from tasks.protocol import Protocol
-from tasks.scores import memorised, rarest_label
-from tasks.yardstick import RealFeatures, Yardstick
+from tasks.reference.extractor import Judge
+from tasks.reference.protocol import Protocol
+from tasks.reference.statistics import RealFeatures, Yardstick
 from tests.pretended import pretended_gpu
 
 PARAMS = load_params()

@@ -16,18 +16,18 @@ import torch
 from onnx import helper, numpy_helper
 from ruamel.yaml import YAML
 
-from models.classifier import Classifier, ClassifierShape
+from models.networks.classifier import Classifier, ClassifierShape
 from tasks.bundle.folder import write_bundle
-from tasks.errors import UserError
-from tasks.evaluate.drawing import as_bytes
-from tasks.files import read_json, write_json
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, write_json
+from tasks.common.tensors import save_tensors
+from tasks.evaluate.sampling import as_bytes
+from tasks.export.session import run_onnx, session
 from tasks.gate.__main__ import gate as decide_now
 from tasks.gate.bundles import Contract, generator_contract
 from tasks.gate.record import NamedBundle
-from tasks.judge import Judge
 from tasks.metrics.frechet import Moments
-from tasks.onnx_session import run_onnx, session
-from tasks.weights import save_tensors
+from tasks.reference.extractor import Judge
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 
 ROOT = Path(__file__).parents[3]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
-from tasks.files import write_json
+from tasks.common.errors import UserError
+from tasks.common.files import write_json
 from tasks.gate.record import GateDecision, JudgedBundle, NamedBundle, read_record
-from tasks.lineage.notes import release_notes
-from tasks.lineage.tell import parse, told_by_lineage
+from tasks.release.lineage.notes import release_notes
+from tasks.release.lineage.tell import parse, told_by_lineage
 from tests.tasks.report import standing
 
 FILES = {"sha256": "a" * 64, "md5": "b" * 32}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from models.settings import WeightsFile
-from tasks.files import sha256_file
+from tasks.common.files import sha256_file
 
 Weights = dict[str, Tensor]
 

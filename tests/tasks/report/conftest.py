@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.common.paths import work_folder
 from tasks.report.page import render
 from tasks.report.plots import Panel, Plot, draw
-from tasks.workplace import work_folder
 from tests.tasks.report import standing
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from tasks.files import sha256_file, write_json
-from tasks.inputs import stage_inputs
-from tasks.pictures import grid, write_png
-from tasks.protocol import Protocol
-from tasks.workplace import work_folder
+from tasks.common.files import sha256_file, write_json
+from tasks.common.image_grid import grid, write_png
+from tasks.common.inputs import stage_inputs
+from tasks.common.paths import work_folder
+from tasks.reference.protocol import Protocol
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = """stages:

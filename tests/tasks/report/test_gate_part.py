@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import UserError
-from tasks.files import read_json, write_json
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, write_json
 from tasks.report.decisions import decisions
 from tasks.report.page import render
 from tests.tasks.report import standing

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.errors import UserError
-from tasks.files import read_json, write_json
+from tasks.common.errors import UserError
+from tasks.common.files import read_json, write_json
 from tasks.report.curves import draw_curves, read_curves
 from tasks.report.embed import MOST, embedded
 from tasks.report.page import render, write_report

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.files import read_json, write_json
+from tasks.common.files import read_json, write_json
 from tasks.report.gather import read_metrics, stage_rows
 from tasks.report.judges import read_judges
 from tasks.report.page import render

@@ -1,0 +1,185 @@
+"""What a stage says: progress, one sentence when something is wrong, and a receipt of what ran where."""
+
+import errno
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from tasks.common.errors import Stopped, UserError
+from tasks.common.files import write_json
+from tasks.common.inputs import stage_inputs
+from tasks.common.mistakes import Mistake, file_asked_for, leave_mistake
+from tasks.common.params import Params, load_params
+from tasks.common.paths import work_folder
+from tasks.common.progress import PROGRESS, live_folder
+
+T = TypeVar("T")
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FILES = 2.0
+
+
+def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> None:
+    """Runs a stage's `main` on params.yaml and keeps its receipt: its facts, the seconds, the machine and peak memory.
+
+    A UserError or a full disk ends the process with one sentence and exit code 2.
+    """
+
+    def measured() -> None:
+        params = load_params()  # says what is wrong there before anything else is looked at
+        key = stage_inputs(stage).key
+        began, start = datetime.now(UTC), time.perf_counter()
+        facts = dict(main(params))
+        seconds = time.perf_counter() - start
+        receipt = {"stage": stage, "key": key, "began": began.isoformat(), "seconds": round(seconds, 1)}
+        receipt |= {"peak_mib": _peak_mib(), "machine": machine(), "facts": facts}
+        write_json(work_folder() / "receipts" / stage / f"{key}.json", receipt)
+        print(f"{stage}: done in {seconds:.1f} s, peak memory {_peak_mib():,} MiB", flush=True)
+
+    run(measured)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2.
+
+    Whoever supervises the command finds the same in the file that it asked for (tasks/common/mistakes.py).
+    """
+    file = file_asked_for()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(_complain(file, Mistake(kind="user error", sentence=str(error))))
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = f" at {error.filename}" if error.filename else f" under {Path.cwd()}"
+        sentence = f"the disk is full{where} ({error.strerror}); nothing was changed, free space and rerun"
+        sys.exit(_complain(file, Mistake(kind="disk full", sentence=sentence)))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        sys.exit(stopped.code)
+    except KeyboardInterrupt:
+        print("stopped by the keyboard", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def _complain(file: Path | None, mistake: Mistake) -> int:
+    print(f"error: {mistake.sentence}", file=sys.stderr, flush=True)
+    leave_mistake(file, mistake)
+    return mistake.code
+
+
+def progress(items: Iterable[T], total: int, what: str, unit: str = "images") -> Iterator[T]:
+    """Passes `items` through and shows how far it is."""
+    with Progress(total, what, unit) as shown:
+        for item in items:
+            yield item
+            shown.advance(1)
+
+
+class Progress:
+    """How far long work is: a bar on a terminal; elsewhere, where a bar would smear, a line now and then.
+
+    Whoever watches the stage finds the same in a file.
+    """
+
+    def __init__(self, total: int, what: str, unit: str = "images", done: int = 0) -> None:
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
+        self._total, self._what, self._unit = total, what, unit
+        self._first = self._done = done
+        self._figures: dict[str, float] = {}
+        self._start = self._said = self._left = time.perf_counter()
+
+    def __enter__(self) -> "Progress":
+        self._leave()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._leave(ended=True)
+
+    def advance(self, count: int, **figures: float) -> None:
+        """Counts `count` more; `figures` (losses, say) are shown beside."""
+        self._done, self._figures, now = self._done + count, figures, time.perf_counter()
+        self._bar.update(count)
+        if not self._bar.disable:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+        elif now - self._said >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._said = now
+            print(self._line(), flush=True)
+        if now - self._left >= SECONDS_BETWEEN_FILES:
+            self._left = now
+            self._leave()
+
+    def _pace(self) -> tuple[float, float]:
+        """Units per second since the start, and the seconds that the rest takes at that rate."""
+        rate = (self._done - self._first) / max(time.perf_counter() - self._start, 1e-9)
+        return rate, max(self._total - self._done, 0) / max(rate, 1e-9)
+
+    def _line(self) -> str:
+        rate, left = self._pace()
+        shown = "".join(f", {name} {value:.3g}" for name, value in self._figures.items())
+        return (
+            f"{self._what}: {self._done:,} of {self._total:,} {self._unit} "
+            f"({self._done / max(self._total, 1):.0%}), {rate:,.0f}/s, {left:.0f} s left{shown}"
+        )
+
+    def _leave(self, ended: bool = False) -> None:
+        if not live_folder().wanted:
+            return
+        rate, left = self._pace()
+        state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
+        state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
+        figures = {name: value if math.isfinite(value) else None for name, value in self._figures.items()}
+        live_folder().leave(PROGRESS, json.dumps(state | {"figures": figures}).encode())
+
+
+def machine() -> dict[str, object]:
+    """Host, processor, system and, where there is one, the first GPU with its driver."""
+    gpu, _, driver = _nvidia().partition(", ")
+    return {
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "gpu": gpu or None,
+        "driver": driver or None,
+    }
+
+
+def _nvidia() -> str:
+    """Name and driver of the first NVIDIA GPU as its own tool tells them; empty where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.partition("\n")[0].strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _peak_mib() -> int:
+    """Largest resident memory of this process or of one of its children, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return int(max(usage) // unit)

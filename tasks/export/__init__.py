@@ -1,0 +1,1 @@
+"""The stages export_gan and export_vae: from weights to the files that ship."""

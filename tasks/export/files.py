@@ -1,0 +1,132 @@
+"""From data/weights to the files of data/onnx.
+
+A file leaves only if it holds what may ship, and ONNX Runtime, run on it, agrees with PyTorch in float64.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from tasks.common.files import replacing
+from tasks.common.params import ExportSettings, Params
+from tasks.common.tensors import load_tensors
+from tasks.export.checks import check_graph, read_contract
+from tasks.export.graphs import Graph, build_graphs
+from tasks.export.parity import Difference, Way, check_parity, exact_outputs, parity_inputs, ways
+from tasks.export.provenance import provenance
+from tasks.export.variants import make_variants, with_contract
+
+WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
+PROVENANCE = ("hashes", "images", "quarantined", "trained_with", "libraries")
+
+
+def export(model: str, params: Params) -> dict[str, object]:
+    """Writes data/onnx/MODEL with a file per graph and its variants; returns how far each is from PyTorch.
+
+    Raises UserError when a file holds what may not ship, or is farther than its tolerance; nothing is written then.
+    """
+    torch.set_num_threads(params.threads)
+    weights = WEIGHTS / model / "weights.safetensors"
+    tensors, about = load_tensors(weights)
+    about = provenance(f"export_{model}", about, weights)
+    along, differences = ways(params.device, params.threads), dict[str, dict[str, object]]()
+    with replacing(ONNX / model) as folder:
+        folder.mkdir()
+        for name, graph in build_graphs(tensors, about).items():
+            contract = make_contract(name, graph, about, params.export.tolerance)
+            for file, found in write_checked(folder, graph, contract, params.export, along):
+                differences[file] = {way: asdict(one) for way, one in found.items()}
+                largest, pixels = (max(getattr(one, what) for one in found.values()) for what in ("largest", "pixels"))
+                print(f"{file}: at most {largest:.1e} from float64 PyTorch, {pixels} of 255 in a pixel", flush=True)
+    return {"differences": differences}
+
+
+def write_checked(
+    folder: Path, graph: Graph, contract: Mapping[str, Any], settings: ExportSettings, along: Sequence[Way]
+) -> Iterator[tuple[str, dict[str, Difference]]]:
+    """Writes the float32 file of a graph and its variants, and gives what each differs along these ways to run it.
+
+    Raises UserError at the first that may not ship.
+    """
+    inputs = parity_inputs(contract["file"], contract["inputs"], len(contract["labels"]))
+    exact, arrays = exact_outputs(graph, inputs), [given.numpy() for given in inputs]
+    model = to_onnx(graph, inputs, contract, settings)
+    for made in (model, *make_variants(model, contract, settings).values()):
+        promised = read_contract(made)
+        path, batch = folder / promised["file"], promised["inputs"][0]["shape"][0]
+        check_graph(path.name, made, None if batch == "N" else batch)
+        path.write_bytes(made.SerializeToString(deterministic=True))
+        yield path.name, check_parity(path, promised, arrays, exact, settings, along)
+
+
+def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
+    """What a consumer may rely on: names, types and shapes, range, law of the noise, tolerance, and origin by hash."""
+    shape = about["shape"]
+    length = shape["latent"] if "latent" in shape else shape["noise"]
+    image = ["N", shape["image_channels"], shape["size"], shape["size"]]
+    sizes = {"image": image, "label": ["N"]}
+    drawn = graph.takes == "noise"
+    inputs = (graph.takes, "label") if drawn and shape["classes"] else (graph.takes,)
+
+    def tensor(of: str) -> dict[str, Any]:
+        layout = {"layout": "NCHW"} if of == "image" else {}
+        dtype = "int64" if of == "label" else "float32"
+        return {"name": of, "dtype": dtype, "shape": sizes.get(of, ["N", length]), **layout}
+
+    return {
+        "format": 1,
+        "model": about["model"],
+        "file": name,
+        "of": name,
+        "variant": "float32",
+        "inputs": [tensor(given) for given in inputs],
+        "outputs": [tensor(output) for output in graph.gives],
+        "range": [0, 1],
+        "noise_law": "standard normal" if drawn else None,
+        "tolerance": tolerance,
+        "labels": about["labels"],
+        **{name: about[name] for name in PROVENANCE},
+    }
+
+
+def to_onnx(
+    graph: Graph, example: tuple[Tensor, ...], contract: Mapping[str, Any], settings: ExportSettings
+) -> onnx.ModelProto:
+    """The graph as one self-contained ONNX file with a free batch size and the contract as its metadata.
+
+    Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed.
+    """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            graph,
+            tuple(given[:2] for given in example),  # a batch of 1 would be taken for a constant
+            dynamo=True,
+            opset_version=settings.opset,
+            input_names=[tensor["name"] for tensor in contract["inputs"]],
+            output_names=[tensor["name"] for tensor in contract["outputs"]],
+            dynamic_shapes=tuple({0: torch.export.Dim("N")} for _ in example),
+            verbose=False,
+        )
+    assert program is not None
+    return with_contract(_stripped(program.model_proto, contract["model"]), contract)
+
+
+def _stripped(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.functions[:]
+    model.doc_string, model.graph.name, model.producer_version = "", name, ""
+    model.producer_name = "imagewright"
+    return model

@@ -1,0 +1,107 @@
+"""Makes a feature network of the kind that params.yaml asks for, trained, drawn or read, and lets it look."""
+
+from pathlib import Path
+from typing import Literal, assert_never
+
+from models.learners.classifier import ClassifierLearner, untrained
+from tasks.common.errors import UserError
+from tasks.common.files import replacing, write_json
+from tasks.common.inputs import stage_inputs
+from tasks.common.params import JudgeSettings, Params
+from tasks.common.runtime import StopSignals, prepare
+from tasks.preprocess.dataset import Prepared, open_prepared
+from tasks.reference.extractor import Judge
+from tasks.reference.pretrained import supplied
+from tasks.reference.protocol import REFERENCE, SECOND
+from tasks.reference.validate import look
+from tasks.train.loop import trained
+
+Trained = Literal["classifier", "selfsupervised"]
+Kind = Literal[Trained, "random", "inception", "dinov2"]
+
+
+def make_first(params: Params, resume: Path | None = None) -> dict[str, object]:
+    """Writes data/reference; returns facts for the receipt."""
+    prepared = open_prepared()
+    kind = first_kind(params, bool(prepared.manifest.labels))
+    return _make("reference", kind, params.reference, REFERENCE, params, prepared, resume)
+
+
+def make_second(params: Params, resume: Path | None = None) -> dict[str, object]:
+    """Writes data/reference_second; returns facts for the receipt."""
+    prepared = open_prepared()
+    kind = second_kind(params, bool(prepared.manifest.labels))
+    return _make("reference_second", kind, params.reference_second, SECOND, params, prepared, resume)
+
+
+def first_kind(params: Params, labelled: bool) -> Kind:
+    """What the first judge is; raises UserError for a classifier of images without labels."""
+    asked = params.reference.network
+    if asked == "classifier" and not labelled:
+        raise UserError("params.yaml: reference.network is classifier, but the data has no labels; set it to auto")
+    if asked != "auto":
+        return asked
+    return "classifier" if labelled else "selfsupervised"
+
+
+def second_kind(params: Params, labelled: bool) -> Kind:
+    """What the second judge is; raises UserError where that would be what the first one is."""
+    first, asked = first_kind(params, labelled), params.reference_second.network
+    if asked == "auto":
+        return "random" if first == "selfsupervised" else "selfsupervised"
+    if asked == first:
+        raise UserError(f"params.yaml: reference_second.network is {first}, as the first judge is; set it to auto")
+    return asked
+
+
+def _make(
+    stage: str,
+    kind: Kind,
+    settings: JudgeSettings,
+    folder: Path,
+    params: Params,
+    prepared: Prepared,
+    resume: Path | None,
+) -> dict[str, object]:
+    """The folder of a judge: the network, what it says of real images, and whether its distances count."""
+    print(f"{stage}: the judge is {kind}", flush=True)
+    if kind == "classifier" or kind == "selfsupervised":
+        return _train(stage, kind, settings, folder, params, prepared, resume)
+    device = prepare(params).device
+    match kind:
+        case "random":
+            judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
+        case "inception" | "dinov2":
+            judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"), device)
+        case _:
+            assert_never(kind)
+    with StopSignals() as stop:
+        _write(folder, judge, prepared, stop, {})
+    return {"kind": kind, "threads": params.threads}
+
+
+def _train(
+    stage: str,
+    kind: Trained,
+    settings: JudgeSettings,
+    folder: Path,
+    params: Params,
+    prepared: Prepared,
+    resume: Path | None,
+) -> dict[str, object]:
+    manifest, mode = prepared.manifest, prepare(params)
+    learner = ClassifierLearner(settings, kind, manifest.channels, len(manifest.labels), mode)
+    with trained(stage, learner, prepared, stage_inputs(stage), params, resume) as training:
+        accuracy = round(learner.accuracy(prepared.split("test")), 4)
+        judge = Judge(learner.classifier, mode.device, training.steps.trained_with())
+        _write(folder, judge, prepared, training.stop, {"accuracy": accuracy})
+    return training.facts() | {"kind": kind}
+
+
+def _write(folder: Path, judge: Judge, prepared: Prepared, stop: StopSignals, accuracy: dict[str, float]) -> None:
+    with replacing(folder) as beside:
+        beside.mkdir()
+        judge.save(beside)
+        verdict = look(judge, prepared, beside, stop, accuracy)
+        write_json(beside / "judge.json", verdict)
+    print(f"judge: {verdict}", flush=True)

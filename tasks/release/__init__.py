@@ -1,0 +1,1 @@
+"""What a release adds to a bundle: its lineage, its notes and a signature."""

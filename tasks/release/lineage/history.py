@@ -1,0 +1,58 @@
+"""What git remembers: files of a commit, releases, and the hashes that dvc.lock named then."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tasks.common.files import digest, sha256_bytes
+
+
+@dataclass(frozen=True)
+class History:
+    """A clone of the repository."""
+
+    root: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether `root` lies in a git repository at all."""
+        return self._git("rev-parse", "--git-dir") is not None
+
+    def commit(self, revision: str) -> str | None:
+        """The full hash of what a branch, tag or hash names; None where git knows no such commit."""
+        found = self._git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return found.decode().strip() if found else None
+
+    def show(self, revision: str, path: str) -> bytes | None:
+        """A file as it is in a commit, None where it is not there."""
+        return self._git("show", f"{revision}:{path}")
+
+    def tags(self, model: str) -> list[str]:
+        """The tags that register versions of a model, in no order that means anything."""
+        found = (self._git("tag", "--list", f"{model}@v*") or b"").decode().split()
+        return [tag for tag in found if not tag.endswith("!")]
+
+    def yaml(self, revision: str, path: str) -> Any:
+        """A YAML file as it is in a commit; empty where it is not there."""
+        return YAML(typ="safe").load((self.show(revision, path) or b"{}").decode()) or {}
+
+    def inputs(self, revision: str, stage: str) -> tuple[str, str]:
+        """The hashes of a stage's declared code and parameters in a commit, taken as tasks.common.inputs takes them."""
+        declared = self.yaml(revision, "dvc.yaml").get("stages", {}).get(stage, {})
+        code = [path for path in declared.get("deps", []) if path.endswith(".py")]
+        values = self.yaml(revision, "params.yaml")
+        params = {key: _value(values, key) for key in declared.get("params", [])}
+        return digest({path: sha256_bytes(self.show(revision, path) or b"") for path in code}), digest(params)
+
+    def _git(self, *arguments: str) -> bytes | None:
+        done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, check=False)
+        return None if done.returncode else done.stdout
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values

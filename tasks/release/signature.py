@@ -1,0 +1,84 @@
+"""Signing a bundle with a key of one's own: `python -m tasks.release.signature FOLDER --key private.pem`.
+
+What is written is the file model.sig of sigstore's model-signing: its statement names every file but itself and
+SHA256SUMS, which is written anew, since it lists the signature. `verify.py --key public.pub` checks it, and so does
+`model_signing verify key FOLDER --signature FOLDER/model.sig --public_key public.pub`. Nothing goes over a network.
+`--new` makes a pair of keys. A release is signed where git knows the key:
+`git config imagewright.signingKey /path/to/private.pem`.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from model_signing.hashing import Config as Hashing
+from model_signing.signing import Config as Signing
+
+from tasks.bundle.sums import write_sums
+from tasks.bundle.verify import SIGNATURE, SUMS, check_files
+from tasks.common.cli import run
+from tasks.common.errors import UserError
+
+
+def sign(folder: Path, key: Path) -> None:
+    """Writes the signature and the sums; raises UserError where the sums do not hold before, or the key is none."""
+    _check_key(key)
+    if faults := [sentence for good, sentence in check_files(folder) if not good]:
+        raise UserError(f"{folder} is no bundle that can be signed: {faults[0]}")
+    hashing = Hashing()  # type: ignore[no-untyped-call]
+    hashing.add_ignored_paths(model_path=folder, paths=[SIGNATURE, SUMS])
+    signing = Signing().set_hashing_config(hashing)  # type: ignore[no-untyped-call]
+    signing.use_elliptic_key_signer(private_key=key).sign(folder, folder / SIGNATURE)
+    write_sums(folder)
+
+
+def make_keys(private: Path) -> Path:
+    """Makes a pair of keys; returns where the public one lies. Raises UserError rather than replace one."""
+    public = private.with_suffix(".pub")
+    for path in (private, public):
+        if path.exists():
+            raise UserError(f"{path} is there already, and a lost key cannot be brought back; name another file")
+    key = generate_private_key(SECP256R1())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with open(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return public
+
+
+def _check_key(path: Path) -> None:
+    """Raises UserError unless the file holds a private key without a password, for the curve that verify.py knows."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is no private key that can be read ({error}); `--new FILE` makes one") from None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+        raise UserError(f"{path} is no P-256 key; `python -m tasks.release.signature --new FILE` makes one")
+
+
+def main() -> None:
+    """Signs a folder, or makes keys."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="a bundle")
+    parser.add_argument("--key", type=Path, help="your private key")
+    parser.add_argument("--new", type=Path, metavar="FILE", help="make a private key there, the public one beside it")
+    given = parser.parse_args()
+    if given.new:
+        print(f"{given.new} is yours alone; give {make_keys(given.new)} to whoever is to check your bundles")
+    elif given.folder and given.key:
+        sign(given.folder, given.key)
+        print(f"{given.folder / SIGNATURE}")
+    else:
+        parser.error("name a folder and --key, or --new")
+
+
+if __name__ == "__main__":
+    run(main)

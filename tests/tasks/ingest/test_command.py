@@ -1,0 +1,98 @@
+"""The commands themselves: what a person sees and what is left behind when something is wrong."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.common.files import sha256_tree
+from tasks.ingest.idx import write_idx
+from tasks.ingest.raw import take_stock, write_manifest
+from tests.conftest import Checkout
+
+CLOSED = "http://127.0.0.1:9"  # the port `discard`, where nothing listens
+
+
+def _error(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a command that ended because of a person's mistake."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    *rest, last = done.stderr.splitlines()
+    assert last.startswith("error: ")
+    assert not any("Traceback" in line for line in rest)
+    return last
+
+
+def _leaving(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../escaped.png", b"x")
+    return path
+
+
+def _empty(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _text(path: Path) -> Path:
+    path.write_text("no archive")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path, "these are known: fashion-mnist and digits"),
+        (_empty, "there are no files to take in"),
+        (_text, "neither a folder nor a whole zip or tar"),
+        (_leaving, "points outside of the folder"),
+    ],
+)
+def test_a_bad_source_is_one_sentence_and_leaves_nothing(
+    checkout: Checkout, tmp_path: Path, make: Callable[[Path], Path], words: str
+) -> None:
+    done = checkout.python("-m", "tasks.ingest", str(make(tmp_path / "given")))
+    assert words in _error(done)
+    assert sorted(path.name for path in (checkout / "data").iterdir()) == [".gitignore"]
+    assert not list(tmp_path.rglob("escaped.png"))
+
+
+def test_without_network_and_packages_every_place_is_named(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(shutil.which("git") or "git")
+    closed = {name: CLOSED for kind in ("http_proxy", "https_proxy") for name in (kind, kind.upper())}
+    done = checkout.python("-m", "tasks.ingest", env={"PATH": str(tmp_path / "bin"), "no_proxy": "", **closed})
+    sentence = _error(done)
+    assert "Connection refused" in sentence
+    assert "apt-get is not on this machine" in sentence
+    assert "--from FOLDER" in sentence
+    assert sorted(path.name for path in (checkout / "data").iterdir()) == [".gitignore"]
+
+
+def test_outside_of_the_project_is_said_at_once(checkout: Checkout, tmp_path: Path) -> None:
+    shutil.rmtree(checkout / ".dvc")
+    assert "run this from the project's folder" in _error(checkout.python("-m", "tasks.ingest", "digits"))
+
+
+def test_a_full_disk_leaves_the_old_and_nothing_else(checkout: Checkout) -> None:
+    raw = checkout / "data" / "raw"
+    raw.mkdir()
+    write_idx(raw / "images-idx3-ubyte", np.random.default_rng(0).integers(0, 256, (2000, 28, 28)).astype(np.uint8))
+    write_manifest(raw, take_stock(raw, "folder", None))
+    prepared = checkout / "data" / "prepared"
+    assert checkout.python("-m", "tasks.preprocess").returncode == 0
+    before = sha256_tree(prepared)
+    command = f"ulimit -f 512 && exec '{sys.executable}' -m tasks.preprocess"
+    assert "the disk is full" in _error(checkout.run("bash", "-c", command))
+    assert sha256_tree(prepared) == before
+    assert sorted(path.name for path in (checkout / "data").iterdir()) == [".gitignore", "prepared", "raw"]
+
+
+def test_checking_what_is_there_loads_neither_torch_nor_dvc(checkout: Checkout) -> None:
+    code = "import sys, tasks.ingest.__main__, tasks.preprocess.prepare, tasks.preprocess.decoding as d; "
+    code += "print([name for name in ('torch', 'dvc', 'sklearn', 'prefect') if name in sys.modules])"
+    assert checkout.python("-c", code).stdout == "[]\n"

@@ -1,0 +1,94 @@
+"""Which networks judge: what is asked for, what `auto` makes of it, and what is refused."""
+
+import pytest
+
+from tasks.common.errors import UserError
+from tasks.common.params import Params, check_params, load_params
+from tasks.reference.train import first_kind, second_kind
+
+FIRST = ("classifier", "selfsupervised", "inception", "dinov2")
+SECOND = ("selfsupervised", "random", "inception", "dinov2")
+ALIKE = [("selfsupervised", "selfsupervised"), ("inception", "inception"), ("dinov2", "dinov2")]
+
+
+def asked(first: str, second: str = "auto") -> Params:
+    values = load_params().model_dump()
+    values["reference"]["network"], values["reference_second"]["network"] = first, second
+    return check_params(values, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("network", "labelled", "kind"),
+    [
+        ("auto", True, "classifier"),
+        ("auto", False, "selfsupervised"),
+        ("classifier", True, "classifier"),
+        *((network, labelled, network) for network in FIRST[1:] for labelled in (True, False)),
+    ],
+)
+def test_the_first_judge(network: str, labelled: bool, kind: str) -> None:
+    assert first_kind(asked(network), labelled) == kind
+
+
+def test_a_classifier_needs_labels() -> None:
+    sentence = r"^params\.yaml: reference\.network is classifier, but the data has no labels; set it to auto$"
+    with pytest.raises(UserError, match=sentence):
+        first_kind(asked("classifier"), labelled=False)
+    with pytest.raises(UserError, match=sentence):
+        second_kind(asked("classifier", "random"), labelled=False)
+
+
+@pytest.mark.parametrize(
+    ("first", "labelled", "kind"),
+    [
+        ("auto", True, "selfsupervised"),
+        ("auto", False, "random"),
+        ("classifier", True, "selfsupervised"),
+        ("selfsupervised", True, "random"),
+        ("selfsupervised", False, "random"),
+        ("inception", True, "selfsupervised"),
+        ("inception", False, "selfsupervised"),
+        ("dinov2", True, "selfsupervised"),
+        ("dinov2", False, "selfsupervised"),
+    ],
+)
+def test_the_second_judge_is_by_itself_another(first: str, labelled: bool, kind: str) -> None:
+    params = asked(first)
+    assert second_kind(params, labelled) == kind != first_kind(params, labelled)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("second", SECOND)
+@pytest.mark.parametrize("first", ["auto", *FIRST])
+def test_the_second_judge_is_as_asked_unless_the_first_is_that(first: str, second: str, labelled: bool) -> None:
+    if (first, second) in ALIKE or (first == "classifier" and not labelled):
+        return
+    params = asked(first, second)
+    if first_kind(params, labelled) == second:
+        with pytest.raises(UserError, match=f"reference_second.network is {second}, as the first judge is"):
+            second_kind(params, labelled)
+    else:
+        assert second_kind(params, labelled) == second
+
+
+def test_auto_without_labels_may_not_meet_its_like() -> None:
+    """What `Params` cannot see, since it does not know the data."""
+    assert second_kind(asked("auto", "selfsupervised"), labelled=True) == "selfsupervised"
+    with pytest.raises(UserError, match="set it to auto"):
+        second_kind(asked("auto", "selfsupervised"), labelled=False)
+
+
+@pytest.mark.parametrize(("first", "second"), ALIKE)
+def test_two_of_a_kind_are_refused_before_any_data_is_there(first: str, second: str) -> None:
+    with pytest.raises(UserError, match="the second judge must not be what the first is"):
+        asked(first, second)
+
+
+@pytest.mark.parametrize(("first", "second"), [("random", "auto"), ("classifier", "classifier"), ("vgg", "auto")])
+def test_what_cannot_be_a_judge_is_refused(first: str, second: str) -> None:
+    with pytest.raises(UserError, match=r"`reference(_second)?\.network` is '"):
+        asked(first, second)
+
+
+def test_two_autos_are_no_two_of_a_kind() -> None:
+    assert asked("auto", "auto").reference_second.network == "auto"
