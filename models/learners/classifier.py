@@ -34,15 +34,6 @@ def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, cla
         return Classifier(shape)
 
 
-def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Images, the first as it is, the next turned by a quarter, and so on; and int64 [N], by how many quarters."""
-    turns = torch.arange(len(images), device=images.device) % 4
-    turned = torch.empty_like(images)
-    for turn in range(4):
-        turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
-    return turned, turns
-
-
 class ClassifierLearner:
     """Tells labels apart, or quarter turns, which need no labels but an eye for shape (Gidaris 2018)."""
 
@@ -124,3 +115,12 @@ class ClassifierLearner:
             right += int((self.classifier(batch).argmax(1) == targets).sum())
         self.classifier.train()
         return right / len(images)
+
+
+def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images, the first as it is, the next turned by a quarter, and so on; and int64 [N], by how many quarters."""
+    turns = torch.arange(len(images), device=images.device) % 4
+    turned = torch.empty_like(images)
+    for turn in range(4):
+        turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
+    return turned, turns

@@ -160,11 +160,11 @@ class GanLearner:
         sees augmented ones, T is part of the function, as in Karras 2020 (ADA, arXiv 2006.06676) and Huang 2024; the
         lazy schedule is that of Karras 2020 (StyleGAN2, section 4.1).
         """
-        for part, told, numbers in self._run.parts(images, label, view) if gamma else ():
+        for part, part_label, numbers in self._run.parts(images, label, view) if gamma else ():
             assert part is not None
             part, share = part.detach().requires_grad_(True), len(part) / len(images)
             with held_norms(self.discriminator):
-                logits = self.discriminator(seen(part, numbers), told)
+                logits = self.discriminator(seen(part, numbers), part_label)
             penalty = gradient_penalty(logits, part, gamma * self.settings.penalty_every * share)
             penalty.backward()  # type: ignore[no-untyped-call]
 

@@ -1,9 +1,10 @@
 """Makes a feature network of the kind that params.yaml asks for, trained, drawn or read, and lets it look."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-from models.learners.classifier import ClassifierLearner, untrained
+from models.learners.classifier import ClassifierLearner, Trained, untrained
 from tasks.common.errors import UserError
 from tasks.common.files import replacing, write_json
 from tasks.common.inputs import stage_inputs
@@ -16,22 +17,33 @@ from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.reference.validate import look
 from tasks.train.loop import trained
 
-Trained = Literal["classifier", "selfsupervised"]
 Kind = Literal[Trained, "random", "inception", "dinov2"]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage that makes a feature network: its section of params.yaml, its folder, and what all stages get."""
+
+    name: str
+    settings: JudgeSettings
+    folder: Path
+    params: Params
+    prepared: Prepared
+    resume: Path | None
 
 
 def make_first(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference; returns facts for the receipt."""
     prepared = open_prepared()
     kind = first_kind(params, bool(prepared.manifest.labels))
-    return _make("reference", kind, params.reference, REFERENCE, params, prepared, resume)
+    return _make(_Stage("reference", params.reference, REFERENCE, params, prepared, resume), kind)
 
 
 def make_second(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference_second; returns facts for the receipt."""
     prepared = open_prepared()
     kind = second_kind(params, bool(prepared.manifest.labels))
-    return _make("reference_second", kind, params.reference_second, SECOND, params, prepared, resume)
+    return _make(_Stage("reference_second", params.reference_second, SECOND, params, prepared, resume), kind)
 
 
 def first_kind(params: Params, labelled: bool) -> Kind:
@@ -54,47 +66,37 @@ def second_kind(params: Params, labelled: bool) -> Kind:
     return asked
 
 
-def _make(
-    stage: str,
-    kind: Kind,
-    settings: JudgeSettings,
-    folder: Path,
-    params: Params,
-    prepared: Prepared,
-    resume: Path | None,
-) -> dict[str, object]:
-    """The folder of a judge: the network, what it says of real images, and whether its distances count."""
-    print(f"{stage}: the judge is {kind}", flush=True)
+def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
+    """The folder of a feature network: the network, what it says of real images, and whether its distances count.
+
+    Raises UserError for a checkpoint to resume where nothing is trained.
+    """
+    print(f"{stage.name}: the judge is {kind}", flush=True)
     if kind == "classifier" or kind == "selfsupervised":
-        return _train(stage, kind, settings, folder, params, prepared, resume)
-    device = prepare(params).device
+        return _train(stage, kind)
+    if stage.resume:
+        raise UserError(f"{stage.name} trains nothing where its network is {kind}; leave --resume out")
+    device = prepare(stage.params).device
     match kind:
         case "random":
-            judge = Judge(untrained(settings, "random", prepared.manifest.channels, 1), device)
+            judge = Judge(untrained(stage.settings, "random", stage.prepared.manifest.channels, 1), device)
         case "inception" | "dinov2":
-            judge = Judge(supplied(kind, settings.weights, f"params.yaml: {stage}.weights"), device)
+            judge = Judge(supplied(kind, stage.settings.weights, f"params.yaml: {stage.name}.weights"), device)
         case _:
             assert_never(kind)
     with StopSignals() as stop:
-        _write(folder, judge, prepared, stop, {})
-    return {"kind": kind, "threads": params.threads}
+        _write(stage.folder, judge, stage.prepared, stop, {})
+    return {"kind": kind, "threads": stage.params.threads}
 
 
-def _train(
-    stage: str,
-    kind: Trained,
-    settings: JudgeSettings,
-    folder: Path,
-    params: Params,
-    prepared: Prepared,
-    resume: Path | None,
-) -> dict[str, object]:
-    manifest, mode = prepared.manifest, prepare(params)
-    learner = ClassifierLearner(settings, kind, manifest.channels, len(manifest.labels), mode)
-    with trained(stage, learner, prepared, stage_inputs(stage), params, resume) as training:
+def _train(stage: _Stage, kind: Trained) -> dict[str, object]:
+    prepared, mode = stage.prepared, prepare(stage.params)
+    learner = ClassifierLearner(stage.settings, kind, prepared.manifest.channels, len(prepared.manifest.labels), mode)
+    inputs = stage_inputs(stage.name)
+    with trained(stage.name, learner, prepared, inputs, stage.params, stage.resume) as training:
         accuracy = round(learner.accuracy(prepared.split("test")), 4)
         judge = Judge(learner.classifier, mode.device, training.steps.trained_with())
-        _write(folder, judge, prepared, training.stop, {"accuracy": accuracy})
+        _write(stage.folder, judge, prepared, training.stop, {"accuracy": accuracy})
     return training.facts() | {"kind": kind}
 
 

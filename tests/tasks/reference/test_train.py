@@ -1,10 +1,13 @@
 """Which networks judge: what is asked for, what `auto` makes of it, and what is refused."""
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
 from tasks.common.errors import UserError
 from tasks.common.params import Params, check_params, load_params
-from tasks.reference.train import first_kind, second_kind
+from tasks.reference.train import _make, _Stage, first_kind, second_kind
 
 FIRST = ("classifier", "selfsupervised", "inception", "dinov2")
 SECOND = ("selfsupervised", "random", "inception", "dinov2")
@@ -92,3 +95,10 @@ def test_what_cannot_be_a_judge_is_refused(first: str, second: str) -> None:
 
 def test_two_autos_are_no_two_of_a_kind() -> None:
     assert asked("auto", "auto").reference_second.network == "auto"
+
+
+def test_a_checkpoint_to_resume_is_refused_where_nothing_is_trained(tmp_path: Path) -> None:
+    params = asked("auto", "random")
+    stage = _Stage("reference_second", params.reference_second, tmp_path, params, Mock(), tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="reference_second trains nothing where its network is random; leave --resume"):
+        _make(stage, "random")
