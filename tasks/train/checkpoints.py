@@ -68,10 +68,12 @@ class Checkpoints:
     def load(self, learner: Learner, resume: Path | None = None) -> tuple[Clock, float]:
         """Puts the learner where the checkpoint, or the one at `resume`, stands; without one, a clock at 0.
 
-        Raises UserError when it is damaged, or when `resume` belongs to other inputs, with what differs.
+        Raises UserError when it is damaged, and when `resume` is missing or of other inputs, with what differs.
         """
         file = resume or self.file
-        if not file.exists() and not resume:
+        if not file.exists():
+            if resume:
+                raise UserError(f"{resume} is missing; name a checkpoint that is there, or leave --resume out")
             return Clock(), 0.0
         clock, seconds = self._read(learner, file)
         print(f"going on from image {clock.n_images:,} ({file})", flush=True)

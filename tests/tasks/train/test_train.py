@@ -211,7 +211,8 @@ def test_only_a_checkpoint_of_the_same_inputs_is_resumed(digits: Checkout, tmp_p
     )
     missing = digits.python("-m", "tasks.train.gan", "--resume", str(tmp_path / "none"))
     assert missing.returncode == 2
-    assert missing.stderr.startswith(f"error: {tmp_path / 'none'} is missing")
+    sentence = f"{tmp_path / 'none'} is missing; name a checkpoint that is there, or leave --resume out"
+    assert missing.stderr == f"error: {sentence}\n"
 
 
 WITH_STEPS_THAT_CANNOT_BE_CAPTURED = """
