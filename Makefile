@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  make run DATA=path/to/images PRESET=classic    one's own folder, zip or tar; presets: quick, classic, full"
-	@echo "  make up WATCH=path/to/folder PORT=4300         retrains on what comes into the folder; docs/box.md has more"
+	@echo "  make up WATCH=path/to/folder PORT=4300         retrains on what comes into the folder; docs/server.md has more"
 
 setup: ## build .venv from requirements.lock, if it is not there or the lock changed
 	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory build-venv
@@ -63,23 +63,23 @@ doctor: setup ## what of this machine would make a run fail, and the cure
 	@python -m flows.doctor
 
 up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
-	@python -m flows.box up
+	@python -m flows.server up
 
 down: setup ## end what `make up` started
-	@python -m flows.box down
+	@python -m flows.server down
 
 status: setup ## what the box is doing; exit code 3 when it is down
-	@python -m flows.box status
+	@python -m flows.server status
 
 remote: setup ## name the place where data and released models are shared: URL=s3://..., ssh://..., a folder
-	@python -m flows.box remote "$(URL)"
+	@python -m flows.server remote "$(URL)"
 
 test: setup ## run the tests (LONG=1: also those that take long by themselves); packages.txt has what some need
 	@python -m pytest -rs $(if $(LONG),,-m "not long") --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
 	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \
-	   -n0 -q -s tests/flows/box/test_stops.py tests/flows/box/test_soak.py tests/flows/box/test_torture.py
+	   -n0 -q -s tests/flows/server/test_stops.py tests/flows/server/test_soak.py tests/flows/server/test_torture.py
 
 gpu-check: setup ## does it work on this machine's NVIDIA GPU, and how fast; eight minutes (LONG=1: thirty)
 	@python bench/gpu_check.py $(if $(LONG),--long)
@@ -96,7 +96,7 @@ deps: setup ## write into dvc.yaml which code each stage depends on, from its im
 check: lint test ## the linters, then all tests
 
 pictures: setup ## draw docs/pictures again: a training in Prefect's UI, seen in Debian's chromium; ten minutes
-	@PICTURES=docs/pictures python -m pytest -n0 -q -s tests/flows/box/test_ui.py
+	@PICTURES=docs/pictures python -m pytest -n0 -q -s tests/flows/server/test_ui.py
 
 tensorboard: setup ## watch the losses of running and past trainings
 	@tensorboard --logdir .work/tensorboard
@@ -108,7 +108,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 	@rm -rf .work/lock
 
 clean: ## remove .venv and .work (checkpoints, logs, Prefect's database); data/ and .work/remote stay
-	@if [ -x .venv/bin/python ] && [ -d .work/box ]; then .venv/bin/python -m flows.box down; fi
+	@if [ -x .venv/bin/python ] && [ -d .work/box ]; then .venv/bin/python -m flows.server down; fi
 	@rm -rf .venv report
 	@if [ -d .work ]; then find .work -mindepth 1 -maxdepth 1 ! -name remote -exec rm -rf {} +; rmdir .work 2>/dev/null || true; fi
 	@if [ -d .work/remote ]; then echo ".work/remote stays: DVC keeps data and released models there, perhaps their only copy"; fi

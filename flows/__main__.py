@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 from ruamel.yaml import YAML
 
-from flows.form import COMMITTED, Models, Overrides, check_overrides
-from flows.terminal import catch_signals, recorded
+from flows.core.terminal import catch_signals
+from flows.server.temporary import recorded
+from flows.ui.form import COMMITTED, Models, Overrides, check_overrides
 from tasks.common.cli import run
 from tasks.common.errors import UserError
 from tasks.common.model_names import MODELS

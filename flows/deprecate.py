@@ -8,11 +8,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.body import speaker
-from flows.git import check_identity
-from flows.registry import deprecate as take_back
-from flows.registry import find_release
-from flows.release import publish_refs, release_lock
+from flows.core.git import check_identity
+from flows.core.orchestration import speaker
+from flows.release.commits import publish_refs, release_lock
+from flows.release.registry import deprecate as take_back
+from flows.release.registry import find_release
 from tasks.common.paths import work_folder
 
 Said = Annotated[str, Field(min_length=1)]

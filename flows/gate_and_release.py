@@ -8,20 +8,19 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.artifacts import publish as show
-from flows.body import speaker
-from flows.dag import read_dag
-from flows.form import Models, chosen
-from flows.git import git, has_branch
-from flows.guard import end_with_worker
-from flows.naming import run_name
-from flows.promotion import Override, fetch, judge, keep_report, shown, state_of
-from flows.publication import goes, publish
-from flows.registry import Stage
-from flows.release import release_lock
-from flows.stages import Crew
-from flows.summary import RECORD
-from flows.worktree import DATA_PIN, preflight, worktree
+from flows.core.dag import read_dag
+from flows.core.git import git, has_branch
+from flows.core.orchestration import run_name, speaker
+from flows.core.processes import Crew
+from flows.core.worktree import DATA_PIN, preflight, worktree
+from flows.release.commits import release_lock
+from flows.release.promote import Override, fetch, judge, keep_report, shown, state_of
+from flows.release.publish import goes, publish
+from flows.release.registry import Stage
+from flows.server.guard import end_with_worker
+from flows.ui.artifacts import publish as show
+from flows.ui.form import Models, chosen
+from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
 

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from flows.box.state import live_box, use_box
-from flows.terminal import run_lock
+from flows.core.terminal import run_lock
+from flows.server.settings import EVENT, RESOURCE
+from flows.server.state import live_box, use_box
 from tasks.common.cli import run
 from tasks.common.paths import work_folder
 from tasks.ingest.pin import Pin, read_pin
 
-EVENT = "imagewright.data.ingested"
-RESOURCE = "imagewright.data.raw"
 POLL_SECONDS = 1.0
 
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.dag import clear_stale_locks, read_dag
-from flows.stages import StageRun
-from flows.summary import REPORT_COMMAND, results_text, runs_text
-from flows.terminal import catch_signals, recorded, run_lock
+from flows.core.dag import clear_stale_locks, read_dag
+from flows.core.processes import Outcome, StageRun
+from flows.core.terminal import catch_signals, run_lock
+from flows.server.temporary import recorded
+from flows.ui.summary import REPORT_COMMAND, columns, results_text
 from tasks.common.cli import run
 
 
@@ -27,9 +28,16 @@ def main(report: Sequence[str] | None = REPORT_COMMAND) -> None:
         print(f"\n{runs_text(runs)}\n\n{results_text(root)}", flush=True)
 
 
+def runs_text(runs: Sequence[StageRun]) -> str:
+    """A line per stage: what became of it and the seconds it took; below, why those failed that did."""
+    rows = [(run.name, run.outcome.value, f"{run.seconds:.1f} s" if run.seconds else "") for run in runs]
+    reasons = [f"\n{run.name} failed: {run.reason}" for run in runs if run.outcome is Outcome.FAILED]
+    return "\n".join([columns(rows), *reasons])
+
+
 def _run_flow(root: Path, report: Sequence[str] | None) -> Sequence[StageRun]:
     with recorded(root):
-        from flows.body import PipelineError, pipeline
+        from flows.core.orchestration import PipelineError, pipeline
     try:
         return pipeline(root, report)
     except PipelineError as error:

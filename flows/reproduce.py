@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.dag import dvc_command
-from flows.git import GitError, git
-from flows.registry import Release, find_release
-from flows.stages import Crew, StageError
-from flows.terminal import catch_signals
-from flows.worktree import check_lock, share_dvc
+from flows.core.dag import dvc_command
+from flows.core.git import GitError, git
+from flows.core.processes import Crew, StageError
+from flows.core.terminal import catch_signals
+from flows.core.worktree import check_lock, share_dvc
+from flows.release.registry import Release, find_release
 from tasks.common.cli import machine, run
 from tasks.common.errors import UserError
 from tasks.common.files import remove

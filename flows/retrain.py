@@ -8,20 +8,19 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.artifacts import publish as show
-from flows.body import PipelineError, conclude, speaker, submit_stages
-from flows.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
-from flows.dag import fingerprint, read_dag
-from flows.form import COMMITTED, Models, Overrides, Preset, chosen, write_params
-from flows.git import has_branch
-from flows.guard import end_with_worker
-from flows.naming import run_name
-from flows.promotion import Verdict, fetch, judge, keep_report, shown, state_of
-from flows.publication import publish
-from flows.registry import Release
-from flows.release import commit_results, release_lock
-from flows.stages import Crew
-from flows.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
+from flows.core.dag import fingerprint, read_dag
+from flows.core.git import has_branch
+from flows.core.orchestration import PipelineError, conclude, run_name, speaker, submit_stages
+from flows.core.processes import Crew
+from flows.core.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
+from flows.release.commits import commit_results, release_lock
+from flows.release.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
+from flows.release.promote import Verdict, fetch, judge, keep_report, shown, state_of
+from flows.release.publish import publish
+from flows.release.registry import Release
+from flows.server.guard import end_with_worker
+from flows.ui.artifacts import publish as show
+from flows.ui.form import COMMITTED, Models, Overrides, Preset, chosen, write_params
 from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
 

@@ -8,10 +8,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.body import speaker
-from flows.git import check_identity
-from flows.registry import roll_back
-from flows.release import publish_refs, release_lock
+from flows.core.git import check_identity
+from flows.core.orchestration import speaker
+from flows.release.commits import publish_refs, release_lock
+from flows.release.registry import roll_back
 from tasks.common.model_names import Model
 from tasks.common.paths import work_folder
 

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from tasks.common.model_names import MODELS
 from tasks.common.params import Params
-from tests.closure import ROOT, STAGES, expected_code, imported, module_of, with_code
+from tests.closure import ROOT, STAGES, expected_code, module_of, with_code
 
 
 def test_sections_of_params_match_the_model_and_every_one_is_read() -> None:
@@ -60,13 +60,6 @@ RERUNS = {
 def test_what_an_edit_runs_again(file: str) -> None:
     assert (ROOT / file).is_file()
     assert {stage for stage in STAGES if file in STAGES[stage]["deps"]} == RERUNS[file]
-
-
-def test_imports_point_one_way() -> None:
-    allowed = {"models": {"models"}, "tasks": {"models", "tasks"}, "flows": {"flows", "tasks"}}
-    for package, targets in allowed.items():
-        for file in (ROOT / package).rglob("*.py"):
-            assert {name.split(".")[0] for name in imported(file)} <= targets, file
 
 
 @pytest.mark.parametrize("stage", STAGES)

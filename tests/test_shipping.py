@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from flows.registry import Release, assign, register
-from flows.release import commit_release, notes_of, pack, push_data
+from flows.core.processes import Crew
+from flows.release.commits import commit_release, notes_of, pack, push_data
+from flows.release.registry import Release, assign, register
 from flows.reproduce import reproduce
-from flows.stages import Crew
 from tasks.common.paths import work_folder
 from tasks.release.lineage.locks import folder_hash, md5_file
 from tests.conftest import Checkout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.dag import dvc_environment
+from flows.core.dag import dvc_environment
 
 WIDTH, SECONDS = 13, 90
 

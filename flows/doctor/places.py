@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from flows.box.remote import default_remote, remote_text
-from flows.box.state import live_box
-from flows.clients import healthy
+from flows.core.git import check_identity
+from flows.core.worktree import LEAST_FREE
 from flows.doctor.findings import Finding, ask
-from flows.git import check_identity
-from flows.worktree import LEAST_FREE
+from flows.server.clients import healthy
+from flows.server.remote import default_remote, remote_text
+from flows.server.state import live_box
 from tasks.common.errors import UserError
 
 ASK_REMOTE = """

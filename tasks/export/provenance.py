@@ -79,7 +79,7 @@ def installed_versions() -> dict[str, str]:
     """The installed version of each library that has a hand in a file that ships."""
     # A stage's outputs may depend on its declared inputs alone. What is installed is none, but requirements.lock is, an
     # input of every stage that quotes this, and the two agree: `make` builds .venv anew where the lock changed, and a
-    # run in a worktree with another lock than the installed one is refused (flows/worktree.py).
+    # run in a worktree with another lock than the installed one is refused (flows/core/worktree.py).
     found: dict[str, str] = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):  # of the two packages of ONNX Runtime, one is installed

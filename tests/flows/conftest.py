@@ -129,7 +129,7 @@ def toy(template: Path, tmp_path: Path) -> Toy:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the one Prefect server that this process's flows and its children's use."""
-    os.environ["PREFECT_LOGGING_SETTINGS_PATH"] = str(ROOT / "flows/logging.yml")
+    os.environ["PREFECT_LOGGING_SETTINGS_PATH"] = str(ROOT / "flows/server/logging.yml")
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     from prefect.settings import PREFECT_API_URL

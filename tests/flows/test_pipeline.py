@@ -57,7 +57,7 @@ def test_an_interrupt_lets_trainers_save_and_leaves_nothing(
 
 STUCK = """
 import signal, time
-from flows import terminal
+from flows.core import terminal
 terminal.PATIENCE_SECONDS = 0.5
 signal.signal(signal.SIGINT, terminal._interrupt)
 signal.signal(signal.SIGTERM, terminal._interrupt)

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from prefect.client.schemas.objects import State
 
-from flows.form import check_overrides
+from flows.ui.form import check_overrides
 from tasks.bundle.verify import verify_files
 from tasks.common.paths import work_folder
 from tests.flows.conftest import until
@@ -189,7 +189,7 @@ def test_a_git_remote_that_refuses_loses_nothing(shop: Shop, tmp_path: Path) -> 
 def test_a_dvc_remote_that_refuses_keeps_the_candidate(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.publication.PUSH_DELAY_SECONDS", 0.1)
+    monkeypatch.setattr("flows.release.publish.PUSH_DELAY_SECONDS", 0.1)
     (tmp_path / "remote").write_text("a file where a folder should be")
     state = retrain(models="gan")
     [branch] = shop.branches()

@@ -1,0 +1,1 @@
+"""From candidates to releases: the gate, commits, pushes and tags."""

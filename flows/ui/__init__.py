@@ -1,0 +1,1 @@
+"""What runs show in Prefect's UI: artifacts, progress, verdicts and the form."""

@@ -1,0 +1,31 @@
+"""A box that is up, with flows that do next to nothing, and one whose `retrain` really trains."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flows.server.box import Box
+from tests.flows.server.mill import Mill
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A box that is up, with a password and a watched folder."""
+    folder = tmp_path_factory.mktemp("box")
+    incoming = folder / "incoming"
+    incoming.mkdir()
+    one = Box(folder / "project", PASSWORD=secrets.token_hex(8), WATCH=str(incoming), QUIET="2")
+    one.up()
+    yield one
+    one.run("down")
+
+
+@pytest.fixture(scope="session")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+    """A mill that is up; nobody may outlive it."""
+    one = Mill(tmp_path_factory.mktemp("mill") / "project")
+    one.up()
+    yield one
+    one.run("down")
+    assert not list(one.processes())

@@ -1,0 +1,140 @@
+"""A box whose `retrain` really trains a GAN on digits, in seconds: only the gate and what it judges are small ones."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+
+from tests.flows.conftest import until
+from tests.flows.server.box import Box
+from tests.flows.shop import GATE, REPORT
+
+SMALL = {
+    "threads": 1,
+    "train_gan__channels": 4,
+    "train_gan__stop__n_images": 12_800,
+    "train_gan__log_every": 320,
+    "train_gan__checkpoint_every": 640,
+}
+BUNDLE = """
+import hashlib, json, pathlib
+weights = pathlib.Path("data/weights/gan/weights.safetensors").read_bytes()
+folder = pathlib.Path("data/bundle/gan")
+folder.mkdir(parents=True)
+seed = 13 if sum(1 for _ in pathlib.Path("data/raw").rglob("*.png")) % 3 == 2 else 0
+contract = {"models": {"gan.onnx": {"inputs": [64], "labels": []}}, "seed": seed}
+(folder / "contract.json").write_text(json.dumps(contract))
+(folder / "gan.onnx").write_text(hashlib.sha256(weights).hexdigest())
+pathlib.Path("data/metrics").mkdir(exist_ok=True)
+pathlib.Path("data/metrics/gan.json").write_text(json.dumps({"fd_relative": 0.5}))
+"""
+STAGES = ("preprocess", "train_gan")
+MADE = ("checkpoints", "conclusions", "gate", "live", "reports", "remote")
+
+
+def refused(images: int) -> bool:
+    """Whether the mill's gate refuses a model made from so many images, as it does every third time."""
+    return images % 3 == 2
+
+
+PARTS: dict[str, Callable[[list[str]], bool]] = {
+    "trainer": lambda words: words[1:] == ["-m", "tasks.train.gan"],
+    "supervisor": lambda words: "repro" in words and words[1] == "-S",
+    "dvc": lambda words: "repro" in words and words[1] != "-S",
+    "engine": lambda words: "prefect.engine" in words,
+}
+
+
+class Mill(Box):
+    """A box in which the same training can be started from nothing again and again."""
+
+    def furnish(self) -> None:
+        """Leaves two real stages, puts a bundle and a gate that take no time behind them, and preprocesses digits."""
+        for name, text in (("gate", GATE), ("report", REPORT)):
+            (self / f"tasks/{name}/__main__.py").write_text(text)
+        (self / "bundle.py").write_text(BUNDLE)
+        self._write_pipeline()
+        self.checkout.set_params(**SMALL)
+        self.must("python", "-m", "tasks.ingest", "digits")
+        self.must("dvc", "repro", "-q", "preprocess")
+        for name, value in (("name", "Test"), ("email", "test@example.com")):
+            self.must("git", "config", f"user.{name}", value)
+        self.must("git", "add", "-A")
+        self.must("git", "commit", "-qm", "Mill")
+        self.must("dvc", "remote", "add", "-q", "--local", "-d", "storage", str(self / ".work/remote"))
+        shutil.copytree(self / ".dvc/cache", self._cache)
+
+    @cached_property
+    def _cache(self) -> Path:
+        return self.checkout.path.with_name("cache")
+
+    def _write_pipeline(self) -> None:
+        real = YAML(typ="safe").load(self / "dvc.yaml")
+        bundle = {
+            "cmd": "python bundle.py",
+            "deps": ["bundle.py", "data/raw", "data/weights/gan"],
+            "outs": ["data/bundle/gan"],
+            "metrics": [{"data/metrics/gan.json": {"cache": False}}],
+        }
+        stages = {name: real["stages"][name] for name in STAGES} | {"bundle_gan": bundle}
+        artifacts = {"gan": {"path": "data/bundle/gan", "type": "model"}}
+        YAML().dump({"stages": stages, "artifacts": artifacts}, self / "dvc.yaml")
+
+    def empty(self) -> None:
+        """Forgets all trainings: their results, checkpoints, branches, tags and cached files."""
+        until(lambda: not self.of_runs(), seconds=300)  # of a test that failed
+        for name in MADE:
+            shutil.rmtree(self / ".work" / name, ignore_errors=True)
+        shutil.rmtree(self / ".dvc/cache")
+        shutil.copytree(self._cache, self / ".dvc/cache")
+        if tags := self.tags():
+            self.must("git", "tag", "-d", *tags)
+        for branch in self.must("git", "branch", "--list", "retrain/*", "--format=%(refname:short)").split():
+            self.must("git", "branch", "-qD", branch)
+
+    def tags(self) -> list[str]:
+        """The names of all tags."""
+        return self.must("git", "tag", "--list").split()
+
+    def released(self) -> str:
+        """The hash of what the released version's commit says of its stages' results."""
+        lock = self.must("git", "show", "gan@v1.0.0:dvc.lock")
+        return hashlib.sha256(lock.encode()).hexdigest()
+
+    def ended(self, run: str) -> Any:
+        """Waits for a run's end and returns its state."""
+        return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=300)
+
+    def part(self, name: str) -> psutil.Process | None:
+        """The process of the box, or of the run that is at work, that goes by this name, if there is one now."""
+        if name in ("worker", "server"):
+            return self.supervised(name)
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if PARTS[name](process.cmdline()) and (name != "supervisor" or process.children()):  # not its stand-in
+                    return process
+        return None
+
+    def of_runs(self) -> list[psutil.Process]:
+        """The processes of runs: none of the box's own."""
+        own = {process.pid for name in self.pids() for process in self._kept(name)}
+        return [process for process in self.processes() if process.pid not in own]
+
+    def keeper(self) -> psutil.Process:
+        """The box's one parent."""
+        return psutil.Process(self.pids()["keeper"])
+
+    def _kept(self, name: str) -> list[psutil.Process]:
+        process = psutil.Process(self.pids()[name])
+        return [process] if name == "keeper" else [process, *process.children()]
+
+    def locks(self) -> list[Any]:
+        """What is in each dvc.lock of the checkout and its worktrees; raises where one is not whole."""
+        found = [self / "dvc.lock", *(self / ".work/worktrees").glob("*/dvc.lock")]
+        return [YAML(typ="safe").load(path)["stages"] for path in found if path.exists()]

@@ -1,0 +1,81 @@
+"""Scheduled retrainings in a row while new data arrives: right verdicts, a version per blessed model, flat memory.
+
+`make test` has two rounds, `make torture` thirty, or ROUNDS.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from tests.flows.conftest import until
+from tests.flows.server.mill import Mill, refused
+
+pytestmark = pytest.mark.long
+
+IMAGES = 600  # digits in the first round; every round has one more
+ROUNDS = int(os.environ.get("ROUNDS") or 2)
+LONG = 25  # rounds from which on memory says something: Python's and Prefect's caches fill in the first ten to twenty
+INTERVAL_SECONDS = 20
+KEPT = ("server", "worker")
+MOST_GROWTH = 1.10
+
+
+@pytest.fixture
+def schedule(mill: Mill) -> Iterator[None]:
+    """Switches a schedule on that asks for a run more often than one can end, and takes it away afterwards."""
+    mill.empty()
+    path = f"/deployments/{mill.deployments()['retrain']['id']}/schedules"
+    wanted = {"schedule": {"interval": INTERVAL_SECONDS}, "active": True, "parameters": {"models": "gan"}}
+    [made] = mill.api(path, [wanted])
+    yield
+    mill.api(f"{path}/{made['id']}", method="DELETE")
+    for run in runs(mill):
+        mill.api(f"/flow_runs/{run['id']}", method="DELETE")
+    mill.must("git", "checkout", "-q", "data/raw.dvc")
+    mill.must("dvc", "checkout", "-q", "data/raw.dvc")
+
+
+def runs(mill: Mill, *names: str) -> list[Any]:
+    """The runs of the schedule, those in states of these names if any are given, the earliest first."""
+    wanted = {"state": {"name": {"any_": names}}} if names else {}
+    found = mill.api("/flow_runs/filter", {"flow_runs": wanted, "sort": "START_TIME_ASC"})
+    return [run for run in found if run["auto_scheduled"]]
+
+
+def test_thirty_scheduled_retrainings(mill: Mill, schedule: None, tmp_path: Path) -> None:
+    digits = load_digits()
+    expected, memory = [], []
+    for number in range(ROUNDS):
+        for index in range(IMAGES + number):
+            path = tmp_path / str(digits.target[index]) / f"{index}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray((digits.images[index] * 15).astype(np.uint8)).resize((28, 28)).save(path)
+        mill.must("python", "-m", "tasks.ingest", str(tmp_path))
+        expected.append("Rejected" if refused(IMAGES + number) else "Released")
+        until(lambda: len(verdicts(mill)) > number, 300)  # noqa: B023
+        assert verdicts(mill) == expected
+        memory.append([psutil.Process(mill.supervised(name).pid).memory_info().rss for name in KEPT])
+        print(f"round {number + 1}: {expected[-1]}; " + ", ".join(megabytes(memory[-1])))
+    versions = [tag for tag in mill.tags() if "@" in tag]
+    assert len(versions) == expected.count("Released") and expected.count("Rejected") >= ROUNDS // 3 - 1
+    assert not [run for run in runs(mill) if run["state_type"] in ("FAILED", "CRASHED")]
+    if ROUNDS >= LONG:
+        early, late = ([mean(values) for values in zip(*part, strict=True)] for part in (memory[10:15], memory[-5:]))
+        print("memory, early and late: " + ", ".join(megabytes(early)) + "; " + ", ".join(megabytes(late)))
+        assert all(after <= MOST_GROWTH * before for before, after in zip(early, late, strict=True))
+
+
+def verdicts(mill: Mill) -> list[str]:
+    return [run["state"]["name"] for run in runs(mill, "Released", "Rejected")]
+
+
+def megabytes(values: Any) -> list[str]:
+    return [f"{name} {value / 2**20:.0f} MiB" for name, value in zip(KEPT, values, strict=True)]
