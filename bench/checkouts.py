@@ -40,11 +40,11 @@ TINY: dict[str, object] = {  # what --tiny lays over all other values
     "evaluate.n_images": 200,
     "evaluate.subsets": 2,
     "evaluate.subset_size": 50,
-    "evaluate.importance_images": 2,
-    "evaluate.importance_draws": 10,
+    "evaluate.iwae_images": 2,
+    "evaluate.iwae_samples": 10,
     "evaluate.accuracy_epochs": 1,
     "bundle.golden": 2,
-    "gate.draws": 100,
+    "gate.bootstrap_samples": 100,
 }
 IN_ONE = """
 import runpy, sys

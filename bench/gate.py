@@ -30,11 +30,11 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.common.params import Params, load_params
 from tasks.common.runtime import limit_threads
-from tasks.evaluate.sampling import Drawing
+from tasks.evaluate.sampling import Sampling
 from tasks.export.session import session
-from tasks.gate.bundles import Judged
+from tasks.gate.bundles import LoadedBundle
 from tasks.gate.decision import Decision, decide
-from tasks.reference.statistics import Yardstick, load_yardsticks
+from tasks.reference.statistics import ReferenceStatistics, load_statistics_of_both
 
 SEEDS = range(1, 11)
 TWICE = "twice"
@@ -112,9 +112,9 @@ def trainings(trained: Path, seeds: Sequence[int]) -> list[Row]:
     """The decisions about trainings of other seeds and of twice the images, and the margin that the seeds ask for."""
     params = load_params()
     limit_threads(params.threads)
-    yardsticks = load_yardsticks(params.evaluate)
+    references = load_statistics_of_both(params.evaluate)
     names = ["0", *map(str, seeds), TWICE]
-    seen = {name: look_at(trained / f"gan-{name}.onnx", yardsticks, params) for name in names}
+    seen = {name: look_at(trained / f"gan-{name}.onnx", references, params) for name in names}
     blessed = {name: told(name, decide(seen[name], seen["0"], params.gate, 0)) for name in names[1:]}
     same = sum(blessed[str(seed)] for seed in seeds)
     first, second = (
@@ -130,14 +130,14 @@ def trainings(trained: Path, seeds: Sequence[int]) -> list[Row]:
     ]
 
 
-def spread(judge: str, distances: list[float], margin: float) -> Iterator[Row]:
+def spread(evaluator: str, distances: list[float], margin: float) -> Iterator[Row]:
     """What training again moves: two trainings differ by sqrt(2) deviations, and the margin is twice that."""
     deviation = statistics.stdev(np.log(distances))
-    yield Row(f"    {judge}: fd_relative, the median of {len(distances)} seeds", statistics.median(distances))
-    yield Row(f"    {judge}: deviation by seed", 100 * deviation, "%")
-    yield Row(f"    {judge}: the worst seed / the best", max(distances) / min(distances), "times")
-    yield Row(f"    {judge}: the margin that asks for", float(np.expm1(2 * np.sqrt(2) * deviation)))
-    yield Row(f"    {judge}: the margin that is set", margin)
+    yield Row(f"    {evaluator}: fd_relative, the median of {len(distances)} seeds", statistics.median(distances))
+    yield Row(f"    {evaluator}: deviation by seed", 100 * deviation, "%")
+    yield Row(f"    {evaluator}: the worst seed / the best", max(distances) / min(distances), "times")
+    yield Row(f"    {evaluator}: the margin that asks for", float(np.expm1(2 * np.sqrt(2) * deviation)))
+    yield Row(f"    {evaluator}: the margin that is set", margin)
 
 
 def told(name: str, decision: Decision) -> bool:
@@ -150,10 +150,10 @@ def told(name: str, decision: Decision) -> bool:
     return decision.blessed
 
 
-def look_at(file: Path, yardsticks: tuple[Yardstick, Yardstick], params: Params) -> Judged:
+def look_at(file: Path, references: tuple[ReferenceStatistics, ReferenceStatistics], params: Params) -> LoadedBundle:
     """A file's images as both judges see them."""
-    drawing = Drawing(session(file, params.threads), params.evaluate, [])
-    return seen_as(drawing(np.arange(params.evaluate.n_images)), yardsticks, params)
+    drawing = Sampling(session(file, params.threads), params.evaluate, [])
+    return seen_as(drawing(np.arange(params.evaluate.n_images)), references, params)
 
 
 def altered(clone: Checkout) -> Iterator[Row]:

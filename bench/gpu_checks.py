@@ -29,9 +29,9 @@ from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.settings import ClassifierSettings, GanSettings, VaeSettings
 from models.training.device import Mode, choose_mode
-from models.training.engine import AlarmError, Clock, fit
+from models.training.engine import DivergedError, TrainState, fit
 from models.training.learner import Images, Learner
-from models.training.loaders import Streamed, make_feed
+from models.training.loaders import Prefetched, make_loader
 from models.training.random import Sampler
 from models.training.state import network_tensors, optimiser_tensors
 from models.training.steps import WARM_UP, Captured, Eager, Graph
@@ -131,7 +131,7 @@ class Kind:
 def optimiser(name: str) -> dict[str, object]:
     """Settings of an optimiser by name."""
     beta2 = 0.0 if name == "sgd" else 0.99
-    return {"name": name, "learning_rate": 1e-3, "beta1": 0.5, "beta2": beta2, "weight_decay": 0.0, "constant_for": 0.5}
+    return {"name": name, "learning_rate": 1e-3, "beta1": 0.5, "beta2": beta2, "weight_decay": 0.0, "decay_start": 0.5}
 
 
 KINDS = {
@@ -175,8 +175,8 @@ def trained(kind: Kind, mode: Mode, way: type[Captured | Eager], images: Images,
     learner = kind.learner(replace(mode, captured=True))
     stand_in = None if mode.device.type == "cuda" else rerun
     step = Captured(learner, stand_in) if way is Captured else Eager(learner)
-    feed = make_feed(images, Sampler(len(images), 0), mode.device, share)
-    for _, _ in zip(range(steps), fit(learner, step, feed, images, Clock()), strict=False):
+    loader = make_loader(images, Sampler(len(images), 0), mode.device, share)
+    for _, _ in zip(range(steps), fit(learner, step, loader, images, TrainState()), strict=False):
         pass
     tensors = network_tensors(learner.networks) | optimiser_tensors(learner.optimisers)
     return {name: value.cpu() for name, value in tensors.items()}
@@ -190,13 +190,13 @@ def rerun(body: Callable[[], Tensor]) -> Graph:
 
 
 # ---- the feed -------------------------------------------------------------------------------------------------------
-def streamed_feed(size: Size) -> Iterator[Row]:
+def prefetched_loader(size: Size) -> Iterator[Row]:
     """Batches streamed while the device computes all the time."""
     mode, images = choose_mode(), Noise(4000, 64, 1)
-    feed, rule = Streamed(images, Sampler(4000, 0), mode.device), Sampler(4000, 0)
+    loader, rule = Prefetched(images, Sampler(4000, 0), mode.device), Sampler(4000, 0)
     load, wrong, batches = torch.randn(1024, 1024, device=mode.device), 0, int(size.of(10, 300, 2000))
     for number in range(batches):
-        raw, labels = feed.fetch(number * 256, 256)
+        raw, labels = loader.fetch(number * 256, 256)
         kept, kept_labels = raw.clone(), labels.clone() if labels is not None else torch.empty(0)
         load = (load @ load).clamp(-1, 1)
         rows = rule.batch(number * 256, 256)
@@ -274,7 +274,7 @@ def stages(size: Size) -> Iterator[Row]:
         yield from recipes(size)
         os.chdir(ROOT)
         yield repeated(place)
-        yield from judged(place, size)
+        yield from evaluated(place, size)
 
 
 @contextmanager
@@ -318,7 +318,7 @@ def repeated(place: Checkout) -> Row:
     return at_most("deterministic: on, other bits in a second training", len(found) - 1, 0)
 
 
-def judged(place: Checkout, size: Size) -> Iterator[Row]:
+def evaluated(place: Checkout, size: Size) -> Iterator[Row]:
     """A whole process that judges; the file is exported on the CPU, since that is checked elsewhere."""
     title = f"judging {MANY:,} images, a whole process"
     if size.gpu and not onnx_on_the_gpu():
@@ -351,7 +351,7 @@ def recipes(size: Size) -> Iterator[Row]:
             ours = trainings.train(Recipe(model, "full", changes=cut(shorter, model)), 0, None)[0][-1]
             seconds = ours.seconds if size.gpu else None
             theirs = trainings.train(Recipe(model, "classic", changes=small), 0, seconds)[0][-1]
-        except AlarmError as alarm:  # few images are soon learnt by heart
+        except DivergedError as alarm:  # few images are soon learnt by heart
             yield at_most(f"{model.upper()}, full / classic: a training went wrong ({alarm})", None, RATIOS[model])
             continue
         for name, look in (("full", ours), ("classic", theirs)):

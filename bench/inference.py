@@ -26,7 +26,7 @@ from rows import Row, at_least, at_most, publish
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.networks.gan import GanShape, Generator  # noqa: E402 - the project is no installed package
+from models.networks.gan import GanConfig, Generator  # noqa: E402 - the project is no installed package
 from tasks.common.params import PARAMS_FILE, load_params  # noqa: E402
 from tasks.export.files import PROVENANCE, make_contract, write_checked  # noqa: E402
 from tasks.export.graphs import GanGraph  # noqa: E402
@@ -36,8 +36,8 @@ from tasks.export.variants import to_static  # noqa: E402
 
 BATCHES = (1, 16, 64, 256)
 ENDS = (BATCHES[0], BATCHES[-1])
-QUICK = GanShape(size=28, image_channels=1, noise=100, classes=0, channels=32, upsample="transposed")
-TEXTBOOK = GanShape(size=64, image_channels=3, noise=100, classes=0, channels=64, upsample="transposed")
+QUICK = GanConfig(size=28, image_channels=1, noise=100, classes=0, channels=32, upsample="transposed")
+TEXTBOOK = GanConfig(size=64, image_channels=3, noise=100, classes=0, channels=64, upsample="transposed")
 EAGER, COMPILED, PLAIN = "torch eager", "torch.compile", "session.run, as it comes"
 OURS = "gan.onnx, our session"  # tasks/export/session.py
 EXACT = f"{OURS}, without TF32"
@@ -67,13 +67,13 @@ def main() -> None:
     publish(rows, given.json)
 
 
-def small(shape: GanShape) -> GanShape:
+def small(shape: GanConfig) -> GanConfig:
     """The same network with few channels."""
     return shape.model_copy(update={"channels": 4})
 
 
 def measured(
-    calls: Callable[..., dict[str, Call]], shape: GanShape, folder: Path, given: argparse.Namespace
+    calls: Callable[..., dict[str, Call]], shape: GanConfig, folder: Path, given: argparse.Namespace
 ) -> list[Row]:
     """The rows of one device."""
     graph, parity = exported(shape, folder, given.threads)
@@ -91,7 +91,7 @@ def measured(
     return [*parity, *(row for key, each in seconds.items() for row in three(device, *key, each)), *bounds]
 
 
-def exported(shape: GanShape, folder: Path, threads: int) -> tuple[GanGraph, list[Row]]:
+def exported(shape: GanConfig, folder: Path, threads: int) -> tuple[GanGraph, list[Row]]:
     """Writes gan.onnx and its variants; the network they were made of, and how far the files are from it."""
     folder.mkdir()
     torch.manual_seed(0)

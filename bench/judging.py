@@ -38,7 +38,7 @@ from tasks.metrics.frechet import Moments, frechet_distance
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.neighbours import neighbour_scores
 from tasks.reference.protocol import REFERENCE
-from tasks.reference.statistics import load_yardstick
+from tasks.reference.statistics import load_statistics
 
 MOMENTS = {
     "reference.stop.n_images": 32_000,
@@ -48,7 +48,7 @@ MOMENTS = {
     "train_vae.prior_steps": 50,
 }
 MODELS = ("gan", "vae")
-JUDGES = ("preprocess", "reference", "reference_second")
+EVALUATORS = ("preprocess", "reference", "reference_second")
 SECONDS, MEMORY = 120, 4096  # MiB
 MANY, GPU_SECONDS, RUNS = 50_000, 15, 3
 AGREEMENT = 1e-4
@@ -77,7 +77,7 @@ def prepare(clone: Checkout, folder: Path | None, models: Sequence[str]) -> None
     """All that judging needs, made on the device that `auto` finds."""
     clone.set_params(MOMENTS)
     clone.ingest("fashion-mnist", folder)
-    clone.make(*JUDGES, *(f"{what}_{model}" for model in models for what in ("train", "export")))
+    clone.make(*EVALUATORS, *(f"{what}_{model}" for model in models for what in ("train", "export")))
 
 
 def whole(clone: Checkout, model: str) -> list[Row]:
@@ -130,7 +130,7 @@ def beside(subset: int) -> list[Row]:
     """Ours and torch-fidelity's, on training images' features against test images'."""
     params = load_params()
     limit_threads(params.threads)
-    real = load_yardstick(REFERENCE, params.evaluate).real
+    real = load_statistics(REFERENCE, params.evaluate).real
     first, second = (np.float64(each[:10_000]) for each in (real.train, real.test))
     rows = []
     for name, ours, theirs in (

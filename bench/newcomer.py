@@ -20,7 +20,7 @@ from rows import Row, at_most, publish
 CACHES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "XDG_CACHE_HOME", "PREFECT_HOME", "DVC_SITE_CACHE_DIR")
 MODELS = ("gan", "vae")
 STAGES = ("preprocess", "reference", "reference_second", "train_gan", "export_gan", "evaluate_gan")  # of a tiny run
-FIGURES = ("fd_relative", "coverage", "precision", "recall", "memorised")
+METRICS = ("fd_relative", "coverage", "precision", "recall", "memorised")
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def scored(clone: Checkout, models: Sequence[str] = MODELS) -> Iterator[Row]:
     """What the run's models score by the first judge."""
     for model in models:
         figures = json.loads((clone / f"data/metrics/{model}.json").read_text(encoding="utf-8"))
-        yield from (Row(f"{model.upper()}: {figure}", figures[figure]) for figure in FIGURES)
+        yield from (Row(f"{model.upper()}: {figure}", figures[figure]) for figure in METRICS)
 
 
 def memory(clone: Checkout) -> Iterator[int]:

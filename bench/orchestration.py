@@ -20,7 +20,7 @@ from rows import Row, at_most, publish
 from ruamel.yaml import YAML
 
 THERE = ("preprocess", "reference", "reference_second")
-OURS = ("data/weights", "data/onnx", "data/judged", "data/samples", "data/bundle")
+OURS = ("data/weights", "data/onnx", "data/evaluation", "data/samples", "data/bundle")
 TEN_MINUTES = 600.0
 COPY = """
 import shutil, sys

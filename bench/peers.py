@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from models.losses.elbo import kl_to_standard_normal
-from models.networks.gan import Discriminator, GanShape, Generator
+from models.networks.gan import Discriminator, GanConfig, Generator
 from models.networks.layers import initialise_dcgan
-from models.networks.vae import Decoder, Encoder, VaeShape, draw_code
+from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code
 
 
 class Pictures(Dataset[Tensor]):
@@ -50,7 +50,7 @@ def batches(pictures: np.ndarray, side: int, batch: int, device: torch.device, w
     return (images.to(device) for _ in count() for images in loader)
 
 
-def train_gan(images: Iterator[Tensor], shape: GanShape, device: torch.device) -> Iterator[None]:
+def train_gan(images: Iterator[Tensor], shape: GanConfig, device: torch.device) -> Iterator[None]:
     """A step of pytorch/examples/dcgan at a time."""
     generator, discriminator = Generator(shape).to(device), Discriminator(shape, "batch").to(device)
     for network in (generator, discriminator):
@@ -79,7 +79,7 @@ def train_gan(images: Iterator[Tensor], shape: GanShape, device: torch.device) -
         yield
 
 
-def train_vae(images: Iterator[Tensor], shape: VaeShape, device: torch.device) -> Iterator[None]:
+def train_vae(images: Iterator[Tensor], shape: VaeConfig, device: torch.device) -> Iterator[None]:
     """A step of pytorch/examples/vae at a time, with our networks in place of its two linear layers."""
     encoder, decoder = Encoder(shape).to(device), Decoder(shape).to(device)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)

@@ -35,7 +35,7 @@ from tasks.common.params import load_params
 from tasks.common.runtime import prepare
 from tasks.evaluate.scores import real_floor
 
-FIGURES = ("fd_relative", "precision", "recall", "coverage")
+METRICS = ("fd_relative", "precision", "recall", "coverage")
 UNFITTED = "fd_relative_standard_prior"  # of a VAE
 OURS = {"cpu": "quick", "cuda": "full"}
 ON_A_GPU: dict[Model, float] = {"gan": 60, "vae": 40}  # seconds
@@ -96,7 +96,7 @@ def main() -> None:
         device = mode.device.type
         results = list(planned(device, given))
         run(trainings, results, OURS[device], plots)
-        rows = [*table(results), *required(results, device, given), *judge_rows(trainings)]
+        rows = [*table(results), *required(results, device, given), *evaluator_rows(trainings)]
         os.chdir(ROOT)
         if plots:
             draw(results, plots / "recipes.png")
@@ -146,7 +146,7 @@ def run(trainings: Trainings, results: list[Result], ours: str, plots: Path | No
 
 def told(look: Look) -> str:
     """A look in a line."""
-    figures = ", ".join(f"{name} {look.figures[name]:.3g}" for name in FIGURES)
+    figures = ", ".join(f"{name} {look.figures[name]:.3g}" for name in METRICS)
     return f"{figures}; {look.n_images:,} images in {look.seconds:.0f} s"
 
 
@@ -158,7 +158,7 @@ def table(results: list[Result]) -> list[Row]:
         rows.append(Row(f"{result.recipe}: fd_relative", statistics.median(distances), f"of {len(distances)}"))
         if len(distances) > 1:
             rows += [Row("    least", min(distances)), Row("    most", max(distances))]
-        rows += [Row(f"    {name}", statistics.median(result.last(name))) for name in FIGURES[1:]]
+        rows += [Row(f"    {name}", statistics.median(result.last(name))) for name in METRICS[1:]]
         if UNFITTED in result.runs[0][-1].figures:
             rows.append(Row("    fd_relative without the fitted prior", statistics.median(result.last(UNFITTED))))
         rows.append(Row("    seen", statistics.median(looks[-1].n_images for looks in result.runs), "images"))
@@ -191,16 +191,16 @@ def required(results: list[Result], device: str, given: argparse.Namespace) -> l
     return rows
 
 
-def judge_rows(trainings: Trainings) -> list[Row]:
+def evaluator_rows(trainings: Trainings) -> list[Row]:
     """Whether the judge is fit to judge, and what real training images score."""
-    judge = json.loads(Path("data/reference/judge.json").read_text(encoding="utf-8"))
-    checks, floor = judge["checks"], real_floor(trainings.real, trainings.params.evaluate)
-    spoilt = min(checks["blurred"], checks["missing_class"])
+    evaluator = json.loads(Path("data/reference/evaluator.json").read_text(encoding="utf-8"))
+    checks, floor = evaluator["checks"], real_floor(trainings.real, trainings.params.evaluate)
+    corrupted = min(checks["blurred"], checks["missing_class"])
     return [
-        *(Row(f"real training images: {name}", floor[name]) for name in FIGURES),
-        at_least("judge: accuracy", judge["accuracy"], 0.92),
+        *(Row(f"real training images: {name}", floor[name]) for name in METRICS),
+        at_least("judge: accuracy", evaluator["accuracy"], 0.92),
         at_most("judge: held-out images", checks["held_out"], 0.002),
-        at_least("judge: spoilt / held-out images", spoilt / checks["held_out"], 10),
+        at_least("judge: spoilt / held-out images", corrupted / checks["held_out"], 10),
     ]
 
 

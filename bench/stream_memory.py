@@ -99,14 +99,14 @@ def stream(place: Path, seconds: float) -> dict[str, float]:
     # Not above: a process that is started begins with its parent's peak, which should be the smaller one.
     import torch
 
-    from models.training.loaders import Streamed
+    from models.training.loaders import Prefetched
     from models.training.random import Sampler
 
     split = Split(place, SplitRecord.model_validate_json((place / RECORD).read_bytes()), SHAPE)
-    feed = Streamed(split, Sampler(len(split), 0), torch.device("cpu"))
+    loader = Prefetched(split, Sampler(len(split), 0), torch.device("cpu"))
     start = time.perf_counter()
     for number in count(1):
-        feed.fetch((number - 1) * BATCH, BATCH)
+        loader.fetch((number - 1) * BATCH, BATCH)
         passed = time.perf_counter() - start
         if passed >= seconds:
             break

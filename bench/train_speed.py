@@ -34,9 +34,9 @@ from models.learners.gan import GanLearner  # noqa: E402
 from models.learners.vae import VaeLearner  # noqa: E402
 from models.settings import GanSettings, VaeSettings  # noqa: E402
 from models.training.device import Mode, choose_mode  # noqa: E402
-from models.training.engine import Clock, fit  # noqa: E402
+from models.training.engine import TrainState, fit  # noqa: E402
 from models.training.learner import Learner  # noqa: E402
-from models.training.loaders import Resident, Streamed, make_feed  # noqa: E402
+from models.training.loaders import OnDevice, Prefetched, make_loader  # noqa: E402
 from models.training.random import Sampler  # noqa: E402
 from models.training.steps import make_step, run_step  # noqa: E402
 from tasks.ingest.idx import read_idx  # noqa: E402
@@ -210,17 +210,17 @@ def preset(name: str) -> dict[str, dict[str, object]]:
 def engine(work: Work, split: Split, mode: Mode, share: float, gan: str = "classic") -> Steps:
     """Imagewright's own loop, from its shards; on a GPU, images are resident with a share of 1 and streamed with 0."""
     learner = learner_of(work, mode, gan)
-    feed = make_feed(split, Sampler(len(split), 0), mode.device, share)
-    if mode.device.type == "cuda" and not isinstance(feed, Resident if share else Streamed):
-        sys.exit(f"error: {feed.place}, which is not what the figure says")
-    for _ in fit(learner, make_step(learner), feed, split, Clock()):
+    loader = make_loader(split, Sampler(len(split), 0), mode.device, share)
+    if mode.device.type == "cuda" and not isinstance(loader, OnDevice if share else Prefetched):
+        sys.exit(f"error: {loader.place}, which is not what the figure says")
+    for _ in fit(learner, make_step(learner), loader, split, TrainState()):
         yield
 
 
 def bare(work: Work, split: Split, mode: Mode) -> Steps:
     """The step again and again on one batch: what the loop around it is measured against."""
     step = make_step(learner_of(work, mode))
-    raw, labels = make_feed(split, Sampler(len(split), 0), mode.device, 1.0).fetch(0, work.batch)
+    raw, labels = make_loader(split, Sampler(len(split), 0), mode.device, 1.0).fetch(0, work.batch)
     for number in count():
         step(raw, labels, number * work.batch, 1.0)
         yield

@@ -22,16 +22,16 @@ from models.networks.vae import sample
 from models.pixels import to_bytes, to_unit
 from models.settings import GanSettings, VaeSettings
 from models.training.device import Mode
-from models.training.engine import Clock, fit
-from models.training.learner import told_labels
-from models.training.loaders import make_feed
+from models.training.engine import TrainState, fit
+from models.training.learner import num_conditional_labels
+from models.training.loaders import make_loader
 from models.training.random import Sampler, noise
 from models.training.steps import make_step
 from tasks.common.params import Params
 from tasks.evaluate.scores import relative_distance, score
 from tasks.preprocess.dataset import Prepared, open_prepared
 from tasks.reference.protocol import REFERENCE
-from tasks.reference.statistics import load_yardstick
+from tasks.reference.statistics import load_statistics
 
 Model = Literal["gan", "vae"]
 Learner = GanLearner | VaeLearner
@@ -81,37 +81,37 @@ class Trainings:
     def __init__(self, params: Params, mode: Mode, calibration: float = CALIBRATION) -> None:
         self.params, self.mode, self.calibration = params, mode, calibration
         self.prepared: Prepared = open_prepared()
-        yardstick = load_yardstick(REFERENCE, params.evaluate, self.prepared.hash, mode.device)
-        self.judge, self.real = yardstick.judge, yardstick.real
+        reference = load_statistics(REFERENCE, params.evaluate, self.prepared.hash, mode.device)
+        self.evaluator, self.real = reference.evaluator, reference.real
 
     def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Look], np.ndarray]:
         """Trains from nothing for so many seconds, or as the preset says: the looks, and at last a grid's images."""
         section = settings(recipe, seed)
         images = section["stop"]["n_images"] if seconds is None else self._affordable(section, recipe.model, seconds)
         learner = self._learner(section, recipe.model, images)
-        clock, spent, looks = Clock(), 0.0, list[Look]()
+        train_state, spent, looks = TrainState(), 0.0, list[Look]()
         started = self._now()
-        for _ in self._steps(learner, clock):
-            if clock.n_images * MOMENTS // images > len(looks):
+        for _ in self._steps(learner, train_state):
+            if train_state.n_images * MOMENTS // images > len(looks):
                 spent += self._now() - started
                 started = self._now()
                 prior = self._prior(learner)
                 fitting = self._now() - started
-                looks.append(Look(spent + fitting, clock.n_images, self._figures(learner, prior)))
+                looks.append(Look(spent + fitting, train_state.n_images, self._figures(learner, prior)))
                 started = self._now()
         label = np.arange(SIDE**2) * len(self.prepared.manifest.labels) // SIDE**2
         return looks, self._drawn(learner, prior, noise(SIDE**2, self._length(learner), 0, "grid"), label)
 
     def _affordable(self, section: dict[str, object], model: Model, seconds: float) -> int:
         """Images that can be seen in that time, by the recipe's own speed; the fit of a prior takes its part."""
-        learner, clock = self._learner(section, model, NUMBERED), Clock()
-        steps = self._steps(learner, clock)
+        learner, train_state = self._learner(section, model, NUMBERED), TrainState()
+        steps = self._steps(learner, train_state)
         for _ in range(5):
             next(steps)
-        first, start = clock.n_images, self._now()
+        first, start = train_state.n_images, self._now()
         while self._now() - start < self.calibration:
             next(steps)
-        rate = (clock.n_images - first) / (self._now() - start)
+        rate = (train_state.n_images - first) / (self._now() - start)
         left = seconds - (self._prior_seconds(learner) if isinstance(learner, VaeLearner) else 0.0)
         if left <= 0:
             sys.exit(f"error: {seconds:g} s are too few for the fit of the prior alone; give it more --seconds")
@@ -135,17 +135,19 @@ class Trainings:
         section = section | {"stop": {"n_images": images, "patience": 0, "max_seconds": 0}}
         if model == "gan":
             gan = GanSettings.model_validate(section)
-            classes = told_labels(gan.conditional, self.prepared.train_counts)
+            classes = num_conditional_labels(gan.conditional, self.prepared.train_counts)
             augmented = augments(gan.augment, manifest.splits["train"].count)
             return GanLearner(gan, manifest.size, manifest.channels, self.mode, classes, augmented)
         vae = VaeSettings.model_validate(section)
-        classes = told_labels(vae.conditional, self.prepared.train_counts)
+        classes = num_conditional_labels(vae.conditional, self.prepared.train_counts)
         return VaeLearner(vae, manifest.size, manifest.channels, self.mode, classes)
 
-    def _steps(self, learner: Learner, clock: Clock) -> Iterator[Clock]:
+    def _steps(self, learner: Learner, train_state: TrainState) -> Iterator[TrainState]:
         train = self.prepared.split("train")
-        feed = make_feed(train, Sampler(len(train), learner.settings.seed), self.mode.device, self.params.device_share)
-        return fit(learner, make_step(learner), feed, self.prepared.split("validation"), clock)
+        loader = make_loader(
+            train, Sampler(len(train), learner.settings.seed), self.mode.device, self.params.device_share
+        )
+        return fit(learner, make_step(learner), loader, self.prepared.split("validation"), train_state)
 
     def _prior(self, learner: Learner) -> FlowPrior | None:
         if isinstance(learner, GanLearner):
@@ -157,9 +159,9 @@ class Trainings:
         s, counts = self.params.evaluate, np.array(self.prepared.train_counts)
         rows = noise(s.n_images, self._length(learner), s.seed, "evaluate")
         label = np.random.default_rng(s.seed).choice(len(counts), s.n_images, p=counts / counts.sum())
-        figures = score(self.judge.features(self._drawn(learner, prior, rows, label)), self.real, s)
+        figures = score(self.evaluator.features(self._drawn(learner, prior, rows, label)), self.real, s)
         if prior is not None:
-            standard = self.judge.features(self._drawn(learner, None, rows, label))
+            standard = self.evaluator.features(self._drawn(learner, None, rows, label))
             figures["fd_relative_standard_prior"] = relative_distance(standard, self.real)
         return figures
 

@@ -22,44 +22,46 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.common.params import Params, load_params
 from tasks.common.runtime import limit_threads
-from tasks.evaluate.sampling import Drawing
+from tasks.evaluate.sampling import Sampling
 from tasks.evaluate.scores import among, memorised, rarest_label, relative_distance
 from tasks.export.session import session
-from tasks.gate.bundles import Judged, View
+from tasks.gate.bundles import LoadedBundle, View
 from tasks.gate.decision import Decision, decide
 from tasks.metrics.frechet import Moments
 from tasks.preprocess.dataset import open_prepared
 from tasks.reference.corruptions import blur, fade
-from tasks.reference.statistics import Yardstick, load_yardsticks
+from tasks.reference.statistics import ReferenceStatistics, load_statistics_of_both
 
 LABELS = 10
 LIVE_SEED = 1_000_000  # from which on the noise of the live model in trials is numbered
 WITHIN, HALVINGS = 0.02, 30  # of a distance that is aimed at, and of where it is looked for
 
 
-def seen_as(images: np.ndarray, yardsticks: tuple[Yardstick, Yardstick], params: Params) -> Judged:
+def seen_as(
+    images: np.ndarray, references: tuple[ReferenceStatistics, ReferenceStatistics], params: Params
+) -> LoadedBundle:
     """Images uint8 as both judges see them, with the figures that a decision needs."""
-    first, second = (seen_by(one, images, params) for one in yardsticks)
-    near, real = memorised(first.features, yardsticks[0].real), yardsticks[0].real
-    rarest = rarest_label(yardsticks[0].judge, first.features, real)
+    first, second = (seen_by(one, images, params) for one in references)
+    near, real = memorised(first.features, references[0].real), references[0].real
+    rarest = rarest_label(references[0].evaluator, first.features, real)
     assert rarest is not None
     first.figures.update({"memorised": near.share, "label_share": rarest[1]})
-    return Judged(Path("bench"), "gan", "", first, second, near, f"label {rarest[0]}", images[:1])
+    return LoadedBundle(Path("bench"), "gan", "", first, second, near, f"label {rarest[0]}", images[:1])
 
 
-def seen_by(yardstick: Yardstick, images: np.ndarray, params: Params) -> View:
+def seen_by(reference: ReferenceStatistics, images: np.ndarray, params: Params) -> View:
     """As `tasks.gate.bundles.view` has it, without what no decision rests on."""
-    features = yardstick.judge.features(images)
-    members = among(features, yardstick.real, params.evaluate)
+    features = reference.evaluator.features(images)
+    members = among(features, reference.real, params.evaluate)
     figures = {
-        "fd_relative": relative_distance(features, yardstick.real),
+        "fd_relative": relative_distance(features, reference.real),
         "precision": float(members.precise.mean()),
         "coverage": float(members.covered.mean()),
     }
-    return View(yardstick, features, figures, members)
+    return View(reference, features, figures, members)
 
 
-Spoil = Callable[["Trial", np.ndarray], np.ndarray]  # images uint8 [n, C, H, W] to images
+Corruption = Callable[["Trial", np.ndarray], np.ndarray]  # images uint8 [n, C, H, W] to images
 
 
 @dataclass
@@ -67,27 +69,27 @@ class Trial:
     """What a process needs for its trials; one per process."""
 
     params: Params
-    yardsticks: tuple[Yardstick, Yardstick]
+    references: tuple[ReferenceStatistics, ReferenceStatistics]
     live: Path
     number: int = 0
 
     def drawn(self, seed: int, count: int) -> np.ndarray:
         """So many of the live model's images."""
         settings = self.params.evaluate.model_copy(update={"seed": seed, "n_images": count})
-        return Drawing(session(self.live, 1), settings, [])(np.arange(count))
+        return Sampling(session(self.live, 1), settings, [])(np.arange(count))
 
     @cached_property
-    def beside(self) -> Judged:
+    def beside(self) -> LoadedBundle:
         """The live model's images of other noise."""
         images = self.drawn(LIVE_SEED + self.number, self.params.evaluate.n_images)
-        return seen_as(images, self.yardsticks, self.params)
+        return seen_as(images, self.references, self.params)
 
     def of_labels(self, kept: set[int]) -> np.ndarray:
         """Images that the first judge sees one of these labels in."""
-        count, judge, found = self.params.evaluate.n_images, self.yardsticks[0].judge, list[np.ndarray]()
+        count, evaluator, found = self.params.evaluate.n_images, self.references[0].evaluator, list[np.ndarray]()
         for part in range(100):
             images = self.drawn(10_000 + 100 * self.number + part, count)
-            labels = judge.labels(judge.features(images))
+            labels = evaluator.labels(evaluator.features(images))
             assert labels is not None
             found.append(images[np.isin(labels, list(kept))])
             if sum(map(len, found)) >= count:
@@ -109,14 +111,14 @@ def replayed(trial: Trial, _: np.ndarray) -> np.ndarray:
 
 def twice_the_margin_worse(trial: Trial, images: np.ndarray) -> np.ndarray:
     """Blended with their blur so far that the relative distance is 1 + 2 x margin times what it is."""
-    first, softened = trial.yardsticks[0], blur(images).astype(np.float32)
+    first, softened = trial.references[0], blur(images).astype(np.float32)
 
     def blended(share: float) -> np.ndarray:
         mixed: np.ndarray = np.rint((1 - share) * images + share * softened).astype(np.uint8)
         return mixed
 
     def distance(share: float) -> float:
-        return relative_distance(first.judge.features(blended(share)), first.real)
+        return relative_distance(first.evaluator.features(blended(share)), first.real)
 
     aim = (1 + 2 * trial.params.gate.margin.fd_relative) * trial.beside.first.figures["fd_relative"]
     low, high = 0.0, 1.0
@@ -129,7 +131,7 @@ def twice_the_margin_worse(trial: Trial, images: np.ndarray) -> np.ndarray:
     sys.exit(f"error: no blend of the live model's images with their blur has a distance of {aim:.3g}")
 
 
-KINDS: dict[str, Spoil] = {
+KINDS: dict[str, Corruption] = {
     "itself": lambda trial, images: images,
     "blur": lambda trial, images: blur(images, 1.0),
     "a class missing": lambda trial, images: trial.of_labels(set(range(LABELS)) - {trial.number % LABELS}),
@@ -155,25 +157,27 @@ def start(live: Path, images: int, draws: int) -> None:
     limit_threads(1)
     params = load_params()
     evaluate = params.evaluate.model_copy(update={"n_images": images})
-    params = params.model_copy(update={"evaluate": evaluate, "gate": params.gate.model_copy(update={"draws": draws})})
-    first, second = (fewer(one, images) for one in load_yardsticks(evaluate))
+    params = params.model_copy(
+        update={"evaluate": evaluate, "gate": params.gate.model_copy(update={"bootstrap_samples": draws})}
+    )
+    first, second = (fewer(one, images) for one in load_statistics_of_both(evaluate))
     _trial = Trial(params, (first, second), live)
 
 
-def fewer(yardstick: Yardstick, images: int) -> Yardstick:
+def fewer(reference: ReferenceStatistics, images: int) -> ReferenceStatistics:
     """The same with as many test images as a trial has generated ones."""
-    real = yardstick.real
+    real = reference.real
     labels = None if real.test_labels is None else real.test_labels[:images]
     test = real.test[:images]
     less = replace(real, test=test, test_labels=labels, test_moments=Moments.of(test))
-    return replace(yardstick, real=less)
+    return replace(reference, real=less)
 
 
 def one_trial(kind: str, number: int) -> Decision:
     """The decision about the live model's images of noise `number`, spoilt, against those of other noise."""
     trial = replace(_trial, number=number)
     candidate = KINDS[kind](trial, trial.drawn(number, trial.params.evaluate.n_images))
-    ours = seen_as(candidate, trial.yardsticks, trial.params)
+    ours = seen_as(candidate, trial.references, trial.params)
     return decide(ours, trial.beside, trial.params.gate, number)
 
 

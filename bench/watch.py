@@ -209,7 +209,7 @@ def table(outcomes: list[Outcome], presets: Sequence[str]) -> list[Row]:
     provoked = [outcome for outcome in outcomes if outcome.alarm and outcome.run.provoked]
     kept = sum(outcome.kept for outcome in provoked)
     rows.append(at_least("best weights kept, of those stopped", kept, len(provoked), f"of {len(provoked)}"))
-    rows.append(at_most("healthy runs with an alarm", alarms(healthy), 0, f"of {len(healthy)}"))
+    rows.append(at_most("healthy runs with an alarm", rollback_reasons(healthy), 0, f"of {len(healthy)}"))
     for preset, training in product(presets, TRAININGS[:2]):
         ours = [outcome for outcome in healthy if (outcome.run.preset, outcome.run.training) == (preset, training)]
         rows += last_looks(f"{preset} {training.stage}", ours)
@@ -219,15 +219,15 @@ def table(outcomes: list[Outcome], presets: Sequence[str]) -> list[Row]:
 def provoked_rows(how: str, outcomes: list[Outcome]) -> list[Row]:
     """How many were stopped, in all and of each model, and what the others came to."""
     gans, vaes = ([each for each in outcomes if each.run.training == training] for training in TRAININGS[:2])
-    rows = [at_least(f"provoked by {how}, stopped", alarms(outcomes), len(outcomes), f"of {len(outcomes)}")]
+    rows = [at_least(f"provoked by {how}, stopped", rollback_reasons(outcomes), len(outcomes), f"of {len(outcomes)}")]
     for title, ours in (("GAN", gans), ("VAE", vaes)):
-        rows.append(Row(f"    {title}", alarms(ours), f"of {len(ours)}"))
+        rows.append(Row(f"    {title}", rollback_reasons(ours), f"of {len(ours)}"))
         rows += last_looks("    the others", ours)
     unseen = sum(not each.alarm and each.last["probe"] > USELESS for each in gans)
     return [*rows, at_most("    GANs that went wrong unseen", unseen, 0, f"of {len(gans)}")]
 
 
-def alarms(outcomes: list[Outcome]) -> int:
+def rollback_reasons(outcomes: list[Outcome]) -> int:
     """How many were stopped."""
     return sum(outcome.alarm is not None for outcome in outcomes)
 

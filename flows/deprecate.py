@@ -9,7 +9,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.core.git import check_identity
-from flows.core.orchestration import speaker
+from flows.core.orchestration import log_to_run
 from flows.release.commits import publish_refs, release_lock
 from flows.release.registry import deprecate as take_back
 from flows.release.registry import find_release
@@ -28,7 +28,7 @@ def deprecate(release: Said, because: Said) -> State[Any]:
         release: What is taken back, as gan@v1.0.0.
         because: What is wrong with it.
     """
-    checkout, say = Path.cwd(), speaker("deprecate")
+    checkout, say = Path.cwd(), log_to_run("deprecate")
     check_identity(checkout)
     with release_lock(work_folder(), say):
         found = find_release(checkout, release)

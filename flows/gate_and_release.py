@@ -10,11 +10,11 @@ from pydantic import Field
 
 from flows.core.dag import read_dag
 from flows.core.git import git, has_branch
-from flows.core.orchestration import run_name, speaker
-from flows.core.processes import Crew
+from flows.core.orchestration import log_to_run, run_name
+from flows.core.processes import ProcessGroup
 from flows.core.worktree import DATA_PIN, preflight, worktree
 from flows.release.commits import release_lock
-from flows.release.promote import Override, fetch, judge, keep_report, shown, state_of
+from flows.release.promote import Override, evaluator, fetch, keep_report, shown, state_of
 from flows.release.publish import goes, publish
 from flows.release.registry import Stage
 from flows.server.guard import end_with_worker
@@ -50,20 +50,20 @@ def gate_and_release(
     if bool(override_by) != bool(override_because):
         raise UserError("an override needs both, who answers for it and why; fill in both fields, or neither")
     override = Override(override_by, override_because) if override_by else None
-    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("gate-and-release")
+    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), log_to_run("gate-and-release")
     preflight(checkout)
     if revision == "HEAD":
         _check_committed(checkout)
     branch = revision if has_branch(checkout, revision) else None
-    with worktree(checkout, work, name, revision) as place, Crew(place.path) as crew:
+    with worktree(checkout, work, name, revision) as place, ProcessGroup(place.path) as processes:
         say(f"commit {place.commit[:10]} in {place.path}")
-        fetch(crew, say, str(DATA_PIN))
+        fetch(processes, say, str(DATA_PIN))
         needed = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
-        fetch(crew, say, *(stage.name for stage in needed.stages))
+        fetch(processes, say, *(stage.name for stage in needed.stages))
         with release_lock(work, say):
-            verdicts = judge(place, crew, work, chosen(models), override)
+            verdicts = evaluator(place, processes, work, chosen(models), override)
             going = any(goes(verdict, stage) for verdict in verdicts)
-            released = publish(place, crew, work, verdicts, branch, name, stage) if going else []
+            released = publish(place, processes, work, verdicts, branch, name, stage) if going else []
         show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
     sentences = [*(f"{release} is {stage}" for release in released), *map(str, verdicts)]
     return Completed(name="Released" if released else state_of(verdicts), message="; ".join(sentences))

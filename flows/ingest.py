@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flows.core.terminal import run_lock
 from flows.server.settings import EVENT, RESOURCE
-from flows.server.state import live_box, use_box
+from flows.server.state import live_server, use_server
 from tasks.common.cli import run
 from tasks.common.paths import work_folder
 from tasks.ingest.pin import Pin, read_pin
@@ -82,11 +82,11 @@ def _last_change(source: Path) -> float:
 
 def _tell(before: Pin | None, after: Pin) -> None:
     """Emits the event, if a box is up."""
-    box = live_box(work_folder())
+    box = live_server(work_folder())
     if box is None:
         print("the data is new, but no box is up that could retrain on it (`make up`)", flush=True)
         return
-    use_box(box, work_folder())
+    use_server(box, work_folder())
     from prefect.client.orchestration import get_client
     from prefect.events import Event, Resource
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flows.core.dag import dvc_command
 from flows.core.git import GitError, git
-from flows.core.processes import Crew, StageError
+from flows.core.processes import ProcessGroup, StageError
 from flows.core.terminal import catch_signals
 from flows.core.worktree import check_lock, share_dvc
 from flows.release.registry import Release, find_release
@@ -40,12 +40,12 @@ def reproduce(checkout: Path, release: Release) -> bool:
     """
     place = work_folder() / "reproduce" / str(release)
     _clone(checkout, release, place)
-    with Crew(place) as crew:
-        _pull(crew, release)
+    with ProcessGroup(place) as processes:
+        _pull(processes, release)
         promised = outputs(place, release.model)
-        stale = [found[1] for line in _repro(crew, release) if (found := RUNNING.match(line))]
+        stale = [found[1] for line in _repro(processes, release) if (found := RUNNING.match(line))]
         print(f"dvc repro: {', '.join(stale) or 'nothing'} had to run", flush=True)
-        lines = _repro(crew, release, "--force", "--no-run-cache")
+        lines = _repro(processes, release, "--force", "--no-run-cache")
         made = outputs(place, release.model)
     seconds = {found[1]: float(found[2]) for line in lines if (found := DONE.match(line))}
     print(*table(promised, made, seconds), *_machines(checkout, release), sep="\n")
@@ -77,9 +77,9 @@ def _clone(checkout: Path, release: Release, place: Path) -> None:
     share_dvc(checkout, place, place / ".dvc/cache")
 
 
-def _pull(crew: Crew, release: Release) -> None:
+def _pull(processes: ProcessGroup, release: Release) -> None:
     try:
-        crew.run(dvc_command("pull", "--with-deps", f"bundle_{release.model}"), lambda line: None, DEADLINE)
+        processes.run(dvc_command("pull", "--with-deps", f"bundle_{release.model}"), lambda line: None, DEADLINE)
     except StageError as error:
         said = next((line for line in str(error).splitlines() if line.startswith("ERROR: ")), str(error))
         why = said.removeprefix("ERROR: ")
@@ -89,7 +89,7 @@ def _pull(crew: Crew, release: Release) -> None:
         ) from None
 
 
-def _repro(crew: Crew, release: Release, *options: str) -> list[str]:
+def _repro(processes: ProcessGroup, release: Release, *options: str) -> list[str]:
     """Runs `dvc repro` for the release's bundle and shows what it says; returns the lines."""
     lines: list[str] = []
 
@@ -98,7 +98,7 @@ def _repro(crew: Crew, release: Release, *options: str) -> list[str]:
         print(line, flush=True)
 
     try:
-        crew.run(dvc_command("repro", *options, f"bundle_{release.model}"), say, DEADLINE)
+        processes.run(dvc_command("repro", *options, f"bundle_{release.model}"), say, DEADLINE)
     except StageError as error:
         raise UserError(f"{release} cannot be made again: {error}") from None
     return lines

@@ -10,12 +10,12 @@ from prefect.states import Completed
 
 from flows.core.dag import fingerprint, read_dag
 from flows.core.git import has_branch
-from flows.core.orchestration import PipelineError, conclude, run_name, speaker, submit_stages
-from flows.core.processes import Crew
+from flows.core.orchestration import PipelineError, conclude, log_to_run, run_name, submit_stages
+from flows.core.processes import ProcessGroup
 from flows.core.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
 from flows.release.commits import commit_results, release_lock
 from flows.release.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
-from flows.release.promote import Verdict, fetch, judge, keep_report, shown, state_of
+from flows.release.promote import Verdict, evaluator, fetch, keep_report, shown, state_of
 from flows.release.publish import publish
 from flows.release.registry import Release
 from flows.server.guard import end_with_worker
@@ -40,30 +40,30 @@ def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Over
         overrides: Values that rule over the preset's and the committed ones; what is left empty stays as it is.
     """
     end_with_worker()
-    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), speaker("retrain")
+    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), log_to_run("retrain")
     preflight(checkout)
     if has_branch(checkout, branch := f"retrain/{name}"):
         raise UserError(f"there is a branch {branch} already; rename it with `git branch -m`, or rename this run")
-    with worktree(checkout, work, name) as place, Crew(place.path) as crew:
+    with worktree(checkout, work, name) as place, ProcessGroup(place.path) as processes:
         take_newest_data(place)
         changes = write_params(place.path, preset, overrides)
         for line in (f"commit {place.commit[:10]} in {place.path}", *changes):
             say(line)
-        fetch(crew, say, str(DATA_PIN))
+        fetch(processes, say, str(DATA_PIN))
         dag = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
         key = fingerprint(place.path, dag)
         if past := read_conclusion(work, key, live_now(checkout, chosen(models))):
             return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
-        conclude(submit_stages(dag, crew))
+        conclude(submit_stages(dag, processes))
         with release_lock(work, say):
-            verdicts = judge(place, crew, work, chosen(models))
-            conclusion = _promote(place, crew, work, name, branch, verdicts)
+            verdicts = evaluator(place, processes, work, chosen(models))
+            conclusion = _promote(place, processes, work, name, branch, verdicts)
             write_conclusion(work, key, conclusion)
         return Completed(name=conclusion.name, message=conclusion.message)
 
 
 def _promote(
-    place: Worktree, crew: Crew, work: Path, name: str, branch: str, verdicts: Sequence[Verdict]
+    place: Worktree, processes: ProcessGroup, work: Path, name: str, branch: str, verdicts: Sequence[Verdict]
 ) -> Conclusion:
     """Commits what was made, publishes what passed, and says so in Prefect."""
     sentences = [str(verdict) for verdict in verdicts]
@@ -72,7 +72,7 @@ def _promote(
     released: list[Release] = []
     try:
         if any(verdict.passed for verdict in verdicts):
-            released = publish(place, crew, work, verdicts, branch, name)
+            released = publish(place, processes, work, verdicts, branch, name)
     except PipelineError as error:
         raise UserError(
             f"{error}. What was made is kept on the branch {branch}: once that is mended, run the deployment "

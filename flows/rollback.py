@@ -9,7 +9,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.core.git import check_identity
-from flows.core.orchestration import speaker
+from flows.core.orchestration import log_to_run
 from flows.release.commits import publish_refs, release_lock
 from flows.release.registry import roll_back
 from tasks.common.model_names import Model
@@ -26,7 +26,7 @@ def rollback(model: Model, version: Version = "") -> State[Any]:
         model: Whose live version is taken back.
         version: What is live then, as v1.2.0. Empty: what was before.
     """
-    checkout, work, say = Path.cwd(), work_folder(), speaker("rollback")
+    checkout, work, say = Path.cwd(), work_folder(), log_to_run("rollback")
     check_identity(checkout)
     with release_lock(work, say):
         now, before = roll_back(checkout, model, version or None)

@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Choice = Literal["auto", "on", "off"]
 Switch = Literal["on", "off"]
-Game = Literal["minimax", "non_saturating", "hinge", "relativistic"]
+GanLoss = Literal["minimax", "non_saturating", "hinge", "relativistic"]
 Norm = Literal["batch", "spectral", "none"]
 Upsampling = Literal["transposed", "nearest"]
 Reconstruction = Literal["summed_mse", "bernoulli", "optimal_sigma"]
@@ -35,7 +35,7 @@ class OptimiserSettings(Settings):
     beta1: float = Field(ge=0, lt=1, description="Adam: decay of the first moment. RMSprop, SGD: momentum.")
     beta2: float = Field(ge=0, lt=1, description="Adam: decay of the second moment. RMSprop: its alpha. SGD: 0.")
     weight_decay: Weight = Field(description="AdamW: decoupled. Others: added to the gradient.")
-    constant_for: Fraction = Field(description="Share of the run at full rate; then linear to 1 % of it. 1: no decay.")
+    decay_start: Fraction = Field(description="Share of the run at full rate; then linear to 1 % of it. 1: no decay.")
 
 
 class StopSettings(Settings):
@@ -68,7 +68,7 @@ class GanSettings(LearnerSettings):
     channels: Count = Field(le=1024, description="Channels of the widest resolution but one; doubled at each halving.")
     upsample: Upsampling = Field(description="How the generator doubles the side.")
     discriminator_norm: Norm = Field(description="What keeps the discriminator tame.")
-    loss: Game = Field(description="The adversarial game.")
+    loss: GanLoss = Field(description="The adversarial game.")
     conditional: Choice = Field(
         description="Whether a label picks what is drawn. auto: where every label has training images."
     )

@@ -44,7 +44,7 @@ RERUNS = {
     "requirements.lock": EXPORT | BUNDLE,
     "tasks/release/lineage/collect.py": set(),
     "tasks/reference/validate.py": {"reference", "reference_second"},
-    "tasks/reference/extractor.py": {"reference", "reference_second"} | EVALUATE,
+    "tasks/reference/evaluator.py": {"reference", "reference_second"} | EVALUATE,
     "models/learners/gan.py": {"train_gan"},
     "models/learners/vae.py": {"train_vae"},
     "models/losses/adversarial.py": {"train_gan"},

@@ -12,14 +12,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from flows.core.processes import Crew
+from flows.core.processes import ProcessGroup
 from flows.release.commits import commit_release, notes_of, pack, push_data
 from flows.release.registry import Release, assign, register
 from flows.reproduce import reproduce
 from tasks.common.paths import work_folder
 from tasks.release.lineage.locks import folder_hash, md5_file
 from tests.conftest import Checkout
-from tests.test_doors import hashes, prepare, repro
+from tests.test_end_to_end import hashes, prepare, repro
 
 pytestmark = pytest.mark.long
 
@@ -46,9 +46,9 @@ def ship(checkout: Checkout, version: str) -> Release:
     decision = checkout / ".work/gate/gan.json"
     decision.parent.mkdir(parents=True, exist_ok=True)
     decision.write_text(json.dumps(DECISION))
-    with Crew(checkout.path) as crew:
-        pack(crew, Release("gan", version, "HEAD"), None, "test", decision, print)
-        push_data(crew, print)
+    with ProcessGroup(checkout.path) as processes:
+        pack(processes, Release("gan", version, "HEAD"), None, "test", decision, print)
+        push_data(processes, print)
     release = Release("gan", version, commit_release(checkout.path, [Release("gan", version, "HEAD")]))
     register(checkout.path, release, notes_of(checkout.path, "gan"))
     assign(checkout.path, release)
@@ -133,9 +133,9 @@ def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path
         (lambda told: told.update(run="another"), "git: gan@v1.0.0 has another lineage"),
     ],
 )
-def test_a_lineage_that_lies_is_found(released: Checkout, got: Path, tmp_path: Path, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_lineage_that_lies_is_found(released: Checkout, got: Path, tmp_path: Path, corrupt, words: str) -> None:  # type: ignore[no-untyped-def]
     told = json.loads((got / "lineage.json").read_text())
-    spoil(told)
+    corrupt(told)
     shutil.copy(got / "gan.onnx", tmp_path)
     (tmp_path / "lineage.json").write_text(json.dumps(told))
     code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
@@ -169,9 +169,9 @@ def with_far_weights(whole: bytes) -> bytes:
     ],
 )
 def test_what_is_no_file_of_ours_is_one_sentence(
-    released: Checkout, got: Path, tmp_path: Path, spoil: Callable[[bytes], bytes], words: str
+    released: Checkout, got: Path, tmp_path: Path, corrupt: Callable[[bytes], bytes], words: str
 ) -> None:
-    (tmp_path / "spoilt.onnx").write_bytes(spoil((got / "gan.onnx").read_bytes()))
+    (tmp_path / "spoilt.onnx").write_bytes(corrupt((got / "gan.onnx").read_bytes()))
     code, _, said = lineage(released, str(tmp_path / "spoilt.onnx"))
     assert code == 2 and words in said and "Traceback" not in said and len(said.splitlines()) == 1
 

@@ -18,8 +18,8 @@ from prefect.states import Cancelled, Completed
 
 from flows.core.dag import Dag, Stage, read_dag, unchanged
 from flows.core.failures import Failure, failure_of, failures_text, publish_failures
-from flows.core.processes import Crew, Outcome, Say, StageError, StageRun, StoppedError
-from flows.core.resource_lock import Turns
+from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRun, StoppedError
+from flows.core.resource_lock import ResourceLock
 from flows.ui.artifacts import publish
 from flows.ui.progress import watching
 from flows.ui.summary import REPORT_COMMAND
@@ -29,7 +29,7 @@ REPORT_DEADLINE = 900
 RETRY_DELAY_SECONDS = 2.0
 
 Future = PrefectFuture[Any]
-Step = Callable[[Say], StageRun]
+Step = Callable[[Log], StageRun]
 
 
 class PipelineError(Exception):
@@ -49,39 +49,39 @@ def pipeline(root: Path, report: Sequence[str] | None = REPORT_COMMAND) -> list[
     Returns what became of each stage. Raises PipelineError when a stage failed, and UserError when dvc.yaml's meta is
     wrong or data is missing; when it is interrupted, all its processes are stopped first.
     """
-    with Crew(root) as crew:
-        futures = submit_stages(read_dag(root), crew)
+    with ProcessGroup(root) as processes:
+        futures = submit_stages(read_dag(root), processes)
         if report is not None:
-            futures["report"] = submit("report", report_step(crew, report), futures.values())
+            futures["report"] = submit("report", report_step(processes, report), futures.values())
         runs = conclude(futures)
     publish(root)
     return runs
 
 
-def submit_stages(dag: Dag, crew: Crew) -> dict[str, Future]:
+def submit_stages(dag: Dag, processes: ProcessGroup) -> dict[str, Future]:
     """Submits a task per stage, each behind its upstreams' tasks; returns their futures by stage name.
 
     DVC is asked once for all of them what changed, since a process of its own for each takes most of a second.
     """
-    turns, standing = Turns(), unchanged(crew.root, dag)
+    resources, standing = ResourceLock(), unchanged(processes.root, dag)
     futures: dict[str, Future] = {}
     for rank, stage in enumerate(dag.stages):
 
-        def run(say: Say, stage: Stage = stage, rank: int = rank) -> StageRun:
+        def run(say: Log, stage: Stage = stage, rank: int = rank) -> StageRun:
             if stage.name in standing:
                 say("unchanged")
                 return StageRun(stage.name, Outcome.CACHED)
-            with turns.turn(stage.policy.resource, rank), watching(stage.name) as environment:
-                return crew.run_stage(stage, say, environment)
+            with resources.turn(stage.policy.resource, rank), watching(stage.name) as environment:
+                return processes.run_stage(stage, say, environment)
 
         upstream = [futures[name] for name in stage.upstream]
         futures[stage.name] = submit(stage.name, run, upstream, stage.policy.retries)
     return futures
 
 
-def report_step(crew: Crew, command: Sequence[str] = REPORT_COMMAND) -> Step:
+def report_step(processes: ProcessGroup, command: Sequence[str] = REPORT_COMMAND) -> Step:
     """Writes the report."""
-    return lambda say: StageRun("report", Outcome.RAN, crew.run(command, say, REPORT_DEADLINE))
+    return lambda say: StageRun("report", Outcome.RAN, processes.run(command, say, REPORT_DEADLINE))
 
 
 def submit(
@@ -102,7 +102,7 @@ def submit(
     )
     def body() -> State[StageRun]:
         try:
-            done = step(speaker(name))
+            done = step(log_to_run(name))
         except StoppedError as error:
             return Cancelled(message=str(error))
         if done.outcome is Outcome.CACHED:
@@ -128,7 +128,7 @@ def conclude(futures: Mapping[str, Future]) -> list[StageRun]:
     return runs
 
 
-def speaker(name: str) -> Say:
+def log_to_run(name: str) -> Log:
     """Passes lines to the terminal, under a name, and to the log of the Prefect run that this is called in."""
     logger = get_run_logger()
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from flows.core.dag import Stage, dvc_command, dvc_environment
 from tasks.common.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 GRACE_SECONDS = 5.0  # after each of three signals; a checkpoint is written within the first
@@ -61,7 +61,7 @@ class StoppedError(Exception):
     """The run was stopped, so this command was not started or did not end by itself."""
 
 
-class Crew:
+class ProcessGroup:
     """The processes of one run in the folder `root`; as a context it stops them when its block is broken off."""
 
     def __init__(self, root: Path, grace: float = GRACE_SECONDS) -> None:
@@ -71,7 +71,7 @@ class Crew:
         self._stopped = False
         self._changed = threading.Lock()
 
-    def run_stage(self, stage: Stage, say: Say, more: Mapping[str, str] | None = None) -> StageRun:
+    def run_stage(self, stage: Stage, say: Log, more: Mapping[str, str] | None = None) -> StageRun:
         """Runs one stage, as far as DVC finds that it must, with `more` in its environment; passes its lines to `say`.
 
         Raises StageError when it fails, TimeoutError when it passes its deadline and StoppedError after `stop_all`.
@@ -90,7 +90,7 @@ class Crew:
         # DVC's verdict comes before anything that the stage itself prints.
         return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "ProcessGroup":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -100,7 +100,7 @@ class Crew:
     def run(
         self,
         command: Sequence[str],
-        say: Say,
+        say: Log,
         deadline: float,
         fine: Collection[int] = (0,),
         more: Mapping[str, str] | None = None,
@@ -116,7 +116,7 @@ class Crew:
     def _run(
         self,
         command: Sequence[str],
-        say: Say,
+        say: Log,
         deadline: float,
         fine: Collection[int],
         more: Mapping[str, str],

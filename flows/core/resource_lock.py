@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turns:
+class ResourceLock:
     """One holder per resource at a time; among those who wait, the lowest rank goes first."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from flows.core.worktree import LEAST_FREE
 from flows.doctor.findings import Finding, ask
 from flows.server.clients import healthy
 from flows.server.remote import default_remote, remote_text
-from flows.server.state import live_box
+from flows.server.state import live_server
 from tasks.common.errors import UserError
 
 ASK_REMOTE = """
@@ -50,7 +50,7 @@ def prefect_server(work: Path) -> Finding:
     if url := os.environ.get("PREFECT_API_URL"):
         cure = "" if healthy(url) else "start it, or unset PREFECT_API_URL"
         return Finding("server", f"{url} {'does not answer' if cure else 'answers'}", cure)
-    box = live_box(work)
+    box = live_server(work)
     return Finding(
         "server", f"{box.address} answers" if box else "down; a run starts its own, `make up` one that stays"
     )

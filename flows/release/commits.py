@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from flows.core.dag import dvc_command
 from flows.core.git import GitError, commit_of, git, remote
-from flows.core.processes import Crew, Say, StageError
+from flows.core.processes import Log, ProcessGroup, StageError
 from flows.release.registry import Change, Release, tags
 from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
@@ -25,10 +25,10 @@ from tasks.common.paths import in_turn
 LOCK = "dvc.lock"
 RELEASE = Path("data/release")
 PUSH_DEADLINE, PACK_DEADLINE = 6 * 3600, 1800
-INTERFACE = ("inputs", "outputs", "labels", "range", "noise_law")  # what a consumer's code rests on
+INTERFACE = ("inputs", "outputs", "labels", "range", "noise_distribution")  # what a consumer's code rests on
 
 
-def release_lock(work: Path, say: Say) -> AbstractContextManager[None]:
+def release_lock(work: Path, say: Log) -> AbstractContextManager[None]:
     """One run at a time compares with what is live and takes its place."""
     return in_turn(work / "release.lock", "waiting for another run to release its models", say)
 
@@ -41,15 +41,17 @@ def commit_results(root: Path, branch: str, subject: str, body: str) -> str:
     return commit_of(root, "HEAD")
 
 
-def pack(crew: Crew, release: Release, parent: Release | None, run: str, decision: Path | None, say: Say) -> None:
+def pack(
+    processes: ProcessGroup, release: Release, parent: Release | None, run: str, decision: Path | None, say: Log
+) -> None:
     """Makes data/release/MODEL in the crew's worktree and gives it to DVC; the commit comes after the push."""
     command = ["python", "-m", "tasks.release", release.model, "--version", release.version, "--run", run]
     command += ["--parent", parent.version] if parent else []
     command += ["--decision", str(decision)] if decision else []
-    if key := signing_key(crew.root):
+    if key := signing_key(processes.root):
         command += ["--key", str(key)]
-    crew.run(command, say, PACK_DEADLINE)
-    crew.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), say, PACK_DEADLINE)
+    processes.run(command, say, PACK_DEADLINE)
+    processes.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), say, PACK_DEADLINE)
 
 
 def signing_key(root: Path) -> Path | None:
@@ -83,20 +85,20 @@ def notes_of(root: Path, model: str) -> str:
     return "\n\n".join(kept).removeprefix("# ")
 
 
-def push_data(crew: Crew, say: Say) -> None:
+def push_data(processes: ProcessGroup, say: Log) -> None:
     """Pushes everything that the folder's dvc.lock and .dvc files name to the DVC remote.
 
     Raises StageError when the remote refuses; the data stays in the cache then.
     """
     try:
-        crew.run(dvc_command("push"), say, PUSH_DEADLINE)
+        processes.run(dvc_command("push"), say, PUSH_DEADLINE)
     except StageError as error:
         lines = str(error).splitlines()
         said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
         raise StageError(f"the DVC remote refused it ({said}); nothing is lost, the data is in the cache") from None
 
 
-def publish_refs(root: Path, branch: str | None, say: Say) -> None:
+def publish_refs(root: Path, branch: str | None, say: Log) -> None:
     """Pushes a branch, if one is named, then all release tags, to the git remote, where there is one.
 
     Raises UserError when it refuses; branch and tags stay here.

@@ -11,7 +11,7 @@ from typing import Literal
 
 from flows.core.dag import dvc_command
 from flows.core.orchestration import Step, conclude, report_step, submit
-from flows.core.processes import Crew, Outcome, Say, StageError, StageRun
+from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRun
 from flows.core.worktree import Worktree
 from flows.release.commits import bundle_md5
 from flows.release.registry import Release, live
@@ -68,8 +68,8 @@ def state_of(verdicts: Sequence[Verdict]) -> StateName:
     return "Rejected" if any(verdict.record for verdict in verdicts) else "Nothing new"
 
 
-def judge(
-    place: Worktree, crew: Crew, work: Path, models: Sequence[str], override: Override | None = None
+def evaluator(
+    place: Worktree, processes: ProcessGroup, work: Path, models: Sequence[str], override: Override | None = None
 ) -> list[Verdict]:
     """Brings the worktree's bundles before the gate, then writes the report: tasks of the Prefect run.
 
@@ -78,9 +78,9 @@ def judge(
     before = {model: live(place.checkout, model) for model in models}
     new = [model for model in models if not _is_live(place, model, before[model])]
     remove(work / "live")
-    steps = {f"gate_{model}": _gate_step(place, crew, work, model, before[model], override) for model in new}
+    steps = {f"gate_{model}": _gate_step(place, processes, work, model, before[model], override) for model in new}
     futures = {name: submit(name, step) for name, step in steps.items()}
-    futures["report"] = submit("report", report_step(crew), futures.values())
+    futures["report"] = submit("report", report_step(processes), futures.values())
     conclude(futures)
     return [_verdict(work, model, before[model], model in new) for model in models]
 
@@ -94,17 +94,17 @@ def shown(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) 
     }
 
 
-def fetch(crew: Crew, say: Say, *targets: str) -> None:
+def fetch(processes: ProcessGroup, say: Log, *targets: str) -> None:
     """Gets data of the worktree's commit from the shared cache, or from the DVC remote what is not there.
 
     Raises UserError where neither has it.
     """
     try:
-        crew.run(dvc_command("checkout", *targets), lambda line: None, FETCH_DEADLINE)
+        processes.run(dvc_command("checkout", *targets), lambda line: None, FETCH_DEADLINE)
     except StageError:
         say("not all data is in the cache; pulling it from the DVC remote")
         try:
-            crew.run(dvc_command("pull", *targets), say, FETCH_DEADLINE)
+            processes.run(dvc_command("pull", *targets), say, FETCH_DEADLINE)
         except StageError as error:
             raise UserError(
                 f"{' and '.join(targets)} of this commit lies neither in DVC's cache nor on a DVC remote that answers; "
@@ -130,20 +130,20 @@ def _is_live(place: Worktree, model: str, release: Release | None) -> bool:
 
 
 def _gate_step(
-    place: Worktree, crew: Crew, work: Path, model: str, before: Release | None, override: Override | None
+    place: Worktree, processes: ProcessGroup, work: Path, model: str, before: Release | None, override: Override | None
 ) -> Step:
     command = ["python", "-m", "tasks.gate", f"data/bundle/{model}"]
     bundle = live_bundle(work, before)
     command += ["--live", str(bundle)] if bundle else []
     command += ["--override", override.by, "--because", override.because] if override else []
 
-    def step(say: Say) -> StageRun:
+    def step(say: Log) -> StageRun:
         remove(record_of(work, model))  # or an earlier run's would be taken for the word of a gate that died
         if bundle and before:
             bundle.parent.mkdir(exist_ok=True)
             what = [str(place.checkout), f"data/bundle/{model}", "--rev", before.commit, "--out", str(bundle)]
-            crew.run(dvc_command("get", *what), say, FETCH_DEADLINE)
-        seconds = crew.run(command, say, GATE_DEADLINE, fine=(0, REFUSED))
+            processes.run(dvc_command("get", *what), say, FETCH_DEADLINE)
+        seconds = processes.run(command, say, GATE_DEADLINE, fine=(0, REFUSED))
         if not record_of(work, model).is_file():
             raise StageError("the gate ended without a decision; its log says where")
         return StageRun(f"gate_{model}", Outcome.RAN, seconds)

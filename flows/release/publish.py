@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import assert_never
 
 from flows.core.orchestration import conclude, submit
-from flows.core.processes import Crew, Outcome, Say, StageRun
+from flows.core.processes import Log, Outcome, ProcessGroup, StageRun
 from flows.core.worktree import Worktree
 from flows.release.commits import bundle_md5, change, commit_release, notes_of, pack, publish_refs, push_data
 from flows.release.promote import Verdict, live_bundle, record_of
@@ -27,7 +27,7 @@ def goes(verdict: Verdict, stage: Stage) -> bool:
 
 def publish(
     place: Worktree,
-    crew: Crew,
+    processes: ProcessGroup,
     work: Path,
     verdicts: Sequence[Verdict],
     branch: str | None,
@@ -44,16 +44,16 @@ def publish(
     new = [one for one in going if known[one.model] is None]
     made: list[Release] = []
 
-    def packing(say: Say) -> StageRun:
+    def packing(say: Log) -> StageRun:
         for verdict in new:
-            pack(crew, _next(place, work, verdict), verdict.before, run, record_of(work, verdict.model), say)
+            pack(processes, _next(place, work, verdict), verdict.before, run, record_of(work, verdict.model), say)
         return StageRun("pack", Outcome.RAN)
 
-    def push(say: Say) -> StageRun:
-        push_data(crew, say)
+    def push(say: Log) -> StageRun:
+        push_data(processes, say)
         return StageRun("push", Outcome.RAN)
 
-    def tag(say: Say) -> StageRun:
+    def tag(say: Log) -> StageRun:
         packed = [_next(place, work, verdict) for verdict in new]
         commit = commit_release(place.path, packed) if packed else place.head()
         for one in packed:

@@ -10,7 +10,7 @@ import psutil
 
 from flows.core.supervise import restore_signals
 from flows.server.settings import Settings, check_port
-from flows.server.state import State, is_kept, read_state, remove_state
+from flows.server.state import State, is_supervised, read_state, remove_state
 from tasks.common.errors import UserError
 
 START_SECONDS = 300.0
@@ -24,8 +24,8 @@ def up(settings: Settings, work: Path, root: Path) -> State:
 
     Raises UserError with the keeper's reason when it ends instead, or takes too long.
     """
-    if is_kept(work):
-        box = _wait_for_box(work, keeper=None)
+    if is_supervised(work):
+        box = _wait_for_server(work, supervisor=None)
         print(f"already up at {box.address}", flush=True)
         return box
     check_port(settings)
@@ -33,7 +33,7 @@ def up(settings: Settings, work: Path, root: Path) -> State:
     log = work / "logs" / "box.log"
     log.parent.mkdir(exist_ok=True)
     print(f"starting; the logs are {log.parent}/box*.log", flush=True)
-    box = _wait_for_box(work, _start_keeper(root, log))
+    box = _wait_for_server(work, _start_supervisor(root, log))
     print(f"up at {box.address}", flush=True)
     return box
 
@@ -43,20 +43,22 @@ def down(work: Path) -> None:
 
     Done where nothing is up.
     """
-    if not is_kept(work):
+    if not is_supervised(work):
         print("nothing is up", flush=True)
         return
-    keeper = _keeper(work)
+    supervisor = _supervisor(work)
     print("stopping the worker with its runs, then the server", flush=True)
-    keeper.send_signal(signal.SIGTERM)
+    supervisor.send_signal(signal.SIGTERM)
     try:
-        keeper.wait(STOP_SECONDS)
+        supervisor.wait(STOP_SECONDS)
     except psutil.TimeoutExpired:
-        raise UserError(f"process {keeper.pid} did not end in {STOP_SECONDS:g} s; `kill -9 {keeper.pid}`") from None
+        raise UserError(
+            f"process {supervisor.pid} did not end in {STOP_SECONDS:g} s; `kill -9 {supervisor.pid}`"
+        ) from None
     print("down", flush=True)
 
 
-def _start_keeper(root: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start_supervisor(root: Path, log: Path) -> subprocess.Popen[bytes]:
     log.write_bytes(b"")
     with log.open("ab") as file:
         return subprocess.Popen(
@@ -70,10 +72,10 @@ def _start_keeper(root: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for_box(work: Path, keeper: subprocess.Popen[bytes] | None) -> State:
+def _wait_for_server(work: Path, supervisor: subprocess.Popen[bytes] | None) -> State:
     until = time.monotonic() + START_SECONDS
     while (box := read_state(work)) is None or not box.ready:
-        if (keeper.poll() is not None if keeper else not is_kept(work)) or time.monotonic() > until:
+        if (supervisor.poll() is not None if supervisor else not is_supervised(work)) or time.monotonic() > until:
             raise UserError(_reason(work / "logs" / "box.log"))
         time.sleep(POLL_SECONDS)
     return box
@@ -86,7 +88,7 @@ def _reason(log: Path) -> str:
     return errors[-1] if errors else f"the box did not start; {log} has more"
 
 
-def _keeper(work: Path) -> psutil.Process:
+def _supervisor(work: Path) -> psutil.Process:
     until = time.monotonic() + START_SECONDS
     while (box := read_state(work)) is None:  # it has just begun
         if time.monotonic() > until:

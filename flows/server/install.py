@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from flows.server.clients import healthy
 from flows.server.remote import ensure_remote
 from flows.server.settings import EVENT, PREFIX
-from flows.server.state import box_folder
+from flows.server.state import server_folder
 from tasks.common.cli import run
 from tasks.common.errors import UserError
 from tasks.common.files import replacing
@@ -37,7 +37,7 @@ def install(root: Path, work: Path) -> None:
     """Makes the work pool, its queues, the deployments of prefect.yaml and the automations, or updates them."""
     with get_client(sync_client=True) as client:
         make_pool(client)
-        deploy(client, root, box_folder(work) / "prefect.yaml")
+        deploy(client, root, server_folder(work) / "prefect.yaml")
         flow, deployment = ON_NEW_DATA
         new_data = client.read_deployment_by_name(f"{flow}/{deployment}")
         for automation in (crash_zombies(SILENCE), run_on_event(new_data.id)):

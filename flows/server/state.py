@@ -26,7 +26,7 @@ class State:
     pids: dict[str, int]
 
 
-def box_folder(work: Path) -> Path:
+def server_folder(work: Path) -> Path:
     """Where the keeper's files lie; nobody else may look in, since the password is there."""
     folder = work / "box"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -34,15 +34,15 @@ def box_folder(work: Path) -> Path:
     return folder
 
 
-def box_lock(work: Path) -> FileLock:
+def server_lock(work: Path) -> FileLock:
     """The lock that a keeper holds as long as it lives."""
     return FileLock(work / "box.lock")
 
 
-def is_kept(work: Path) -> bool:
+def is_supervised(work: Path) -> bool:
     """Whether a keeper lives."""
     try:
-        with box_lock(work).acquire(timeout=0):
+        with server_lock(work).acquire(timeout=0):
             return False
     except Timeout:
         return True
@@ -50,7 +50,7 @@ def is_kept(work: Path) -> bool:
 
 def write_state(work: Path, state: State) -> None:
     """Replaces what is known of the box at once."""
-    write_bytes(box_folder(work) / "state.json", json.dumps(asdict(state), indent=2).encode())
+    write_bytes(server_folder(work) / "state.json", json.dumps(asdict(state), indent=2).encode())
 
 
 def read_state(work: Path) -> State | None:
@@ -61,10 +61,10 @@ def read_state(work: Path) -> State | None:
         return None
 
 
-def live_box(work: Path) -> State | None:
+def live_server(work: Path) -> State | None:
     """The box if its keeper lives and its server answers."""
     state = read_state(work)
-    return state if state and is_kept(work) and healthy(state.api) else None
+    return state if state and is_supervised(work) and healthy(state.api) else None
 
 
 def remove_state(work: Path) -> None:
@@ -72,6 +72,6 @@ def remove_state(work: Path) -> None:
     (work / "box" / "state.json").unlink(missing_ok=True)
 
 
-def use_box(state: State, work: Path) -> None:
+def use_server(state: State, work: Path) -> None:
     """Lets Prefect in this process, which must not have imported it yet, talk to the box."""
     os.environ.update(common_settings(work) | client_settings(state.api, state.auth))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.server.remote import remote_text
-from flows.server.state import State, live_box, use_box
+from flows.server.state import State, live_server, use_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -19,7 +19,7 @@ WIDTH = 12
 
 def status(work: Path) -> bool:
     """Prints the status; says whether the box is up."""
-    box = live_box(work)
+    box = live_server(work)
     if box is None:
         print("down; `make up` starts it")
     else:
@@ -37,7 +37,7 @@ def disk_text(work: Path) -> str:
 
 
 def _lines(box: State, work: Path) -> Iterator[tuple[str, str]]:
-    use_box(box, work)
+    use_server(box, work)
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:

@@ -17,7 +17,7 @@ from flows.server import environment
 from flows.server.child import Child, say
 from flows.server.clients import healthy
 from flows.server.settings import Settings, check_port
-from flows.server.state import State, box_folder, box_lock, read_state, remove_state, write_state
+from flows.server.state import State, read_state, remove_state, server_folder, server_lock, write_state
 from tasks.common.errors import UserError
 
 POLL_SECONDS = 0.2
@@ -35,16 +35,16 @@ def keep(settings: Settings, work: Path, root: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with box_lock(work).acquire(timeout=LOCK_SECONDS):
+        with server_lock(work).acquire(timeout=LOCK_SECONDS):
             remove_state(work)  # of one that was killed
             check_port(settings)
-            _Keeper(settings, work, root, stop).run()
+            _Supervisor(settings, work, root, stop).run()
     except Timeout:
         known = read_state(work)
         raise UserError(f"already up{f' at {known.address}' if known else ''}; `make down` ends it") from None
 
 
-class _Keeper:
+class _Supervisor:
     def __init__(self, settings: Settings, work: Path, root: Path, stop: threading.Event) -> None:
         self._settings, self._work, self._root, self._stop = settings, work, root, stop
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -63,7 +63,7 @@ class _Keeper:
 
     def run(self) -> None:
         """Starts everything and tends it until the end."""
-        box_folder(self._work)
+        server_folder(self._work)
         try:
             self._start()
             while not self._stop.wait(POLL_SECONDS):

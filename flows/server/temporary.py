@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flows.core.processes import supervised
 from flows.server.clients import common_settings, healthy
-from flows.server.state import live_box, use_box
+from flows.server.state import live_server, use_server
 from tasks.common.paths import work_folder
 
 GRACE_SECONDS = 2.0
@@ -72,8 +72,8 @@ def start_server(work: Path, root: Path) -> Server | None:
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     if os.environ.get("PREFECT_API_URL"):
         return None
-    if box := live_box(work):
-        use_box(box, work)
+    if box := live_server(work):
+        use_server(box, work)
         return None
     _set_unless_set(BRIEF)
     server = Server(root, work / "logs" / "prefect.log")

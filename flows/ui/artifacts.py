@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.ui.summary import REPORT, figures_rows, read_figures
+from flows.ui.summary import REPORT, metrics_rows, read_metrics
 from flows.ui.thumbnails import thumbnail
 from flows.ui.verdicts import Shown, verdicts_markdown, verdicts_text
 
@@ -21,7 +21,7 @@ def publish(root: Path, report_url: str | None = None, verdicts: Mapping[str, Sh
         # The UI lists a run's artifacts in no order, so the word is told there already.
         word, why = verdicts_text(verdicts), verdicts_markdown(verdicts, report_url)
         create_markdown_artifact(key="verdict", markdown=why, description=word)
-    if rows := figures_rows(read_figures(root)):
+    if rows := metrics_rows(read_metrics(root)):
         create_table_artifact(key="metrics", table=rows, description="Figures of the exported files")
     grids = {path.parent.name: path for path in sorted((root / "data/samples").glob("*/grid.png"))}
     if grids:

@@ -43,14 +43,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Sight:
+class StageProgress:
     """All that is to be seen of a stage."""
 
     state: State
     picture: Picture | None = None
 
 
-def see(folder: Path, before: Sight | None = None) -> Sight | None:
+def read_progress(folder: Path, before: StageProgress | None = None) -> StageProgress | None:
     """What lies in the folder by now, None where nothing does; an unchanged picture is taken from the sight `before`.
 
     Raises OSError or ValueError for files that cannot be read.
@@ -59,7 +59,7 @@ def see(folder: Path, before: Sight | None = None) -> Sight | None:
         state = State.model_validate_json((folder / PROGRESS).read_bytes())
     except FileNotFoundError:
         return None
-    return Sight(state, _picture(folder / PICTURE, before.picture if before else None))
+    return StageProgress(state, _picture(folder / PICTURE, before.picture if before else None))
 
 
 def _picture(path: Path, before: Picture | None) -> Picture | None:
@@ -73,11 +73,11 @@ def _picture(path: Path, before: Picture | None) -> Picture | None:
     return Picture(thumbnail(path), caption, time)
 
 
-def sight_markdown(sight: Sight, over: bool = False) -> str:
+def progress_markdown(stage_progress: StageProgress, over: bool = False) -> str:
     """The page of a stage; `over` where its process has ended, be it too early."""
-    picture = sight.picture
+    picture = stage_progress.picture
     shown = [f"![{picture.caption}]({picture.uri})", f"*{picture.caption}*"] if picture else []
-    return "\n\n".join([_headline(sight.state, over), *_table(sight.state), *shown])
+    return "\n\n".join([_headline(stage_progress.state, over), *_table(stage_progress.state), *shown])
 
 
 def _headline(state: State, over: bool) -> str:

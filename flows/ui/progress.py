@@ -20,7 +20,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.ui.previews import Sight, see, sight_markdown
+from flows.ui.previews import StageProgress, progress_markdown, read_progress
 from tasks.common.paths import work_folder
 from tasks.common.progress import VARIABLE
 
@@ -67,7 +67,7 @@ class _Watcher:
 
     def __init__(self, stage: str, folder: Path) -> None:
         self._folder, self._over = folder, threading.Event()
-        self._seen: Sight | None = None
+        self._seen: StageProgress | None = None
         self._shown = _Shown(stage)
         # Whose address and task run Prefect's calls concern is found in the context.
         run = copy_context().run
@@ -88,10 +88,10 @@ class _Watcher:
     def _refresh(self) -> None:
         """Shows what is new."""
         try:
-            sight, over = see(self._folder, self._seen), self._over.is_set()
-            if sight and (over or sight != self._seen):
-                self._shown.update(sight, over)
-                self._seen = sight
+            stage_progress, over = read_progress(self._folder, self._seen), self._over.is_set()
+            if stage_progress and (over or stage_progress != self._seen):
+                self._shown.update(stage_progress, over)
+                self._seen = stage_progress
         except Exception as error:  # whatever happens to a view must not happen to the run
             log.debug("progress is not shown this time: %r", error)
 
@@ -102,10 +102,10 @@ class _Shown:
     def __init__(self, stage: str) -> None:
         self._stage, self._key, self._ids = stage, stage.replace("_", "-"), dict[str, UUID]()
 
-    def update(self, sight: Sight, over: bool) -> None:
+    def update(self, stage_progress: StageProgress, over: bool) -> None:
         """Creates them or replaces what they show; raises whatever the client does."""
-        self._put(f"{self._key}-progress", "progress", round(sight.state.percent, 1))
-        self._put(f"{self._key}-live", "markdown", sight_markdown(sight, over))
+        self._put(f"{self._key}-progress", "progress", round(stage_progress.state.percent, 1))
+        self._put(f"{self._key}-live", "markdown", progress_markdown(stage_progress, over))
 
     def _put(self, key: str, kind: str, data: object) -> None:
         with get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT_SECONDS}) as client:

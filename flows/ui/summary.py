@@ -13,22 +13,22 @@ RECORD = ("params.yaml", "dvc.lock", "data/raw.dvc", "data/metrics", "data/curve
 
 def results_text(root: Path) -> str:
     """The figures, where the report and the bundles lie, and how to keep or drop what the run changed in git."""
-    figures = read_figures(root)
+    figures = read_metrics(root)
     table = [("", *figures)]
-    table += [(row["figure"], *(_shown(row[model]) for model in figures)) for row in figures_rows(figures)]
+    table += [(row["figure"], *(_shown(row[model]) for model in figures)) for row in metrics_rows(figures)]
     places = [path for path in [root / REPORT, *sorted((root / "data/bundle").glob("*/"))] if path.exists()]
     parts = [columns(table) if figures else "", "\n".join(map(str, places)), _record_text(root)]
     return "\n\n".join(part for part in parts if part)
 
 
-def read_figures(root: Path) -> dict[str, dict[str, Any]]:
+def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
     """The exported files' figures by model, as the first judge sees them: the numbers in data/metrics/MODEL.json."""
     files = sorted((root / "data/metrics").glob("*.json"))
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
     return {model: {name: value for name, value in one.items() if name != "second"} for model, one in read.items()}
 
 
-def figures_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def metrics_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row per figure with a column per model, empty where a model has no such figure."""
     names = dict.fromkeys(name for model in figures.values() for name in model)
     return [{"figure": name} | {model: values.get(name, "") for model, values in figures.items()} for name in names]

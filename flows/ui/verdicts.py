@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.ui.thumbnails import thumbnail
-from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, Word
+from tasks.gate.record import ComparedMetric, EvaluatedBundle, GateRecord, Kind, Word
 from tasks.metrics.registry import describe, ordered, shown
 
 MAY_GO = ": it may go live"
@@ -72,7 +72,7 @@ def _record(record: GateRecord) -> Iterator[str]:
         yield f"Not asked: {record.not_asked}"
     if record.comparisons:
         yield _comparisons(record)
-    elif record.live is None and isinstance(record.candidate, JudgedBundle):
+    elif record.live is None and isinstance(record.candidate, EvaluatedBundle):
         yield "There was no live model to compare it with; the limits of params.yaml alone decided."
 
 
@@ -85,7 +85,7 @@ def _comparisons(record: GateRecord) -> str:
     return "\n".join([head, *(_row(name, found[name]) for name in ordered(list(found)))])
 
 
-def _row(name: str, one: ComparedFigure) -> str:
+def _row(name: str, one: ComparedMetric) -> str:
     """Figures are the candidate's over, or less, the live model's."""
     interval = f"{shown(one.low)} to {shown(one.high)}"
     word = f"**{one.verdict}**" if one.bad else one.verdict

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.classifier import Classifier, ClassifierShape, Kind
+from models.networks.classifier import Classifier, ClassifierConfig, Kind
 from models.pixels import to_model
 from models.settings import ClassifierSettings
 from models.training.device import Mode
@@ -23,7 +23,7 @@ Trained = Literal["classifier", "selfsupervised"]
 
 def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, classes: int) -> Classifier:
     """A network of these settings; its weights are drawn anew for each seed and kind."""
-    shape = ClassifierShape(
+    shape = ClassifierConfig(
         image_channels=image_channels,
         channels=settings.channels,
         features=settings.features,
@@ -38,7 +38,7 @@ class ClassifierLearner:
     """Tells labels apart, or quarter turns, which need no labels but an eye for shape (Gidaris 2018)."""
 
     losses = ("cross_entropy",)
-    signs = ("probe",)
+    diagnostics = ("probe",)
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class ClassifierLearner:
         self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser, mode)}
         self._run = MicroBatches(settings.micro_batch, mode)
 
-    def schedule(self, n_images: int, slower: float) -> Schedule:
+    def schedule(self, n_images: int, lr_scale: float) -> Schedule:
         """The learning rate."""
-        return Schedule({"rate": slower * learning_rate(self.settings.optimiser, progress(self.settings, n_images))})
+        return Schedule({"rate": lr_scale * learning_rate(self.settings.optimiser, progress(self.settings, n_images))})
 
     def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
         """`lift` [2, N, 1, 1, 1], uniform: how far, and whether, each image's background is raised."""
@@ -119,8 +119,8 @@ class ClassifierLearner:
 
 def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
     """Images, the first as it is, the next turned by a quarter, and so on; and int64 [N], by how many quarters."""
-    turns = torch.arange(len(images), device=images.device) % 4
+    resources = torch.arange(len(images), device=images.device) % 4
     turned = torch.empty_like(images)
     for turn in range(4):
         turned[turn::4] = torch.rot90(images[turn::4], turn, (2, 3))
-    return turned, turns
+    return turned, resources

@@ -10,13 +10,13 @@ from torch.nn.utils.parametrize import cached
 
 from models.augment import NUMBERS, diff_augment, flip
 from models.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
-from models.networks.gan import Discriminator, GanShape, Generator
+from models.networks.gan import Discriminator, GanConfig, Generator
 from models.networks.layers import initialise_dcgan
 from models.pixels import to_model
 from models.settings import Choice, GanSettings
 from models.training.device import Mode
-from models.training.ema import Average
-from models.training.health import collapsed, fallen, outplayed
+from models.training.ema import ExponentialMovingAverage
+from models.training.health import discriminator_dominates, generator_diverged, mode_collapsed
 from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.training.microbatches import MicroBatches, held_norms
 from models.training.optimisers import learning_rate, make_optimiser, set_learning_rate
@@ -50,7 +50,7 @@ class GanLearner:
     """A DCGAN, its two optimisers and the average of the generator."""
 
     losses = ("loss_d", "logit_real", "logit_fake", "loss_g")
-    signs = ("probe", "diversity")
+    diagnostics = ("probe", "diversity")
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class GanLearner:
     ) -> None:
         """`classes` is the number of labels that both networks are told, 0 for none; `augmented`: by DiffAugment."""
         self.settings, self.mode, self._augmented = settings, mode, augmented
-        self.shape = GanShape(
+        self.shape = GanConfig(
             size=size,
             image_channels=image_channels,
             noise=settings.noise,
@@ -76,7 +76,7 @@ class GanLearner:
             initialise_dcgan(generator)
             initialise_dcgan(discriminator)
         self.generator, self.discriminator = mode.place_network(generator), mode.place_network(discriminator)
-        self.average = Average(self.generator, settings.ema_half_life)
+        self.average = ExponentialMovingAverage(self.generator, settings.ema_half_life)
         self.networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
@@ -89,14 +89,14 @@ class GanLearner:
         self._run = MicroBatches(settings.micro_batch, mode)
         self._features = RandomFeatures(image_channels).to(mode.device)
 
-    def schedule(self, n_images: int, slower: float) -> Schedule:
+    def schedule(self, n_images: int, lr_scale: float) -> Schedule:
         """Both learning rates, how much of the average a step leaves, and whether it penalises slopes."""
         s, done = self.settings, progress(self.settings, n_images)
         penalised = bool(s.r1 or s.r2) and n_images // s.batch % s.penalty_every == 0
         return Schedule(
             {
-                "generator_rate": slower * learning_rate(s.generator, done),
-                "discriminator_rate": slower * learning_rate(s.discriminator, done),
+                "generator_rate": lr_scale * learning_rate(s.generator, done),
+                "discriminator_rate": lr_scale * learning_rate(s.discriminator, done),
                 "decay": self.average.decay(n_images, s.batch),
             },
             "penalised" if penalised else "plain",
@@ -202,5 +202,5 @@ class GanLearner:
         """Mode collapse and a generator that fell apart, seen at every probe; a discriminator that has won, always."""
         if not settled(self.settings, row["n_images"] or 0):
             return None
-        won = outplayed(row["logit_real"], row["logit_fake"], row["probe"], best)
-        return collapsed(row["diversity"]) or won or fallen(row["probe"], best)
+        won = discriminator_dominates(row["logit_real"], row["logit_fake"], row["probe"], best)
+        return mode_collapsed(row["diversity"]) or won or generator_diverged(row["probe"], best)

@@ -13,7 +13,7 @@ from models.training.state import network_tensors, optimiser_tensors
 from models.training.steps import CudaGraphs, FallBack, Record, captured
 
 FIT_BATCH = 1024
-TOLD_EVERY = 50  # steps, where steps are captured: asking for the loss waits for the device
+REPORT_EVERY = 50  # steps, where steps are captured: asking for the loss waits for the device
 RATE = 2e-3
 
 
@@ -46,7 +46,7 @@ def fit_prior(
     prior.spread.copy_((codes.mean.var(0) + codes.log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
     fit = _Fit(prior, codes, mode, record or CudaGraphs(), fall_back)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(fit.optimiser, steps)
-    told, every = 0, TOLD_EVERY if mode.captured else 1
+    told, every = 0, REPORT_EVERY if mode.captured else 1
     for step in range(steps):
         nll = fit.step(generator(seed, "prior", step, mode.device))
         schedule.step()

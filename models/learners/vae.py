@@ -11,12 +11,12 @@ from models.augment import flip
 from models.learners.prior import Codes, fit_prior
 from models.losses.elbo import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
 from models.networks.prior import FlowPrior
-from models.networks.vae import Decoder, Encoder, VaeShape, draw_code
+from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code
 from models.pixels import to_model, to_unit
 from models.settings import Prior, VaeSettings
 from models.training.device import Mode
-from models.training.ema import Average
-from models.training.health import active_units, exploded, ignored
+from models.training.ema import ExponentialMovingAverage
+from models.training.health import active_units, posterior_collapsed, posterior_diverged
 from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.training.microbatches import MicroBatches
 from models.training.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
@@ -41,12 +41,12 @@ class VaeLearner:
     """An encoder and a decoder under one optimiser, their averages, and the prior once it is fitted."""
 
     losses = ("reconstruction", "kl")
-    signs = ("probe", "active_units")
+    diagnostics = ("probe", "active_units")
 
     def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode, classes: int = 0) -> None:
         """`classes` is the number of labels that the fitted prior is told; 0 for none."""
         self.settings, self.mode = settings, mode
-        self.shape = VaeShape(
+        self.shape = VaeConfig(
             size=size,
             image_channels=image_channels,
             latent=settings.latent,
@@ -60,8 +60,8 @@ class VaeLearner:
         with seeded(settings.seed, "vae weights"):
             encoder, decoder = Encoder(self.shape), Decoder(self.shape)
         self.encoder, self.decoder = mode.place_network(encoder), mode.place_network(decoder)
-        self.average_encoder = Average(self.encoder, settings.ema_half_life)
-        self.average_decoder = Average(self.decoder, settings.ema_half_life)
+        self.average_encoder = ExponentialMovingAverage(self.encoder, settings.ema_half_life)
+        self.average_decoder = ExponentialMovingAverage(self.decoder, settings.ema_half_life)
         self.networks: dict[str, nn.Module] = {
             "encoder": self.encoder,
             "decoder": self.decoder,
@@ -72,12 +72,12 @@ class VaeLearner:
         self.optimisers = {"optimiser": make_optimiser(parameters, settings.optimiser, mode)}
         self._run = MicroBatches(settings.micro_batch, mode)
 
-    def schedule(self, n_images: int, slower: float) -> Schedule:
+    def schedule(self, n_images: int, lr_scale: float) -> Schedule:
         """The learning rate, the weight of the divergence, and how much of the averages a step leaves."""
         s, done = self.settings, progress(self.settings, n_images)
         return Schedule(
             {
-                "rate": slower * learning_rate(s.optimiser, done),
+                "rate": lr_scale * learning_rate(s.optimiser, done),
                 "beta": s.beta * largest_weight(done, s.kl_warmup),
                 "decay": self.average_encoder.decay(n_images, s.batch),
             }
@@ -148,9 +148,9 @@ class VaeLearner:
         The latter counts once the divergence has its full weight.
         """
         s, n_images = self.settings, int(row["n_images"] or 0)
-        ill = exploded(row["kl"], s.beta * largest_weight(progress(s, n_images), s.kl_warmup), s.latent)
+        ill = posterior_diverged(row["kl"], s.beta * largest_weight(progress(s, n_images), s.kl_warmup), s.latent)
         warm = n_images > s.kl_warmup * s.stop.n_images and settled(s, n_images)
-        return ill or (ignored(row["active_units"], s.latent) if warm else None)
+        return ill or (posterior_collapsed(row["active_units"], s.latent) if warm else None)
 
     def fitted_prior(
         self, train: Images, seen: Callable[[int, float], None], fall_back: FallBack | None = None

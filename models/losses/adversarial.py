@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.settings import Game
+from models.settings import GanLoss
 
 
 # ---- the discriminator's loss --------------------------------------------------------------------------------------
 # minimax, non_saturating   -E[log s(D(x))] - E[log(1 - s(D(G(z))))]         Goodfellow 2014, eq. 1 (cross-entropy)
 # hinge                      E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]    Lim & Ye 2017, eq. 10; Miyato 2018, eq. 16
 # relativistic               E[softplus(D(G(z)) - D(x))]                     Jolicoeur-Martineau 2019; Huang 2024, eq. 2
-def discriminator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(game: GanLoss, real: Tensor, fake: Tensor) -> Tensor:
     """Loss that the discriminator minimises, from its logits on real and generated images, each [N]."""
     match game:
         case "minimax" | "non_saturating":
@@ -33,7 +33,7 @@ def discriminator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
 # non_saturating  -E[log s(D(G(z)))]               Goodfellow 2014, section 3
 # hinge           -E[D(G(z))]                      Miyato 2018, eq. 17
 # relativistic     E[softplus(D(x) - D(G(z)))]     Huang 2024, eq. 2
-def generator_loss(game: Game, real: Tensor, fake: Tensor) -> Tensor:
+def generator_loss(game: GanLoss, real: Tensor, fake: Tensor) -> Tensor:
     """Loss that the generator minimises, from logits, each [N]; only `relativistic` reads `real`."""
     match game:
         case "minimax":

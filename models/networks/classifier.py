@@ -11,7 +11,7 @@ from models.networks.norms import BatchNorm1d, BatchNorm2d
 Kind = Literal["classifier", "selfsupervised", "random"]
 
 
-class ClassifierShape(BaseModel):
+class ClassifierConfig(BaseModel):
     """What the weights fit: image channels, width, length of the features, classes, and what the network learnt.
 
     `classifier`: labels; `selfsupervised`: quarter turns; `random`: nothing, its weights are as they were drawn.
@@ -26,7 +26,7 @@ class ClassifierShape(BaseModel):
     kind: Kind
 
 
-class FourMeans(nn.Module):
+class QuadrantAvgPool2d(nn.Module):
     """The 2 x 2 means of `nn.AdaptiveAvgPool2d(2)`, whose gradient cannot repeat itself on a GPU."""
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class FourMeans(nn.Module):
 class Classifier(nn.Module):
     """Images float [N, C, H, W] in [-1, 1], of any size from 8, to logits float [N, K]."""
 
-    def __init__(self, shape: ClassifierShape) -> None:
+    def __init__(self, shape: ClassifierConfig) -> None:
         super().__init__()
         self.shape, c = shape, shape.channels
         self.body = nn.Sequential(
@@ -46,7 +46,7 @@ class Classifier(nn.Module):
             *_block(c, 2 * c, stride=1),
             *_block(2 * c, 2 * c, stride=2),
             *_block(2 * c, 4 * c, stride=1),
-            FourMeans(),
+            QuadrantAvgPool2d(),
             nn.Flatten(),
         )
         self.hidden = nn.Sequential(nn.Linear(16 * c, shape.features), BatchNorm1d(shape.features), nn.ReLU())

@@ -6,12 +6,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from models.networks.layers import BASE, LABEL_LENGTH, ToVectors, down, normalised, sides, stem, up, widths
+from models.networks.layers import BASE, LABEL_LENGTH, ChannelsLastFlatten, down, normalised, sides, stem, up, widths
 from models.networks.norms import BatchNorm2d
 from models.settings import Norm, Upsampling
 
 
-class GanShape(BaseModel):
+class GanConfig(BaseModel):
     """What the weights of a generator fit: image side and channels, noise length, labels, width, upsampling."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,7 +30,7 @@ class Generator(nn.Module):
     A label's learnt vector stands beside the noise (Mirza & Osindero 2014).
     """
 
-    def __init__(self, shape: GanShape) -> None:
+    def __init__(self, shape: GanConfig) -> None:
         super().__init__()
         maps, wide = sides(shape.size), widths(shape.size, shape.channels)
         self.label = nn.Embedding(shape.classes, LABEL_LENGTH) if shape.classes else None
@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
     Where labels are told, a label's learnt plane stands beside the image's channels (Mirza & Osindero 2014).
     """
 
-    def __init__(self, shape: GanShape, norm: Norm) -> None:
+    def __init__(self, shape: GanConfig, norm: Norm) -> None:
         super().__init__()
         maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
         self.label = nn.Embedding(shape.classes, shape.size**2) if shape.classes else None
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
             layer = down(inputs, outputs, side, bias=norm != "batch")
             layers += [*normalised(layer, norm, outputs), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, ToVectors())
+        self.layers = nn.Sequential(*layers, ChannelsLastFlatten())
         (self.last,) = normalised(nn.Linear(wide[-1] * BASE * BASE, 1), "spectral" if norm == "spectral" else "none", 1)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

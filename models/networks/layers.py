@@ -28,7 +28,7 @@ def widths(size: int, channels: int) -> list[int]:
     return [channels * min(2**step, WIDEST) for step in reversed(range(halvings))]
 
 
-class ToMaps(nn.Module):
+class ChannelsLastUnflatten(nn.Module):
     """Vectors float [N, 16 C], channels running fastest, to maps float [N, C, 4, 4] in channels_last; no copy."""
 
     def __init__(self, channels: int) -> None:
@@ -40,7 +40,7 @@ class ToMaps(nn.Module):
         return vectors.reshape(-1, BASE, BASE, self.channels).permute(0, 3, 1, 2)
 
 
-class ToVectors(nn.Module):
+class ChannelsLastFlatten(nn.Module):
     """The way back: maps float [N, C, H, W] to float [N, H W C]; where they are channels_last, nothing is copied.
 
     The gradient then comes back in channels_last too: mixed layouts make the layer below several times slower.
@@ -58,7 +58,7 @@ def stem(code: int, channels: int) -> list[nn.Module]:
     """
     return [
         nn.Linear(code, channels * BASE * BASE, bias=False),
-        ToMaps(channels),
+        ChannelsLastUnflatten(channels),
         BatchNorm2d(channels),
         nn.ReLU(),
     ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.pixels import to_bytes, to_unit
 
-SuppliedName = Literal["inception", "dinov2"]
+PretrainedName = Literal["inception", "dinov2"]
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, which DINOv2 was trained to expect
 SIDE = 224  # pixels that DINOv2 sees
 WIDTHS = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
@@ -82,7 +82,7 @@ class Dinov2(nn.Module):
         return vectors
 
 
-SUPPLIED: dict[SuppliedName, type[Inception] | type[Dinov2]] = {"inception": Inception, "dinov2": Dinov2}
+PRETRAINED: dict[PretrainedName, type[Inception] | type[Dinov2]] = {"inception": Inception, "dinov2": Dinov2}
 
 
 def _rgb(images: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from models.networks.layers import BASE, ToVectors, down, sides, stem, up, widths
+from models.networks.layers import BASE, ChannelsLastFlatten, down, sides, stem, up, widths
 from models.networks.norms import BatchNorm2d
 from models.settings import Blocks
 
 LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody and overflows bfloat16 sums
 
 
-class VaeShape(BaseModel):
+class VaeConfig(BaseModel):
     """What the weights of a VAE fit: image side and channels, code length, labels, width, network, output, prior."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,14 +65,14 @@ def _between(network: Blocks, channels: int) -> list[nn.Module]:
 class Encoder(nn.Module):
     """Images float [N, C, H, W] in [-1, 1] to mean and log-variance of q(z|x), each float [N, L]."""
 
-    def __init__(self, shape: VaeShape) -> None:
+    def __init__(self, shape: VaeConfig) -> None:
         super().__init__()
         maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
         layers: list[nn.Module] = []
         for (inputs, outputs), side in zip(pairwise([shape.image_channels, *wide]), maps[:-1], strict=True):
             layers += [down(inputs, outputs, side, bias=False), BatchNorm2d(outputs), nn.ReLU()]
             layers += _between(shape.network, outputs)
-        self.layers = nn.Sequential(*layers, ToVectors(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
+        self.layers = nn.Sequential(*layers, ChannelsLastFlatten(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """float [N, C, H, W] to two float [N, L]."""
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes float [N, L] to images before the output law, float [N, C, H, W]; `to_image` applies the law."""
 
-    def __init__(self, shape: VaeShape) -> None:
+    def __init__(self, shape: VaeConfig) -> None:
         super().__init__()
         maps, wide = sides(shape.size), widths(shape.size, shape.channels)
         layers = stem(shape.latent, wide[0])

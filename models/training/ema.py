@@ -10,7 +10,7 @@ Network = TypeVar("Network", bound=nn.Module)
 RAMP = 0.05  # early on, half is forgotten within this share of the images seen so far
 
 
-class Average(Generic[Network]):
+class ExponentialMovingAverage(Generic[Network]):
     """The average of a network's weights and running statistics, kept in eval mode."""
 
     def __init__(self, network: Network, half_life: float) -> None:

@@ -14,14 +14,16 @@ LEAST_ACTIVE = 0.05  # share of the code's dimensions
 MOST_NATS = 10.0  # that a dimension adds to the loss; healthy runs stay below 4
 
 
-def collapsed(diversity: float | None) -> str | None:
+def mode_collapsed(diversity: float | None) -> str | None:
     """Mode collapse: images from different noise differ far less than real images do."""
     if diversity is None or diversity >= LEAST_DIVERSITY:
         return None
     return f"the generator collapsed (its images vary {diversity:.2g} times as much as real ones)"
 
 
-def outplayed(real: float | None, fake: float | None, probe: float | None, best: float | None) -> str | None:
+def discriminator_dominates(
+    real: float | None, fake: float | None, probe: float | None, best: float | None
+) -> str | None:
     """A discriminator that has won: nothing it says tells the generator which way is better.
 
     `real` and `fake` are mean logits, `probe` the last look, 1 where one mean point is as good, and `best` the best
@@ -35,7 +37,7 @@ def outplayed(real: float | None, fake: float | None, probe: float | None, best:
     return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
 
 
-def fallen(probe: float | None, best: float | None) -> str | None:
+def generator_diverged(probe: float | None, best: float | None) -> str | None:
     """A generator that fell apart: its images are no better than one mean point, and were far better."""
     if probe is None or best is None or probe <= USELESS or probe <= WORSE * best:
         return None
@@ -48,14 +50,14 @@ def active_units(means: Tensor) -> int:
     return int((means.var(0) > ACTIVE_VARIANCE).sum())
 
 
-def ignored(active: float | None, length: int) -> str | None:
+def posterior_collapsed(active: float | None, length: int) -> str | None:
     """Posterior collapse: the decoder draws without looking at the code."""
     if active is None or active >= max(1.0, LEAST_ACTIVE * length):
         return None
     return f"the code collapsed ({active:.0f} of its {length} dimensions depend on the image)"
 
 
-def exploded(kl: float | None, weight: float, length: int) -> str | None:
+def posterior_diverged(kl: float | None, weight: float, length: int) -> str | None:
     """A posterior that flew away from the prior, as it does at once where the learning rate is far too high.
 
     `weight` is that of the divergence in the loss: where it is next to nothing, a code may lie anywhere.

@@ -69,15 +69,15 @@ class Learner(Protocol):
         ...
 
     @property
-    def signs(self) -> tuple[str, ...]:
+    def diagnostics(self) -> tuple[str, ...]:
         """Names of what `probe` returns."""
         ...
 
     @property
     def settings(self) -> LearnerSettings: ...
 
-    def schedule(self, n_images: int, slower: float) -> Schedule:
-        """What holds for the step that begins at `n_images`; learning rates are multiplied by `slower`."""
+    def schedule(self, n_images: int, lr_scale: float) -> Schedule:
+        """What holds for the step that begins at `n_images`; learning rates are multiplied by `lr_scale`."""
         ...
 
     def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Learner(Protocol):
         ...
 
 
-def told_labels(asked: Choice, labels: Sequence[int]) -> int:
+def num_conditional_labels(asked: Choice, labels: Sequence[int]) -> int:
     """How many labels a generator is told, 0 for none, given the training images that each has.
 
     Raises ValueError where labels are asked for and there are none, or one of them has no training image.

@@ -21,7 +21,7 @@ Raw = tuple[Tensor, Tensor | None]  # uint8 [N, C, H, W] and int64 [N], on the d
 AHEAD = 4  # batches that a stream keeps ready
 
 
-class Feed(Protocol):
+class Loader(Protocol):
     """Where batches come from; `place` says for people where the images wait."""
 
     place: str
@@ -31,15 +31,15 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(images: Images, sampler: Sampler, device: torch.device, share: float) -> Feed:
+def make_loader(images: Images, sampler: Sampler, device: torch.device, share: float) -> Loader:
     """The feed for `images`: on a GPU they move there if they take at most `share` of its memory, else they stream."""
     if device.type != "cuda":
-        return Gathered(images, sampler)
+        return MemoryMapped(images, sampler)
     size, room = len(images) * int(np.prod(images.shape)), torch.cuda.get_device_properties(device).total_memory
-    return Resident(images, sampler, device) if size <= share * room else Streamed(images, sampler, device)
+    return OnDevice(images, sampler, device) if size <= share * room else Prefetched(images, sampler, device)
 
 
-class Gathered:
+class MemoryMapped:
     """Images are fetched from where they lie at the moment they are needed: right for a CPU."""
 
     place = "memory-mapped shards"
@@ -54,7 +54,7 @@ class Gathered:
         return torch.from_numpy(self._images.gather(rows)), None if labels is None else torch.from_numpy(labels[rows])
 
 
-class Resident:
+class OnDevice:
     """All images stay on the device as bytes and are gathered there; once an epoch its order is sent over."""
 
     BLOCK = 4096  # images per transfer
@@ -91,7 +91,7 @@ class Slot:
     used: torch.cuda.Event | None = None
 
 
-class Streamed:
+class Prefetched:
     """A thread gathers batches ahead of the step into page-locked memory, from where a copy engine sends them over.
 
     Device memory is bounded by AHEAD batches, whatever the size of the data set.

@@ -47,9 +47,9 @@ def make_optimiser(
 
 def learning_rate(settings: OptimiserSettings, progress: float) -> float:
     """The rate when `progress` (0 to 1) of the run is done: full, then linear to 1 % of it."""
-    if progress <= settings.constant_for:
+    if progress <= settings.decay_start:
         return settings.learning_rate
-    left = (1 - min(progress, 1.0)) / (1 - settings.constant_for)
+    left = (1 - min(progress, 1.0)) / (1 - settings.decay_start)
     return settings.learning_rate * max(left, FLOOR)
 
 

@@ -26,10 +26,10 @@ class CaptureError(RuntimeError):
 class Step(Protocol):
     """One update of a learner."""
 
-    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, lr_scale: float) -> Tensor:
         """Losses float32 [L] in the order of `Learner.losses`, from uint8 [N, C, H, W] and int64 [N] on the device.
 
-        The clock stands at `n_images`; learning rates are multiplied by `slower`. The result is good until the next
+        The clock stands at `n_images`; learning rates are multiplied by `lr_scale`. The result is good until the next
         call.
         """
         ...
@@ -50,10 +50,10 @@ class Eager:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
 
-    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, lr_scale: float) -> Tensor:
         """See Step."""
         random = self._learner.draw(n_images, len(raw))
-        return run_step(self._learner, raw, labels, random, self._learner.schedule(n_images, slower))
+        return run_step(self._learner, raw, labels, random, self._learner.schedule(n_images, lr_scale))
 
 
 class Captured:
@@ -71,9 +71,9 @@ class Captured:
         self._rates: dict[str, Tensor] = {}
         self._graphs: dict[str, Graph] = {}
 
-    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, slower: float) -> Tensor:
+    def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, lr_scale: float) -> Tensor:
         """See Step."""
-        schedule = self._learner.schedule(n_images, slower)
+        schedule = self._learner.schedule(n_images, lr_scale)
         self._fill(raw, labels, self._learner.draw(n_images, len(raw)), schedule.rates)
         if schedule.variant not in self._graphs:
             self._graphs[schedule.variant] = self._capture(schedule.variant, labelled=labels is not None)

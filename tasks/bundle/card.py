@@ -17,7 +17,7 @@ OWN = "a folder of images of the maker's own; their licence is the maker's to st
 
 
 def model_card(
-    model: str, contract: dict[str, Any], judged: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
+    model: str, contract: dict[str, Any], evaluated: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
 ) -> str:
     """Markdown with the front matter that model hubs read, made of contract.json, figures and the data's manifest."""
     environment = Environment(
@@ -35,9 +35,9 @@ def model_card(
         length=generator["inputs"][0]["shape"][1],
         image=generator["outputs"][0]["shape"],
         files=sorted(contract["models"]),
-        variants=_variants(contract["models"], judged),
-        rows=_rows(judged),
-        protocol=judged["protocol"],
+        variants=_variants(contract["models"], evaluated),
+        rows=_rows(evaluated),
+        protocol=evaluated["protocol"],
         licence=LICENCES.get(manifest["source"], "other"),
         source=SOURCES.get(manifest["source"], OWN),
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
@@ -48,17 +48,17 @@ def model_card(
     )
 
 
-def _variants(contracts: dict[str, Any], judged: dict[str, Any]) -> list[dict[str, Any]]:
+def _variants(contracts: dict[str, Any], evaluated: dict[str, Any]) -> list[dict[str, Any]]:
     """The files beside those of float32, with what they were found to draw."""
     return [
-        {**contract, "alike": f"{judged['variants'][file]['within_one']:.2%}"}
+        {**contract, "alike": f"{evaluated['variants'][file]['within_one']:.2%}"}
         for file, contract in sorted(contracts.items())
         if contract["variant"] != "float32"
     ]
 
 
-def _rows(judged: dict[str, Any]) -> list[dict[str, str]]:
-    figures, floor = judged["figures"], judged["floor"]
+def _rows(evaluated: dict[str, Any]) -> list[dict[str, str]]:
+    figures, floor = evaluated["figures"], evaluated["floor"]
     return [
         {
             "name": name,

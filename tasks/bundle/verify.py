@@ -220,9 +220,9 @@ def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any
         golden = {name: archive[name] for name in archive.files}
     first = contract["inputs"][0]
     for count in sorted({1 if first["shape"][0] == "N" else first["shape"][0], len(golden[first["name"]])}):
-        feed = {one["name"]: golden[one["name"]][:count] for one in contract["inputs"]}
+        loader = {one["name"]: golden[one["name"]][:count] for one in contract["inputs"]}
         names = [one["name"] for one in contract["outputs"]]
-        for name, output in zip(names, session.run(names, feed), strict=True):
+        for name, output in zip(names, session.run(names, loader), strict=True):
             fault = compare(output, golden[name][:count], contract["tolerance"])
             if name == "image" and contract["range"] and not fault:
                 fault = outside(output, *contract["range"])

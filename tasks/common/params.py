@@ -37,13 +37,13 @@ class PreprocessSettings(Settings):
     shard_mib: Count = Field(le=4096, description="Largest size of a shard in MiB.")
 
 
-class JudgeSettings(ClassifierSettings):
+class EvaluatorSettings(ClassifierSettings):
     """A feature network that judges: trained here, drawn, or read from a file of somebody else's weights."""
 
     weights: WeightsFile
 
 
-class ReferenceSettings(JudgeSettings):
+class ReferenceSettings(EvaluatorSettings):
     """The network whose figures decide."""
 
     network: Literal["auto", "classifier", "selfsupervised", "inception", "dinov2"] = Field(
@@ -51,7 +51,7 @@ class ReferenceSettings(JudgeSettings):
     )
 
 
-class SecondReferenceSettings(JudgeSettings):
+class SecondReferenceSettings(EvaluatorSettings):
     """The network that judges beside it, so that what fools one does not pass unseen."""
 
     network: Literal["auto", "selfsupervised", "random", "inception", "dinov2"] = Field(
@@ -80,8 +80,8 @@ class EvaluateSettings(Settings):
     neighbours: Count = Field(description="k of precision, recall, density and coverage.")
     subsets: int = Field(ge=2, description="Subsets of the kernel distance.")
     subset_size: int = Field(ge=2, description="Images in each subset.")
-    importance_images: int = Field(ge=2, description="Test images that a VAE's importance-weighted bound is taken of.")
-    importance_draws: int = Field(ge=1, le=10_000, description="Draws of the code for each of them.")
+    iwae_images: int = Field(ge=2, description="Test images that a VAE's importance-weighted bound is taken of.")
+    iwae_samples: int = Field(ge=1, le=10_000, description="Draws of the code for each of them.")
     accuracy_epochs: Count = Field(
         le=100, description="Looks at each image that a labelled generator draws, by a network that learns from them."
     )
@@ -122,7 +122,9 @@ class GateSettings(Settings):
 
     limits: GateLimits
     margin: GateMargins
-    draws: int = Field(ge=100, le=100_000, description="Resamplings of the images that an interval is taken of.")
+    bootstrap_samples: int = Field(
+        ge=100, le=100_000, description="Resamplings of the images that an interval is taken of."
+    )
     confidence: float = Field(gt=0.5, lt=1, description="Of the intervals.")
 
 

@@ -57,7 +57,7 @@ def prepare(params: Params) -> Mode:
     return mode
 
 
-def prepare_judging(params: Params) -> torch.device:
+def prepare_evaluation(params: Params) -> torch.device:
     """Sets the threads, and chooses and prints where images are drawn and looked at and figures are computed.
 
     Raises UserError when the device asked for is not there.

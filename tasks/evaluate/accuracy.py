@@ -13,17 +13,17 @@ from models.training.random import Sampler
 from models.training.steps import make_step
 from tasks.common.cli import Progress
 from tasks.common.params import Params
-from tasks.evaluate.sampling import Drawing
+from tasks.evaluate.sampling import Sampling
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import share_interval
 from tasks.preprocess.dataset import Prepared
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratedImages:
     """What a generator that is told labels draws, as a split."""
 
-    drawing: Drawing
+    drawing: Sampling
     shape: tuple[int, int, int]
 
     @property
@@ -65,7 +65,7 @@ class Some:
 
 
 def accuracy_scores(
-    drawing: Drawing, prepared: Prepared, params: Params, device: torch.device
+    drawing: Sampling, prepared: Prepared, params: Params, device: torch.device
 ) -> tuple[Interval, Interval]:
     """Accuracy on the test images after learning from the drawn ones, and from as many real training images.
 
@@ -74,7 +74,7 @@ def accuracy_scores(
     otherwise and the score moves as it would with another seed.
     """
     train, test = prepared.split("train"), prepared.split("test")
-    drawn = Drawn(drawing, train.shape)
+    drawn = GeneratedImages(drawing, train.shape)
     rows = np.sort(np.random.default_rng(params.evaluate.seed).permutation(len(train))[: len(drawn)])
     stop = StopSettings(n_images=params.evaluate.accuracy_epochs * len(drawn), patience=0, max_seconds=0)
     settings, classes = params.reference.model_copy(update={"stop": stop}), len(prepared.manifest.labels)
@@ -89,9 +89,9 @@ def _accuracy(images: Images, test: Images, settings: ClassifierSettings, classe
     step, sampler, told = make_step(learner), Sampler(len(images), settings.seed), images.labels
     assert told is not None
     with exact_float32(), Progress(settings.stop.n_images, f"learning from {len(images):,} images") as shown:
-        for clock in range(0, settings.stop.n_images, settings.batch):
-            rows = sampler.batch(clock, settings.batch)
+        for train_state in range(0, settings.stop.n_images, settings.batch):
+            rows = sampler.batch(train_state, settings.batch)
             raw, labels = (torch.from_numpy(each).to(mode.device) for each in (images.gather(rows), told[rows]))
-            step(raw, labels, clock, 1.0)
+            step(raw, labels, train_state, 1.0)
             shown.advance(settings.batch)
         return learner.accuracy(test)

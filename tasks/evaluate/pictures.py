@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.common.image_grid import grid, paired, write_png
-from tasks.evaluate.sampling import Drawing
+from tasks.evaluate.sampling import Sampling
 from tasks.metrics.memorisation import Memorisation
 from tasks.preprocess.dataset import Prepared
 
@@ -14,7 +14,7 @@ WORST = 32  # generated images that are farthest from any real one
 
 
 def draw_pictures(
-    folder: Path, drawing: Drawing, strange: np.ndarray, near: Memorisation, prepared: Prepared, side: int
+    folder: Path, drawing: Sampling, strange: np.ndarray, near: Memorisation, prepared: Prepared, side: int
 ) -> None:
     """Writes grid.png, real.png, worst.png and nearest.png; `strange` are rows, the worst first."""
     test, train = prepared.split("test"), prepared.split("train")

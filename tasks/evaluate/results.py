@@ -20,13 +20,13 @@ from tasks.metrics.intervals import (
 )
 from tasks.metrics.neighbours import Membership
 from tasks.reference.protocol import Protocol
-from tasks.reference.statistics import RealFeatures, Yardstick
+from tasks.reference.statistics import RealFeatures, ReferenceStatistics
 
 DRAWS, FEW_DRAWS = 100, 20  # resamplings; few of what costs as much as many of the others
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EvaluationResults:
     """Figures by name, the ends of their 95 % intervals where they have one, and the floor: what real images score."""
 
     figures: dict[str, float]
@@ -50,14 +50,14 @@ class Judgement:
         }
 
 
-def judgement(yardstick: Yardstick, given: np.ndarray, settings: EvaluateSettings) -> Judgement:
+def evaluation(reference: ReferenceStatistics, given: np.ndarray, settings: EvaluateSettings) -> EvaluationResults:
     """Of images with these features, float [N, F], as the judge of this yardstick sees them."""
-    real = yardstick.real
+    real = reference.real
     features = as_features(given, real.test.device)
     members = among(features, real, settings)
     figures = score(features, real, settings, members)
     sure = _ends(_intervals(features, real, settings, members, figures))
-    return Judgement(figures, sure, real_floor(real, settings), yardstick.protocol)
+    return EvaluationResults(figures, sure, real_floor(real, settings), reference.protocol)
 
 
 def relative_interval(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> Interval:

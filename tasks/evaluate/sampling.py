@@ -12,7 +12,7 @@ from tasks.common.cli import Progress
 from tasks.common.errors import UserError
 from tasks.common.params import EvaluateSettings
 from tasks.export.session import run_onnx
-from tasks.reference.extractor import Judge
+from tasks.reference.evaluator import Evaluator
 
 BLOCK = 500
 Rows = np.ndarray  # int64 [n], numbers of images
@@ -23,7 +23,7 @@ class BrokenImageError(UserError):
     """What an exported file gives is no image."""
 
 
-class Drawing:
+class Sampling:
     """`evaluate.n_images` images from an exported file: fixed noise, and labels at the shares of training images."""
 
     def __init__(self, running: ort.InferenceSession, settings: EvaluateSettings, counts: list[int]) -> None:
@@ -62,14 +62,14 @@ class Drawing:
         return as_bytes(run_onnx(self._running, *((codes, labels) if self.told else (codes,)))[0])
 
 
-def look(judges: Sequence[Judge], draw: Draw, count: int, what: str) -> list[np.ndarray]:
+def look(evaluators: Sequence[Evaluator], draw: Draw, count: int, what: str) -> list[np.ndarray]:
     """Features float32 [count, F] by each judge of the images 0 to count - 1, drawn a block at a time."""
-    parts: list[list[np.ndarray]] = [[] for _ in judges]
+    parts: list[list[np.ndarray]] = [[] for _ in evaluators]
     with Progress(count, what) as shown:
         for rows in blocks(count):
             images = draw(rows)
-            for judge, seen in zip(judges, parts, strict=True):
-                seen.append(judge.features(images))
+            for evaluator, seen in zip(evaluators, parts, strict=True):
+                seen.append(evaluator.features(images))
             shown.advance(len(rows))
     return [np.concatenate(seen) for seen in parts]
 

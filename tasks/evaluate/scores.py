@@ -16,7 +16,7 @@ from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.memorisation import Memorisation, memorisation
 from tasks.metrics.nearest import nearest
 from tasks.metrics.neighbours import Membership, membership
-from tasks.reference.extractor import Judge
+from tasks.reference.evaluator import Evaluator
 from tasks.reference.statistics import NEIGHBOURHOOD, RealFeatures, neighbours, subset_size
 
 
@@ -52,7 +52,7 @@ def score(
 
 def memorised(features: np.ndarray, real: RealFeatures) -> Memorisation:
     """How near the training images lie to images with these features, next to held-out ones."""
-    return real.nearness.judge(features)
+    return real.nearness.evaluator(features)
 
 
 def strangest(features: np.ndarray, real: RealFeatures) -> np.ndarray:
@@ -62,13 +62,13 @@ def strangest(features: np.ndarray, real: RealFeatures) -> np.ndarray:
     return rows
 
 
-def rarest_label(judge: Judge, features: np.ndarray, real: RealFeatures) -> tuple[int, float] | None:
+def rarest_label(evaluator: Evaluator, features: np.ndarray, real: RealFeatures) -> tuple[int, float] | None:
     """The label that images with these features, float [N, F], show least for its share, and how often for that.
 
     Shares are those that the judge reads off either side, as a multiple of the held-out images'; None where it learnt
     no labels.
     """
-    labels, theirs = judge.labels(features), judge.labels(real.test)
+    labels, theirs = evaluator.labels(features), evaluator.labels(real.test)
     if labels is None or theirs is None:
         return None
     expected = np.bincount(theirs) / len(theirs)
@@ -87,12 +87,12 @@ def by_class(
     if labels is None or real.test_labels is None:
         return {}
     return {
-        name: _class_figures(features[labels == label], len(features), real, real.test_labels == label)
+        name: _class_metrics(features[labels == label], len(features), real, real.test_labels == label)
         for label, name in enumerate(names)
     }
 
 
-def _class_figures(mine: np.ndarray, count: int, real: RealFeatures, of_class: np.ndarray) -> dict[str, float]:
+def _class_metrics(mine: np.ndarray, count: int, real: RealFeatures, of_class: np.ndarray) -> dict[str, float]:
     theirs = taken(real.test, np.flatnonzero(of_class))
     figures = {"share": len(mine) / count, "share_real": len(theirs) / len(real.test)}
     if min(len(mine), len(theirs)) > real.test.shape[1]:

@@ -13,26 +13,30 @@ from tasks.common.cli import Progress
 from tasks.common.image_grid import grid, paired, write_png
 from tasks.common.params import EvaluateSettings, Params
 from tasks.evaluate.results import relative_interval
-from tasks.evaluate.sampling import Drawing, Rows, as_bytes, blocks, look
+from tasks.evaluate.sampling import Rows, Sampling, as_bytes, blocks, look
 from tasks.export.session import run_onnx, session
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.likelihood import gaussian_divergence, gaussian_log_density, importance_weighted_bounds
 from tasks.preprocess.dataset import Prepared, Split
-from tasks.reference.statistics import Yardstick
+from tasks.reference.statistics import ReferenceStatistics
 
 ONNX = Path("data/onnx/vae")
 MEASURED = 2_000  # validation images that the variance of the pixels' noise is measured on
 LEAST_VARIANCE = 1e-10  # of pixels in [0, 1]; a perfect copy has no finite density or PSNR
 
 
-def vae_figures(yardstick: Yardstick, prepared: Prepared, params: Params, folder: Path) -> dict[str, Interval | float]:
+def vae_metrics(
+    reference: ReferenceStatistics, prepared: Prepared, params: Params, folder: Path
+) -> dict[str, Interval | float]:
     """Figures of the test images' reconstructions and of the bound; writes reconstructions.png."""
-    test, settings, judge = prepared.split("test"), params.evaluate, yardstick.judge
-    coder = Coder(*(session(ONNX / f"{name}.onnx", params.threads, judge.device) for name in ("encoder", "decoder")))
+    test, settings, evaluator = prepared.split("test"), params.evaluate, reference.evaluator
+    coder = Coder(
+        *(session(ONNX / f"{name}.onnx", params.threads, evaluator.device) for name in ("encoder", "decoder"))
+    )
     count = min(settings.n_images, len(test))
     [standard] = look(
-        [judge], Drawing(coder.decoder, settings, []), settings.n_images, "judging without the fitted prior"
+        [evaluator], Sampling(coder.decoder, settings, []), settings.n_images, "judging without the fitted prior"
     )
     errors: list[np.ndarray] = []
     likenesses: list[np.ndarray] = []
@@ -44,16 +48,16 @@ def vae_figures(yardstick: Yardstick, prepared: Prepared, params: Params, folder
         likenesses.append(similarity(images, copies))
         return copies
 
-    [features] = look([judge], reconstruct, count, "judging reconstructions")
+    [features] = look([evaluator], reconstruct, count, "judging reconstructions")
     shown = np.arange(min(settings.grid * (settings.grid // 2), len(test)))
     write_png(folder / "reconstructions.png", grid(paired(test.gather(shown), reconstruct(shown)), settings.grid))
     squared = np.concatenate(errors)[:count]
     return {
-        "fd_relative_standard_prior": relative_interval(standard, yardstick.real, settings),
-        "fd_relative_reconstructions": relative_interval(features, yardstick.real, settings),
+        "fd_relative_standard_prior": relative_interval(standard, reference.real, settings),
+        "fd_relative_reconstructions": relative_interval(features, reference.real, settings),
         "psnr_reconstructions": mean_interval(-10 * np.log10(np.maximum(squared, LEAST_VARIANCE))),
         "ssim_reconstructions": mean_interval(np.concatenate(likenesses)[:count]),
-        **bound_figures(coder, test, prepared.split("validation"), settings),
+        **elbo_metrics(coder, test, prepared.split("validation"), settings),
     }
 
 
@@ -73,7 +77,7 @@ class Coder:
         return run_onnx(self.decoder, codes)[0]
 
 
-def bound_figures(
+def elbo_metrics(
     coder: Coder, test: Split, validation: Split, settings: EvaluateSettings
 ) -> dict[str, Interval | float]:
     """The bound on ln p(x) of test images in nats, in its two parts and by importance weights, and in bits.
@@ -100,7 +104,7 @@ def bound_figures(
         "bound_nats": mean_interval(bound),
         # Of 256 steps, the density taken as constant over a step.
         "bits_per_value": mean_interval(8 - bound / (pixels * np.log(2))),
-        f"iw_{settings.importance_draws}_nats": mean_interval(importance_weighted_bounds(weights)),
+        f"iw_{settings.iwae_samples}_nats": mean_interval(importance_weighted_bounds(weights)),
         "iw_1_nats": mean_interval(importance_weighted_bounds(weights[:, :1])),
     }
 
@@ -116,14 +120,14 @@ def pixel_variance(coder: Coder, images: Split, seed: int) -> float:
 
 
 def importance_weights(coder: Coder, test: Split, variance: float, settings: EvaluateSettings) -> np.ndarray:
-    """ln p(x, z) - ln q(z | x), float64 [N, K], of `importance_images` N and `importance_draws` K."""
-    count = min(settings.importance_images, len(test))
+    """ln p(x, z) - ln q(z | x), float64 [N, K], of `iwae_images` N and `iwae_samples` K."""
+    count = min(settings.iwae_images, len(test))
     weights = []
     with Progress(count, "weighing draws of the code") as shown:
         for row in range(count):
             image = test.gather([row])
             mean, log_variance = coder.encode(image)
-            codes = drawn(mean, log_variance, settings.importance_draws, settings.seed, row)[0]
+            codes = drawn(mean, log_variance, settings.iwae_samples, settings.seed, row)[0]
             joint = pixel_log_density(image, coder.decode(codes), variance) + gaussian_log_density(codes, 0.0, 0.0)
             weights.append(joint - gaussian_log_density(codes, mean, log_variance))
             shown.advance(1)

@@ -10,12 +10,12 @@ import onnxruntime as ort
 from tasks.common.cli import Progress
 from tasks.common.errors import UserError
 from tasks.common.params import Params
-from tasks.evaluate.sampling import Draw, Drawing, Rows, as_bytes, blocks
+from tasks.evaluate.sampling import Draw, Rows, Sampling, as_bytes, blocks
 from tasks.evaluate.scores import relative_distance, rounded
 from tasks.export.checks import read_contract, read_model
 from tasks.export.session import run_in_batches, session
 from tasks.preprocess.dataset import Prepared, Split
-from tasks.reference.statistics import Yardstick
+from tasks.reference.statistics import ReferenceStatistics
 
 COMPARED = 2_000  # images, of the same noise through either file
 ALIKE = 0.999  # least share of pixels at most one step of 255 from those of the float32 file
@@ -23,8 +23,8 @@ WORSE, WORSE_BY = 0.02, 1e-4  # most that the relative Frechet distance may grow
 Sessions = Mapping[str, ort.InferenceSession]
 
 
-def variant_figures(
-    folder: Path, drawing: Drawing, yardstick: Yardstick, prepared: Prepared, params: Params
+def variant_metrics(
+    folder: Path, drawing: Sampling, reference: ReferenceStatistics, prepared: Prepared, params: Params
 ) -> dict[str, dict[str, float]]:
     """What is said of each variant in the folder, by file; see `compare`.
 
@@ -32,7 +32,7 @@ def variant_figures(
     the float32 file. Raises UserError where one draws something else.
     """
     paths = sorted(folder.glob("*.onnx"))
-    sessions = {path.name: session(path, params.threads, yardstick.judge.device) for path in paths}
+    sessions = {path.name: session(path, params.threads, reference.evaluator.device) for path in paths}
     of: dict[str, list[str]] = {}
     for path in paths:
         contract = read_contract(read_model(path)[0])
@@ -43,11 +43,11 @@ def variant_figures(
             continue
         draws = {each: _draw(sessions, file, each, drawing, prepared.split("test")) for each in files}
         count = min(COMPARED, params.evaluate.n_images, len(prepared.split("test")))
-        found |= compare(file, draws, yardstick, count)
+        found |= compare(file, draws, reference, count)
     return found
 
 
-def _draw(sessions: Sessions, file: str, variant: str, drawing: Drawing, test: Split) -> Draw:
+def _draw(sessions: Sessions, file: str, variant: str, drawing: Sampling, test: Split) -> Draw:
     """How `variant` stands in for `file`."""
     if file == "encoder.onnx":
         return partial(_copies, sessions[variant], sessions["decoder.onnx"], test)
@@ -61,7 +61,9 @@ def _copies(encoder: ort.InferenceSession, decoder: ort.InferenceSession, test: 
     return as_bytes(run_in_batches(decoder, code)[0])
 
 
-def compare(file: str, draws: Mapping[str, Draw], yardstick: Yardstick, count: int) -> dict[str, dict[str, float]]:
+def compare(
+    file: str, draws: Mapping[str, Draw], reference: ReferenceStatistics, count: int
+) -> dict[str, dict[str, float]]:
     """By variant of `file`, which is among `draws` itself, of `count` images of the same noise or the same originals.
 
     The share of pixels at most one step of 255 away, the largest step, and the relative Frechet distance of either.
@@ -73,15 +75,15 @@ def compare(file: str, draws: Mapping[str, Draw], yardstick: Yardstick, count: i
     with Progress(count, f"comparing the variants of {file}") as shown:
         for rows in blocks(count):
             images = draws[file](rows)
-            seen[file].append(yardstick.judge.features(images))
+            seen[file].append(reference.evaluator.features(images))
             for each in variants:
                 others = draws[each](rows)
                 apart = np.abs(others.astype(np.int16) - images)
                 alike[each] += float((apart <= 1).mean()) * len(rows) / count
                 steps[each] = max(steps[each], int(apart.max()))
-                seen[each].append(_features(yardstick, others, apart, seen[file][-1]))
+                seen[each].append(_features(reference, others, apart, seen[file][-1]))
             shown.advance(len(rows))
-    distances = {each: relative_distance(np.concatenate(parts), yardstick.real) for each, parts in seen.items()}
+    distances = {each: relative_distance(np.concatenate(parts), reference.real) for each, parts in seen.items()}
     for each in variants:
         require_alike(each, file, alike[each], distances[each], distances[file])
     return {
@@ -91,11 +93,11 @@ def compare(file: str, draws: Mapping[str, Draw], yardstick: Yardstick, count: i
     }
 
 
-def _features(yardstick: Yardstick, images: np.ndarray, apart: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _features(reference: ReferenceStatistics, images: np.ndarray, apart: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Of images that are `apart` from others of `known` features; the judge looks at those alone that differ."""
     changed, features = apart.any(axis=(1, 2, 3)), known.copy()
     if changed.any():
-        features[changed] = yardstick.judge.features(images[changed])
+        features[changed] = reference.evaluator.features(images[changed])
     return features
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.networks.gan import GanShape, Generator
+from models.networks.gan import GanConfig, Generator
 from models.networks.prior import FlowPrior
-from models.networks.vae import Decoder, Encoder, VaeShape, sample
+from models.networks.vae import Decoder, Encoder, VaeConfig, sample
 from models.pixels import from_unit, to_unit
 from tasks.common.tensors import below
 
@@ -91,12 +91,12 @@ def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dic
     Raises RuntimeError where the weights do not fit the shape in the header, ValueError for an unknown model.
     """
     if about["model"] == "gan":
-        generator = Generator(GanShape.model_validate(about["shape"]))
+        generator = Generator(GanConfig.model_validate(about["shape"]))
         generator.load_state_dict(below(tensors, "generator"))
         return {"gan.onnx": GanGraph(generator).eval()}
     if about["model"] != "vae":
         raise ValueError(f"weights of an unknown model: {about['model']}")
-    shape = VaeShape.model_validate(about["shape"])
+    shape = VaeConfig.model_validate(about["shape"])
     encoder, decoder, prior = Encoder(shape), Decoder(shape), None
     encoder.load_state_dict(below(tensors, "encoder"))
     decoder.load_state_dict(below(tensors, "decoder"))

@@ -18,13 +18,13 @@ from tasks.common.files import remove, replacing, write_json
 from tasks.common.image_grid import grid, write_png
 from tasks.common.params import load_params
 from tasks.common.paths import work_folder
-from tasks.common.runtime import prepare_judging
+from tasks.common.runtime import prepare_evaluation
 from tasks.evaluate.sampling import BrokenImageError
-from tasks.gate.bundles import Judged, generator_contract, judged
+from tasks.gate.bundles import LoadedBundle, evaluated, generator_contract
 from tasks.gate.decision import decide
 from tasks.gate.record import REFUSED, GateRecord, NamedBundle
 from tasks.reference.protocol import REFERENCE, SECOND
-from tasks.reference.statistics import load_yardsticks
+from tasks.reference.statistics import load_statistics_of_both
 
 
 def gate(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
@@ -35,11 +35,11 @@ def gate(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
     remove(pictures)  # those of an earlier decision
     contract = generator_contract(candidate)
     if faults := [*bundle_faults(candidate), *script_faults(candidate)]:
-        return _unjudged(candidate, live, [f"bundle: {fault}" for fault in faults])
+        return _not_evaluated(candidate, live, [f"bundle: {fault}" for fault in faults])
     if live:
         _require_sound(live, contract.model)
         if unlike := contract.unlike(generator_contract(live)):
-            return _unjudged(candidate, live, [f"not comparable: {unlike}"])
+            return _not_evaluated(candidate, live, [f"not comparable: {unlike}"])
     return _judge(candidate, live, pictures)
 
 
@@ -56,7 +56,7 @@ def _require_sound(live: Path, model: str) -> None:
         )
 
 
-def _unjudged(candidate: Path, live: Path | None, reasons: list[str]) -> GateRecord:
+def _not_evaluated(candidate: Path, live: Path | None, reasons: list[str]) -> GateRecord:
     """A refusal for what was found before any image was judged."""
     return GateRecord(
         decision="refused",
@@ -70,15 +70,17 @@ def _unjudged(candidate: Path, live: Path | None, reasons: list[str]) -> GateRec
 
 def _judge(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
     params = load_params()
-    first, second = load_yardsticks(params.evaluate, device=prepare_judging(params))
+    first, second = load_statistics_of_both(params.evaluate, device=prepare_evaluation(params))
     if not first.counts:
-        raise UserError(f"the judge fails its own checks ({REFERENCE / 'judge.json'}), so it cannot decide anything")
-    yardsticks = [first, second] if second.counts else [first]
+        raise UserError(
+            f"the judge fails its own checks ({REFERENCE / 'evaluator.json'}), so it cannot decide anything"
+        )
+    references = [first, second] if second.counts else [first]
     try:
-        ours = judged(candidate, yardsticks, params)
+        ours = evaluated(candidate, references, params)
     except BrokenImageError as error:
-        return _unjudged(candidate, live, [f"images: {error}"])
-    theirs = judged(live, yardsticks, params) if live else None
+        return _not_evaluated(candidate, live, [f"images: {error}"])
+    theirs = evaluated(live, references, params) if live else None
     decision = decide(ours, theirs, params.gate, params.evaluate.seed)
     _draw(pictures, ours, theirs, params.evaluate.grid)
     return GateRecord(
@@ -89,11 +91,11 @@ def _judge(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
         candidate=ours.record(),
         live=theirs.record() if theirs else None,
         settings=params.gate.model_dump() | {"seed": params.evaluate.seed},
-        not_asked=None if second.counts else f"the second judge, which fails its own checks ({SECOND}/judge.json)",
+        not_asked=None if second.counts else f"the second judge, which fails its own checks ({SECOND}/evaluator.json)",
     )
 
 
-def _draw(pictures: Path, ours: Judged, theirs: Judged | None, side: int) -> None:
+def _draw(pictures: Path, ours: LoadedBundle, theirs: LoadedBundle | None, side: int) -> None:
     with replacing(pictures) as folder:
         folder.mkdir()
         for name, one in (("candidate", ours), ("live", theirs)):

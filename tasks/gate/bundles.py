@@ -10,32 +10,32 @@ import numpy as np
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, sha256_file
 from tasks.common.params import EvaluateSettings, Params
-from tasks.evaluate.sampling import Drawing, look
+from tasks.evaluate.sampling import Sampling, look
 from tasks.evaluate.scores import among, memorised, rarest_label, rounded, score
 from tasks.export.session import session
-from tasks.gate.record import JudgedBundle, JudgeView
+from tasks.gate.record import EvaluatedBundle, EvaluatorView
 from tasks.metrics.memorisation import Memorisation
 from tasks.metrics.neighbours import Membership
-from tasks.reference.statistics import Yardstick
+from tasks.reference.statistics import ReferenceStatistics
 
 
 @dataclass(frozen=True)
 class View:
     """A generator's images as one judge sees them; image i comes from noise i, whatever the bundle."""
 
-    yardstick: Yardstick
+    reference: ReferenceStatistics
     features: np.ndarray
     figures: dict[str, float]
     membership: Membership
 
-    def record(self) -> JudgeView:
+    def record(self) -> EvaluatorView:
         """For the gate's record."""
-        device = self.yardstick.judge.device.type
-        return JudgeView(figures=self.figures, protocol=self.yardstick.protocol, device=device)
+        device = self.reference.evaluator.device.type
+        return EvaluatorView(figures=self.figures, protocol=self.reference.protocol, device=device)
 
 
 @dataclass(frozen=True)
-class Judged:
+class LoadedBundle:
     """What a bundle's generator was found to do; `second` is None where that judge is not to be trusted."""
 
     folder: Path
@@ -47,10 +47,10 @@ class Judged:
     rarest: str  # the label that is drawn least for its share, if images have labels
     shown: np.ndarray  # uint8 [n, C, H, W], from the same noise whatever the bundle, for people to look at
 
-    def record(self) -> JudgedBundle:
+    def record(self) -> EvaluatedBundle:
         """For the gate's record."""
         first = self.first.record()
-        return JudgedBundle(
+        return EvaluatedBundle(
             bundle=self.folder.as_posix(),
             model=self.model,
             sha256=self.sha256,
@@ -94,34 +94,34 @@ def generator_contract(folder: Path) -> Contract:
         raise UserError(f"{path} cannot be read ({error!r}); make the bundle again") from None
 
 
-def judged(folder: Path, yardsticks: Sequence[Yardstick], params: Params) -> Judged:
+def evaluated(folder: Path, references: Sequence[ReferenceStatistics], params: Params) -> LoadedBundle:
     """Draws `evaluate.n_images` images from a bundle's generator and scores them by one or two yardsticks.
 
     Where the generator is told labels, they come at the shares of the test images. Raises UserError if it cannot draw.
     """
-    contract, settings, real = generator_contract(folder), params.evaluate, yardsticks[0].real
+    contract, settings, real = generator_contract(folder), params.evaluate, references[0].real
     if contract.told and real.test_labels is None:
         raise UserError(f"{folder} wants labels and the real images have none; judge it with the data it was made of")
     counts = [] if real.test_labels is None else np.bincount(real.test_labels, minlength=len(contract.labels)).tolist()
     file = folder / f"{contract.model}.onnx"
-    judges = [yardstick.judge for yardstick in yardsticks]
-    drawing = Drawing(session(file, params.threads, judges[0].device), settings, counts)
-    seen = look(judges, drawing, settings.n_images, f"judging {folder}")
-    first, *others = (view(*each, settings) for each in zip(yardsticks, seen, strict=True))
+    evaluators = [reference.evaluator for reference in references]
+    drawing = Sampling(session(file, params.threads, evaluators[0].device), settings, counts)
+    seen = look(evaluators, drawing, settings.n_images, f"judging {folder}")
+    first, *others = (view(*each, settings) for each in zip(references, seen, strict=True))
     near = memorised(first.features, real)
     first.figures.update(rounded({"memorised": near.share}))
-    rarest = rarest_label(yardsticks[0].judge, first.features, real)
+    rarest = rarest_label(references[0].evaluator, first.features, real)
     if rarest:
         first.figures.update(rounded({"label_share": rarest[1]}))
     named = contract.labels[rarest[0]] if rarest else ""
     second = others[0] if others else None
-    return Judged(folder, contract.model, sha256_file(file), first, second, near, named, drawing.grid())
+    return LoadedBundle(folder, contract.model, sha256_file(file), first, second, near, named, drawing.grid())
 
 
-def view(yardstick: Yardstick, features: np.ndarray, settings: EvaluateSettings) -> View:
+def view(reference: ReferenceStatistics, features: np.ndarray, settings: EvaluateSettings) -> View:
     """Scores images by their features, float [N, F]."""
-    members = among(features, yardstick.real, settings)
-    return View(yardstick, features, score(features, yardstick.real, settings, members), members)
+    members = among(features, reference.real, settings)
+    return View(reference, features, score(features, reference.real, settings, members), members)
 
 
 def _size(shape: list[Any]) -> str:

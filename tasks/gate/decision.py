@@ -5,8 +5,8 @@ from typing import assert_never
 
 from tasks.common.params import GateSettings
 from tasks.evaluate.scores import rounded
-from tasks.gate.bundles import Judged, View
-from tasks.gate.record import ComparedFigure, Kind, Verdict
+from tasks.gate.bundles import LoadedBundle, View
+from tasks.gate.record import ComparedMetric, Kind, Verdict
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
 
 UNITS: dict[Kind, str] = {
@@ -27,10 +27,10 @@ class Comparison:
     margin: float
     verdict: Verdict
 
-    def record(self) -> ComparedFigure:
+    def record(self) -> ComparedMetric:
         """For the gate's record."""
         ends = rounded({"estimate": self.interval.estimate, "low": self.interval.low, "high": self.interval.high})
-        return ComparedFigure(kind=self.kind, **ends, margin=self.margin, verdict=self.verdict)
+        return ComparedMetric(kind=self.kind, **ends, margin=self.margin, verdict=self.verdict)
 
     @property
     def reason(self) -> str | None:
@@ -61,14 +61,14 @@ class Decision:
         return not self.reasons
 
 
-def decide(candidate: Judged, live: Judged | None, settings: GateSettings, seed: int) -> Decision:
+def decide(candidate: LoadedBundle, live: LoadedBundle | None, settings: GateSettings, seed: int) -> Decision:
     """Limits, then, where there is a live model, the comparisons."""
     comparisons = compare(candidate, live, settings, seed) if live else []
     found = [comparison.reason for comparison in comparisons]
     return Decision([*beyond_limits(candidate, settings), *(reason for reason in found if reason)], comparisons)
 
 
-def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
+def beyond_limits(candidate: LoadedBundle, settings: GateSettings) -> list[str]:
     """A sentence for each limit of params.yaml that the candidate breaks."""
     figures, limits = candidate.first.figures, settings.limits
     reasons = [
@@ -91,12 +91,12 @@ def beyond_limits(candidate: Judged, settings: GateSettings) -> list[str]:
     return reasons
 
 
-def compare(candidate: Judged, live: Judged, settings: GateSettings, seed: int) -> list[Comparison]:
+def compare(candidate: LoadedBundle, live: LoadedBundle, settings: GateSettings, seed: int) -> list[Comparison]:
     """The relative Frechet distance as a ratio, by each judge; coverage and precision as differences, by the first.
 
     Every interval comes of resampling images. Raises UserError where the two were not judged by one protocol.
     """
-    how, margins = Resampling(settings.draws, settings.confidence, seed), settings.margin
+    how, margins = Resampling(settings.bootstrap_samples, settings.confidence, seed), settings.margin
     ours, theirs = candidate.first.membership, live.first.membership
     covered = mean_difference(ours.covered, theirs.covered, how)
     precise = mean_difference(ours.precise, theirs.precise, how)
@@ -112,8 +112,8 @@ def compare(candidate: Judged, live: Judged, settings: GateSettings, seed: int) 
 
 
 def _distances(figure: str, candidate: View, live: View, margin: float, how: Resampling) -> Comparison:
-    candidate.yardstick.protocol.require(live.yardstick.protocol)
-    ratio = frechet_ratio(candidate.features, live.features, candidate.yardstick.real.test, how)
+    candidate.reference.protocol.require(live.reference.protocol)
+    ratio = frechet_ratio(candidate.features, live.features, candidate.reference.real.test, how)
     most = 1 + margin
     return Comparison(figure, "ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0))
 

@@ -23,7 +23,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ComparedFigure(Part):
+class ComparedMetric(Part):
     """A figure of the candidate over the live model's, or less it: estimate, interval, margin and what follows."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class ComparedFigure(Part):
                 assert_never(self.verdict)
 
 
-class JudgeView(Part):
+class EvaluatorView(Part):
     """What one judge measured of a bundle's images, by which protocol, and on which kind of device."""
 
     figures: dict[str, float]
@@ -59,17 +59,17 @@ class NamedBundle(Part):
     bundle: str
 
 
-class JudgedBundle(JudgeView):
+class EvaluatedBundle(EvaluatorView):
     """A bundle whose images were judged; `second` is None where the second judge was not asked."""
 
     bundle: str
     model: str
     sha256: str = Field(description="Of the .onnx file.")
-    second: JudgeView | None
+    second: EvaluatorView | None
     memorises: bool
 
 
-class PersonsWord(Part):
+class Override(Part):
     """Who took the responsibility for a refused candidate, and why."""
 
     by: str
@@ -84,8 +84,8 @@ class GateDecision(Part):
 
     decision: Word
     reasons: list[str]
-    comparisons: dict[str, ComparedFigure]
-    override: PersonsWord | None
+    comparisons: dict[str, ComparedMetric]
+    override: Override | None
     settings: dict[str, JsonValue] | None = None
     not_asked: str | None = None
 
@@ -110,8 +110,8 @@ class GateDecision(Part):
 class GateRecord(GateDecision):
     """The whole record; `live` is None where there was no live bundle to compare with."""
 
-    candidate: JudgedBundle | NamedBundle
-    live: JudgedBundle | NamedBundle | None
+    candidate: EvaluatedBundle | NamedBundle
+    live: EvaluatedBundle | NamedBundle | None
 
     def quoted(self) -> GateDecision:
         """The part for a lineage, which names the files itself."""
@@ -119,7 +119,7 @@ class GateRecord(GateDecision):
 
     def overridden(self, by: str, because: str) -> "GateRecord":
         """The same with a person's word against the refusal."""
-        return self.model_copy(update={"decision": "overridden", "override": PersonsWord(by=by, because=because)})
+        return self.model_copy(update={"decision": "overridden", "override": Override(by=by, because=because)})
 
 
 def read_record(path: Path) -> GateRecord:

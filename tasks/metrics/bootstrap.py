@@ -18,7 +18,7 @@ LEAST = 1e-12  # a relative distance that rounding alone makes
 class Resampling:
     """How many times images are drawn anew, the share of the draws that an interval holds, and the seed."""
 
-    draws: int
+    samples: int
     confidence: float
     seed: int
 
@@ -67,7 +67,7 @@ def mean_difference(candidate: ArrayLike, live: ArrayLike, how: Resampling) -> I
     """Mean of `candidate` [M] less that of `live` [M], values of the same M images; each draw takes M of them anew."""
     differences = np.asarray(candidate, np.float64) - np.asarray(live, np.float64)
     random, count = np.random.default_rng(how.seed), len(differences)
-    resampled = [differences[random.integers(0, count, count)].mean() for _ in range(how.draws)]
+    resampled = [differences[random.integers(0, count, count)].mean() for _ in range(how.samples)]
     return how.interval(float(differences.mean()), resampled)
 
 
@@ -83,7 +83,7 @@ def _resampled(
     candidate: Features, live: Features, real: Features, how: Resampling
 ) -> Iterator[tuple[Moments, Moments, Moments]]:
     random = np.random.default_rng(how.seed)
-    for _ in range(how.draws):
+    for _ in range(how.samples):
         rows = np.bincount(random.integers(0, len(candidate), len(candidate)), minlength=len(candidate))
         others = np.bincount(random.integers(0, len(real), len(real)), minlength=len(real))
         yield weighted_moments(candidate, rows), weighted_moments(live, rows), weighted_moments(real, others)

@@ -49,7 +49,7 @@ def frechet_intervals(
     first, second, train = first - middle, second - middle, _about(train.placed(second.device), middle)
     whole, truth, random = Moments.of(first), Moments.of(second), np.random.default_rng(how.seed)
     draws = []
-    for _ in range(how.draws):
+    for _ in range(how.samples):
         ours, theirs = _drawn(first, random), _drawn(second, random)
         distance = frechet_distance(ours, theirs)
         draws.append((distance, distance / float(theirs.covariance.trace()), frechet_distance(ours, train)))
@@ -63,7 +63,7 @@ def extrapolated_interval(generated: ArrayLike, real: Moments, how: Resampling) 
     """Of the extrapolated distance of features [N, D], by the scatter of draws of N of them with replacement."""
     features, random = as_features(generated), np.random.default_rng(how.seed)
     estimate = extrapolated_frechet_distance(features, real, seed=how.seed)
-    parts = (taken(features, _rows(len(features), random)) for _ in range(how.draws))
+    parts = (taken(features, _rows(len(features), random)) for _ in range(how.samples))
     draws = [extrapolated_frechet_distance(part, real, seed=how.seed) for part in parts]
     return normal_interval(estimate, float(np.std(draws, ddof=1)), how.confidence)
 
@@ -71,7 +71,7 @@ def extrapolated_interval(generated: ArrayLike, real: Moments, how: Resampling) 
 def vendi_interval(generated: ArrayLike, how: Resampling) -> Interval:
     """Of the Vendi score of features [N, D], by the scatter of draws of N of them with replacement."""
     features, random = as_features(generated), np.random.default_rng(how.seed)
-    draws = [vendi_score(taken(features, _rows(len(features), random))) for _ in range(how.draws)]
+    draws = [vendi_score(taken(features, _rows(len(features), random))) for _ in range(how.samples)]
     return normal_interval(vendi_score(features), float(np.std(draws, ddof=1)), how.confidence)
 
 

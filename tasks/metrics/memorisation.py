@@ -51,7 +51,7 @@ class Nearness:
         self._train, self._neighbours = training, neighbours
         self._expected = self._of(others)[0]
 
-    def judge(self, generated: ArrayLike) -> Memorisation:
+    def evaluator(self, generated: ArrayLike) -> Memorisation:
         """Whether images with these features [N, D] come nearer than held-out ones do."""
         nearness, rows = self._of(as_pair(generated, self._train)[0])
         near = np.quantile(self._expected, NEAR)
@@ -67,4 +67,4 @@ class Nearness:
 
 def memorisation(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike, *, neighbours: int = 50) -> Memorisation:
     """How near features [N, D] lie to those [M, D] of training images, next to held-out ones [H, D]; see Nearness."""
-    return Nearness(held_out, train, neighbours=neighbours).judge(generated)
+    return Nearness(held_out, train, neighbours=neighbours).evaluator(generated)

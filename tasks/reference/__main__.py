@@ -1,7 +1,7 @@
 """The stage `reference`: `python -m tasks.reference` makes the first of two feature networks that judge.
 
 data/reference then holds the network, its features of held-out and of training images, the moments of all training
-images, how it answers to images that are spoilt on purpose, and judge.json: how good it is and whether it counts.
+images, how it answers to images that are spoilt on purpose, and evaluator.json: how good it is and whether it counts.
 """
 
 from tasks.reference.train import make_first

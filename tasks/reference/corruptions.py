@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-Spoil = Callable[[np.ndarray, float], np.ndarray]  # images uint8 [N, C, H, W] and an amount to images
+Corruption = Callable[[np.ndarray, float], np.ndarray]  # images uint8 [N, C, H, W] and an amount to images
 
 
 def lift(images: np.ndarray, level: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def _bytes(images: np.ndarray) -> np.ndarray:
     return rounded
 
 
-SPOILT: dict[str, tuple[Spoil, tuple[float, ...]]] = {
+CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, ...]]] = {
     "background": (lift, (0, 2, 4, 8, 16, 24)),
     "blur": (blur, (0.25, 0.5, 1, 2)),
     "noise": (disturb, (1, 2, 4, 8, 16)),

@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.networks.pretrained import SUPPLIED, Dinov2, Inception, SuppliedName
+from models.networks.pretrained import PRETRAINED, Dinov2, Inception, PretrainedName
 from models.settings import WeightsFile
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
 
 
-def supplied(name: SuppliedName, settings: WeightsFile, where: str) -> Inception | Dinov2:
+def load_pretrained(name: PretrainedName, settings: WeightsFile, where: str) -> Inception | Dinov2:
     """The network with the weights of that file; raises UserError, which says `where` it is set, if it cannot be used.
 
     The file must be there, have the hash that was expected, and fit the network.
@@ -26,7 +26,7 @@ def supplied(name: SuppliedName, settings: WeightsFile, where: str) -> Inception
     if found != settings.sha256:
         raise UserError(f"{where}.sha256 is {settings.sha256}, but {path} has {found}; one of the two is not the one")
     try:
-        return SUPPLIED[name](_read(path))
+        return PRETRAINED[name](_read(path))
     except ValueError as error:
         raise UserError(f"{path} cannot be used as {name}: {error}") from None
 

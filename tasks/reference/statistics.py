@@ -14,7 +14,7 @@ from tasks.common.params import EvaluateSettings
 from tasks.common.tensors import load_tensors
 from tasks.metrics.frechet import Moments
 from tasks.metrics.memorisation import Nearness
-from tasks.reference.extractor import CPU, Judge, load_judge
+from tasks.reference.evaluator import CPU, Evaluator, load_evaluator
 from tasks.reference.protocol import REFERENCE, SECOND, Protocol
 
 NEIGHBOURHOOD = 50  # training images that say what is near; fewer where there are not as many
@@ -40,30 +40,30 @@ class RealFeatures:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceStatistics:
     """A judge, the real images as it sees them, the protocol, and whether its own checks allow to trust it.
 
     `prepared` is the hash of the images that it looked at.
     """
 
-    judge: Judge
+    evaluator: Evaluator
     real: RealFeatures
     protocol: Protocol
     counts: bool
     prepared: str
 
 
-def load_yardsticks(
+def load_statistics_of_both(
     settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
-) -> tuple[Yardstick, Yardstick]:
-    """The first and the second judge's, which must have looked at the same images; see `load_yardstick`."""
-    first = load_yardstick(REFERENCE, settings, prepared, device)
-    return first, load_yardstick(SECOND, settings, first.prepared, device)
+) -> tuple[ReferenceStatistics, ReferenceStatistics]:
+    """The first and the second judge's, which must have looked at the same images; see `load_statistics`."""
+    first = load_statistics(REFERENCE, settings, prepared, device)
+    return first, load_statistics(SECOND, settings, first.prepared, device)
 
 
-def load_yardstick(
+def load_statistics(
     folder: Path, settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
-) -> Yardstick:
+) -> ReferenceStatistics:
     """Reads what a reference stage kept, onto the device where figures are to be taken.
 
     Raises UserError when it is missing or damaged, or was made of other images than those of the hash `prepared`.
@@ -74,18 +74,18 @@ def load_yardstick(
         raise UserError(f"{folder} is damaged or of another version; run its stage again") from None
 
 
-def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device: torch.device) -> Yardstick:
+def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device: torch.device) -> ReferenceStatistics:
     path = folder / "features.safetensors"
-    judge, weights = load_judge(folder, device)
+    evaluator, weights = load_evaluator(folder, device)
     tensors, about = load_tensors(path)
     if prepared is not None and about["prepared"] != prepared:
         raise UserError(f"{folder} was made of other images than data/prepared holds now; run its stage again")
     real = _real(tensors, device)
     count = min(settings.n_images, len(real.test))
     protocol = Protocol(
-        network=judge.kind,
+        network=evaluator.kind,
         weights=weights,
-        resizer=judge.resizer,
+        resizer=evaluator.resizer,
         reference=sha256_file(path),
         n_images=settings.n_images,
         n_test=len(real.test),
@@ -95,8 +95,8 @@ def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device
         subset_size=subset_size(count, settings),
         seed=settings.seed,
     )
-    counts = bool(read_json(folder / "judge.json")["counts"])
-    return Yardstick(judge, real, protocol, counts, str(about["prepared"]))
+    counts = bool(read_json(folder / "evaluator.json")["counts"])
+    return ReferenceStatistics(evaluator, real, protocol, counts, str(about["prepared"]))
 
 
 def _real(tensors: dict[str, Tensor], device: torch.device) -> RealFeatures:

@@ -8,11 +8,11 @@ from models.learners.classifier import ClassifierLearner, Trained, untrained
 from tasks.common.errors import UserError
 from tasks.common.files import replacing, write_json
 from tasks.common.inputs import stage_inputs
-from tasks.common.params import JudgeSettings, Params
+from tasks.common.params import EvaluatorSettings, Params
 from tasks.common.runtime import StopSignals, prepare
 from tasks.preprocess.dataset import Prepared, open_prepared
-from tasks.reference.extractor import Judge
-from tasks.reference.pretrained import supplied
+from tasks.reference.evaluator import Evaluator
+from tasks.reference.pretrained import load_pretrained
 from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.reference.validate import look
 from tasks.train.loop import trained
@@ -25,7 +25,7 @@ class _Stage:
     """A stage that makes a feature network: its section of params.yaml, its folder, and what all stages get."""
 
     name: str
-    settings: JudgeSettings
+    settings: EvaluatorSettings
     folder: Path
     params: Params
     prepared: Prepared
@@ -79,13 +79,15 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
     device = prepare(stage.params).device
     match kind:
         case "random":
-            judge = Judge(untrained(stage.settings, "random", stage.prepared.manifest.channels, 1), device)
+            evaluator = Evaluator(untrained(stage.settings, "random", stage.prepared.manifest.channels, 1), device)
         case "inception" | "dinov2":
-            judge = Judge(supplied(kind, stage.settings.weights, f"params.yaml: {stage.name}.weights"), device)
+            evaluator = Evaluator(
+                load_pretrained(kind, stage.settings.weights, f"params.yaml: {stage.name}.weights"), device
+            )
         case _:
             assert_never(kind)
     with StopSignals() as stop:
-        _write(stage.folder, judge, stage.prepared, stop, {})
+        _write(stage.folder, evaluator, stage.prepared, stop, {})
     return {"kind": kind, "threads": stage.params.threads}
 
 
@@ -95,15 +97,17 @@ def _train(stage: _Stage, kind: Trained) -> dict[str, object]:
     inputs = stage_inputs(stage.name)
     with trained(stage.name, learner, prepared, inputs, stage.params, stage.resume) as training:
         accuracy = round(learner.accuracy(prepared.split("test")), 4)
-        judge = Judge(learner.classifier, mode.device, training.steps.trained_with())
-        _write(stage.folder, judge, prepared, training.stop, {"accuracy": accuracy})
+        evaluator = Evaluator(learner.classifier, mode.device, training.steps.trained_with())
+        _write(stage.folder, evaluator, prepared, training.stop, {"accuracy": accuracy})
     return training.facts() | {"kind": kind}
 
 
-def _write(folder: Path, judge: Judge, prepared: Prepared, stop: StopSignals, accuracy: dict[str, float]) -> None:
+def _write(
+    folder: Path, evaluator: Evaluator, prepared: Prepared, stop: StopSignals, accuracy: dict[str, float]
+) -> None:
     with replacing(folder) as beside:
         beside.mkdir()
-        judge.save(beside)
-        verdict = look(judge, prepared, beside, stop, accuracy)
-        write_json(beside / "judge.json", verdict)
+        evaluator.save(beside)
+        verdict = look(evaluator, prepared, beside, stop, accuracy)
+        write_json(beside / "evaluator.json", verdict)
     print(f"judge: {verdict}", flush=True)

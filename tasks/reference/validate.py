@@ -14,11 +14,11 @@ from tasks.common.runtime import StopSignals
 from tasks.common.tensors import save_tensors
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.preprocess.dataset import Prepared, Split
-from tasks.reference.corruptions import SPOILT, blur
-from tasks.reference.extractor import Judge
+from tasks.reference.corruptions import CORRUPTIONS, blur
+from tasks.reference.evaluator import Evaluator
 
 KEPT, KEPT_TRAIN = 10_000, 200_000  # test and training images whose features are kept
-SPOILT_IMAGES = 2_500  # test images, each spoilt in every way
+CORRUPTED_IMAGES = 2_500  # test images, each spoilt in every way
 BLOCK = 5_000
 LEAST_ACCURACY, MOST_HELD_OUT, LEAST_RATIO = 0.92, 0.002, 10.0
 CHANCE_DRAWS = 10
@@ -28,36 +28,36 @@ Seen = Callable[[int], None]
 
 
 def look(
-    judge: Judge, prepared: Prepared, folder: Path, stop: StopSignals, accuracy: dict[str, float]
+    evaluator: Evaluator, prepared: Prepared, folder: Path, stop: StopSignals, accuracy: dict[str, float]
 ) -> dict[str, object]:
-    """Writes features and moments of the real images and the judge's answers to spoilt ones; returns judge.json.
+    """Writes features and moments of the real images and the judge's answers to spoilt ones; returns evaluator.json.
 
     `accuracy` is that of a network that learnt something, and empty for any other.
     """
     train, test = prepared.split("train"), prepared.split("test")
-    some = min(SPOILT_IMAGES, len(test))
-    ways = sum(len(amounts) for _, amounts in SPOILT.values())
+    some = min(CORRUPTED_IMAGES, len(test))
+    ways = sum(len(amounts) for _, amounts in CORRUPTIONS.values())
     with Progress(len(train) + 2 * len(test) + ways * some, "looking at the real images") as shown:
 
         def seen(images: int) -> None:
             shown.advance(images)
             stop.check()
 
-        train_features, test_features = _features(judge, train, seen), _features(judge, test, seen)
+        train_features, test_features = _features(evaluator, train, seen), _features(evaluator, test, seen)
         moments = Moments.of(train_features)
         _save(folder, train_features, test_features, test.labels, moments, prepared.hash)
         checks = {
             "held_out": _distance(test_features, moments),
-            "blurred": _distance(_features(judge, test, seen, _blurred), moments),
+            "blurred": _distance(_features(evaluator, test, seen, _blurred), moments),
             **chance(train_features, len(test_features), moments),
         }
         classes = dict(_without_a_class(test_features, prepared, moments))
         if classes:
             checks["missing_class"] = min(classes.values())
-        rows = [*_spoilt(judge, test.gather(np.arange(some)), moments, seen)]
+        rows = [*_corrupted(evaluator, test.gather(np.arange(some)), moments, seen)]
         rows += [("missing class", name, distance) for name, distance in classes.items()]
     _write_sensitivity(folder / "sensitivity.csv", rows)
-    return {"network": judge.kind, "checks": checks, **accuracy, "counts": counts(judge.kind, checks, accuracy)}
+    return {"network": evaluator.kind, "checks": checks, **accuracy, "counts": counts(evaluator.kind, checks, accuracy)}
 
 
 def counts(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> bool:
@@ -94,10 +94,10 @@ def _save(
     save_tensors(folder / "features.safetensors", tensors, {"prepared": data})
 
 
-def _features(judge: Judge, split: Split, seen: Seen, change: Change | None = None) -> np.ndarray:
+def _features(evaluator: Evaluator, split: Split, seen: Seen, change: Change | None = None) -> np.ndarray:
     parts = []
     for images in split.blocks(BLOCK):
-        parts.append(judge.features(images if change is None else change(images)))
+        parts.append(evaluator.features(images if change is None else change(images)))
         seen(len(images))
     return np.concatenate(parts)
 
@@ -123,11 +123,13 @@ def chance(train: np.ndarray, count: int, moments: Moments) -> dict[str, float]:
     return {"chance": float(f"{np.mean(found):.6g}"), "chance_deviation": float(f"{np.std(found, ddof=1):.6g}")}
 
 
-def _spoilt(judge: Judge, images: np.ndarray, moments: Moments, seen: Seen) -> Iterator[tuple[str, str, float]]:
+def _corrupted(
+    evaluator: Evaluator, images: np.ndarray, moments: Moments, seen: Seen
+) -> Iterator[tuple[str, str, float]]:
     """By way and amount, the distance of the images once they are spoilt."""
-    for way, (spoil, amounts) in SPOILT.items():
+    for way, (corrupt, amounts) in CORRUPTIONS.items():
         for amount in amounts:
-            yield way, f"{amount:g}", _distance(judge.features(spoil(images, amount)), moments)
+            yield way, f"{amount:g}", _distance(evaluator.features(corrupt(images, amount)), moments)
             seen(len(images))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.common.files import sha256_file
 from tasks.common.model_names import MODELS
 from tasks.common.paths import work_folder
-from tasks.gate.record import ComparedFigure, GateRecord, JudgedBundle, Kind, NamedBundle, Word, read_record
+from tasks.gate.record import ComparedMetric, EvaluatedBundle, GateRecord, Kind, NamedBundle, Word, read_record
 from tasks.metrics.registry import describe, ordered, shown
 from tasks.report.embed import embedded
 from tasks.report.gather import BUNDLES
@@ -50,11 +50,11 @@ def _sentence(record: GateRecord) -> str:
     return f"The gate {word} {_named(candidate)} {against}."
 
 
-def _named(bundle: JudgedBundle | NamedBundle) -> str:
-    return f"{bundle.bundle} (SHA-256 {bundle.sha256[:12]})" if isinstance(bundle, JudgedBundle) else bundle.bundle
+def _named(bundle: EvaluatedBundle | NamedBundle) -> str:
+    return f"{bundle.bundle} (SHA-256 {bundle.sha256[:12]})" if isinstance(bundle, EvaluatedBundle) else bundle.bundle
 
 
-def _elsewhere(model: str, candidate: JudgedBundle | NamedBundle) -> str:
+def _elsewhere(model: str, candidate: EvaluatedBundle | NamedBundle) -> str:
     """That the decision is about another file than the one that stands in data/bundle, if it is."""
     path = BUNDLES / model / f"{model}.onnx"
     if isinstance(candidate, NamedBundle):
@@ -67,7 +67,7 @@ def _elsewhere(model: str, candidate: JudgedBundle | NamedBundle) -> str:
     return f"This decision is about another file than the {path} that stands here (SHA-256 {stands[:12]})."
 
 
-def _comparison(name: str, one: ComparedFigure) -> dict[str, Any]:
+def _comparison(name: str, one: ComparedMetric) -> dict[str, Any]:
     values = _values(one)
     return {
         "name": name,
@@ -79,7 +79,7 @@ def _comparison(name: str, one: ComparedFigure) -> dict[str, Any]:
     } | {part: shown(value) for part, value in values.items()}
 
 
-def _values(one: ComparedFigure) -> dict[str, float]:
+def _values(one: ComparedMetric) -> dict[str, float]:
     return {"estimate": one.estimate, "low": one.low, "high": one.high, "margin": one.margin}
 
 

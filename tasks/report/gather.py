@@ -13,7 +13,7 @@ from tasks.common.model_names import MODELS
 from tasks.common.paths import work_folder
 from tasks.metrics.registry import shown
 
-BUNDLES, JUDGED, PREPARED = Path("data/bundle"), Path("data/judged"), Path("data/prepared")
+BUNDLES, EVALUATION, PREPARED = Path("data/bundle"), Path("data/evaluation"), Path("data/prepared")
 
 
 def optional_json(path: Path) -> Any:
@@ -23,7 +23,7 @@ def optional_json(path: Path) -> Any:
 
 def read_metrics() -> dict[str, Any]:
     """By model, what evaluate wrote of it: figures, intervals, floors, protocols and labels."""
-    files = {model: optional_json(JUDGED / f"{model}.json") for model in MODELS}
+    files = {model: optional_json(EVALUATION / f"{model}.json") for model in MODELS}
     return {model: metrics for model, metrics in files.items() if metrics}
 
 

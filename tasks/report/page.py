@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.common.files import write_bytes
 from tasks.common.model_names import MODELS
-from tasks.report import gather, judges, tables
+from tasks.report import evaluators, gather, tables
 from tasks.report.curves import draw_curves, read_curves
 from tasks.report.decisions import decisions
 from tasks.report.embed import embedded
@@ -43,7 +43,7 @@ def render() -> str:
         params=Path("params.yaml").read_text(encoding="utf-8"),
         curves={model: _curves(model) for model in MODELS},
         **_figures(metrics, stages),
-        **_judges(metrics),
+        **_evaluators(metrics),
         **_pictures(),
         **gather.read_data(),
     )
@@ -53,24 +53,24 @@ def _figures(metrics: dict[str, Any], stages: list[dict[str, Any]]) -> dict[str,
     comparable = not protocol_faults(metrics)
     return {
         "verdict": verdict(metrics, comparable),
-        "warnings": warnings(metrics, judges.read_judges(), stages),
+        "warnings": warnings(metrics, evaluators.read_evaluators(), stages),
         "agreement": agreement(metrics),
-        "figures": tables.figure_rows(metrics, comparable),
+        "figures": tables.metric_rows(metrics, comparable),
         "second_figures": tables.second_rows(metrics, comparable),
         "classes": tables.class_rows(metrics),
         "protocols": {model: one["protocol"] for model, one in metrics.items()},
     }
 
 
-def _judges(metrics: dict[str, Any]) -> dict[str, Any]:
-    seen, scores = judges.read_sensitivities(), leads(metrics)
+def _evaluators(metrics: dict[str, Any]) -> dict[str, Any]:
+    seen, scores = evaluators.read_sensitivities(), leads(metrics)
     first = seen.get("first")
-    worths = [judges.worth(first, model, score) for model, score in scores.items()] if first else []
+    worths = [evaluators.worth(first, model, score) for model, score in scores.items()] if first else []
     return {
-        "judge_facts": judges.fact_rows(judges.read_judges()),
-        "sensitivity": judges.sensitivity_panels(seen, scores),
+        "judge_facts": evaluators.fact_rows(evaluators.read_evaluators()),
+        "sensitivity": evaluators.sensitivity_panels(seen, scores),
         "worths": [worth for worth in worths if worth],
-        "missing": judges.missing_rows(seen),
+        "missing": evaluators.missing_rows(seen),
         "missing_judges": [name for name, one in seen.items() if one.without],
     }
 

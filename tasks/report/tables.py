@@ -10,18 +10,18 @@ BEST: dict[str, Callable[..., Any] | None] = {"lower": min, "higher": max, "": N
 COMPACT = ("fd_relative", "precision", "recall", "density", "coverage", "vendi")  # enough to see whether judges agree
 
 
-def figure_rows(metrics: dict[str, Any], comparable: bool = True) -> list[dict[str, Any]]:
+def metric_rows(metrics: dict[str, Any], comparable: bool = True) -> list[dict[str, Any]]:
     """A row for each figure of any model: values with their intervals, the floor, what it means, and which is better.
 
     Of models that are not `comparable`, none is better.
     """
     names = ordered(list({name for one in metrics.values() for name in one["figures"]}))
-    return [_figure_row(name, metrics, comparable) for name in names]
+    return [_metric_row(name, metrics, comparable) for name in names]
 
 
 def second_rows(metrics: dict[str, Any], comparable: bool = True) -> list[dict[str, Any]]:
     """The same of the few figures by the second judge that say whether it agrees."""
-    rows = figure_rows(second_of(metrics), comparable)
+    rows = metric_rows(second_of(metrics), comparable)
     return [row for row in rows if row["name"] in COMPACT]
 
 
@@ -30,7 +30,7 @@ def second_of(metrics: dict[str, Any]) -> dict[str, Any]:
     return {model: one["second"] for model, one in metrics.items() if one.get("second")}
 
 
-def _figure_row(name: str, metrics: dict[str, Any], comparable: bool) -> dict[str, Any]:
+def _metric_row(name: str, metrics: dict[str, Any], comparable: bool) -> dict[str, Any]:
     figure = describe(name)
     values = {model: one["figures"][name] for model, one in metrics.items() if name in one["figures"]}
     floors = [one["floor"][name] for one in metrics.values() if name in one["floor"]]

@@ -68,12 +68,12 @@ def agreement(metrics: dict[str, Any]) -> str:
     return f"The judges disagree: the first finds the {ours} closer to the test images, the second the {theirs}."
 
 
-def warnings(metrics: dict[str, Any], judges: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]:
+def warnings(metrics: dict[str, Any], evaluators: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]:
     """Reasons to distrust the figures: another protocol, a judge that fails a check, what a receipt warns of."""
     agreed = agreement(metrics)
     return [
         *protocol_faults(metrics),
-        *_failing(judges),
+        *_failing(evaluators),
         *([agreed] if agreed.startswith("The judges disagree") else []),
         *_overlap(metrics),
         *_repeating(metrics),
@@ -81,10 +81,10 @@ def warnings(metrics: dict[str, Any], judges: dict[str, Any], stages: list[dict[
     ]
 
 
-def _failing(judges: dict[str, Any]) -> Iterator[str]:
-    if judges["first"] and not judges["first"]["counts"]:
+def _failing(evaluators: dict[str, Any]) -> Iterator[str]:
+    if evaluators["first"] and not evaluators["first"]["counts"]:
         yield "The judge fails its own checks (see below), so its figures prove nothing."
-    if judges["second"] and not judges["second"]["counts"]:
+    if evaluators["second"] and not evaluators["second"]["counts"]:
         yield "The second judge fails its own checks (see below), so whether it agrees proves nothing."
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from models.training.engine import Clock
+from models.training.engine import TrainState
 from models.training.learner import Learner
 from models.training.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
 from tasks.common.errors import UserError
@@ -54,18 +54,22 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / INPUTS, self._about)
 
-    def save(self, learner: Learner, clock: Clock, seconds: float, file: Path | None = None) -> None:
+    def save(self, learner: Learner, train_state: TrainState, seconds: float, file: Path | None = None) -> None:
         """Replaces the checkpoint, or `file`: all that shapes the next step, the curves, and the seconds so far."""
-        window = {"window": torch.stack(clock.window)} if clock.window else {}
+        window = {"window": torch.stack(train_state.window)} if train_state.window else {}
         tensors = network_tensors(learner.networks) | optimiser_tensors(learner.optimisers) | window
-        about = {"n_images": clock.n_images, "rows": json.dumps(clock.rows), "alarms": clock.alarms}
+        about = {
+            "n_images": train_state.n_images,
+            "rows": json.dumps(train_state.rows),
+            "alarms": train_state.rollback_reasons,
+        }
         save_tensors(file or self.file, tensors, about | {"seconds": seconds, "inputs": self._about})
 
-    def save_best(self, learner: Learner, clock: Clock, seconds: float) -> None:
+    def save_best(self, learner: Learner, train_state: TrainState, seconds: float) -> None:
         """Keeps this moment beside the checkpoint: the best so far, to go back to when the training goes wrong."""
-        self.save(learner, clock, seconds, self.best)
+        self.save(learner, train_state, seconds, self.best)
 
-    def load(self, learner: Learner, resume: Path | None = None) -> tuple[Clock, float]:
+    def load(self, learner: Learner, resume: Path | None = None) -> tuple[TrainState, float]:
         """Puts the learner where the checkpoint, or the one at `resume`, stands; without one, a clock at 0.
 
         Raises UserError when it is damaged, and when `resume` is missing or of other inputs, with what differs.
@@ -74,16 +78,16 @@ class Checkpoints:
         if not file.exists():
             if resume:
                 raise UserError(f"{resume} is missing; name a checkpoint that is there, or leave --resume out")
-            return Clock(), 0.0
-        clock, seconds = self._read(learner, file)
-        print(f"going on from image {clock.n_images:,} ({file})", flush=True)
-        return clock, seconds
+            return TrainState(), 0.0
+        train_state, seconds = self._read(learner, file)
+        print(f"going on from image {train_state.n_images:,} ({file})", flush=True)
+        return train_state, seconds
 
-    def load_best(self, learner: Learner) -> Clock:
+    def load_best(self, learner: Learner) -> TrainState:
         """Puts the learner back to its best moment."""
         return self._read(learner, self.best)[0]
 
-    def _read(self, learner: Learner, file: Path) -> tuple[Clock, float]:
+    def _read(self, learner: Learner, file: Path) -> tuple[TrainState, float]:
         tensors, about = load_tensors(file)
         if about["inputs"] != self._about:
             changed = ", ".join(_differences(about["inputs"], self._about))
@@ -91,7 +95,7 @@ class Checkpoints:
         load_networks(learner.networks, tensors)
         load_optimisers(learner.optimisers, tensors)
         window = tensors["window"].to(learner.mode.device) if "window" in tensors else ()
-        return Clock(about["n_images"], json.loads(about["rows"]), [*window], about["alarms"]), about["seconds"]
+        return TrainState(about["n_images"], json.loads(about["rows"]), [*window], about["alarms"]), about["seconds"]
 
 
 def _lock(folder: Path) -> FileLock:

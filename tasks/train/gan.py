@@ -9,7 +9,7 @@ from tasks.common.params import Params
 from tasks.common.runtime import prepare
 from tasks.preprocess.dataset import open_prepared
 from tasks.train.loop import label_count, run_training, trained, write_result
-from tasks.train.previews import sketch_gan
+from tasks.train.previews import preview_gan
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:
@@ -21,7 +21,7 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     print(f"augmentation: {'DiffAugment' if augmented else 'none'}, flip {params.train_gan.flip}", flush=True)
     learner = GanLearner(params.train_gan, manifest.size, manifest.channels, mode, classes, augmented)
     with trained(
-        "train_gan", learner, prepared, inputs, params, resume, sketch=lambda: sketch_gan(learner)
+        "train_gan", learner, prepared, inputs, params, resume, preview=lambda: preview_gan(learner)
     ) as training:
         tensors = network_tensors({"generator": learner.average.network})
         write_result("gan", tensors, learner.shape, inputs, prepared, training)

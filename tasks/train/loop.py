@@ -16,9 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.settings import Choice, LearnerSettings
 from models.training.device import Mode
-from models.training.engine import AlarmError, Clock, crossed, fit, stop_reason
-from models.training.learner import Learner, Row, told_labels
-from models.training.loaders import make_feed
+from models.training.engine import DivergedError, TrainState, crossed, fit, stop_reason
+from models.training.learner import Learner, Row, num_conditional_labels
+from models.training.loaders import make_loader
 from models.training.random import Sampler
 from models.training.steps import make_step
 from tasks.common.cli import Progress, run_stage
@@ -31,7 +31,7 @@ from tasks.common.runtime import StopSignals, trained_with, turn_on
 from tasks.common.tensors import save_tensors
 from tasks.preprocess.dataset import Prepared
 from tasks.train.checkpoints import Checkpoints
-from tasks.train.previews import Draw, Sketches
+from tasks.train.previews import Draw, Previews
 
 WALL_CLOCK = "wall clock"
 WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
@@ -68,7 +68,7 @@ class Steps:
 class Training:
     """How a training went."""
 
-    clock: Clock
+    train_state: TrainState
     reason: str
     images_per_second: float
     stop: StopSignals
@@ -76,10 +76,10 @@ class Training:
 
     def facts(self) -> dict[str, object]:
         """For the receipt."""
-        facts: dict[str, object] = {"n_images": self.clock.n_images, "stopped_by": self.reason}
+        facts: dict[str, object] = {"n_images": self.train_state.n_images, "stopped_by": self.reason}
         facts["images_per_second"] = round(self.images_per_second)
-        if self.clock.alarms:
-            facts["set_back"] = "; ".join(self.clock.alarms)
+        if self.train_state.rollback_reasons:
+            facts["set_back"] = "; ".join(self.train_state.rollback_reasons)
         wall_clock = "stopped by the wall clock: not reproducible" if self.reason == WALL_CLOCK else ""
         if warnings := "; ".join(filter(None, [wall_clock, self.steps.warning])):
             facts["warning"] = warnings
@@ -89,7 +89,7 @@ class Training:
 def label_count(asked: Choice, prepared: Prepared) -> int:
     """How many labels the generator is told, 0 for none; raises UserError where that cannot be as asked."""
     try:
-        count = told_labels(asked, prepared.train_counts)
+        count = num_conditional_labels(asked, prepared.train_counts)
     except ValueError as error:
         raise UserError(f"params.yaml: {error}") from None
     print(f"labels told: {count or 'none'}", flush=True)
@@ -112,11 +112,11 @@ def trained(
     inputs: Inputs,
     params: Params,
     resume: Path | None = None,
-    sketch: Draw | None = None,
+    preview: Draw | None = None,
 ) -> Iterator[Training]:
     """Trains to the end while holding the device and the checkpoint's key, then runs the block that writes outputs.
 
-    From the checkpoint of these inputs, or the one at `resume`, or nothing. `sketch` draws what whoever watches is
+    From the checkpoint of these inputs, or the one at `resume`, or nothing. `preview` draws what whoever watches is
     shown. SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the training goes wrong more
     often than it may be set back, when the device's memory does not suffice, and for a `resume` that does not fit.
     """
@@ -128,7 +128,7 @@ def trained(
         StopSignals() as stop,
         memory_errors(stage, learner.settings),
     ):
-        yield _Run(steps, learner, prepared, params.device_share, checkpoints, stop, sketch).train(resume)
+        yield _Run(steps, learner, prepared, params.device_share, checkpoints, stop, preview).train(resume)
 
 
 class _Run:
@@ -142,82 +142,85 @@ class _Run:
         device_share: float,
         checkpoints: Checkpoints,
         stop: StopSignals,
-        sketch: Draw | None,
+        preview: Draw | None,
     ) -> None:
         self._stage, self._learner, self._checkpoints, self._stop = steps.stage, learner, checkpoints, stop
-        self._steps, self._sketches = steps, Sketches(sketch)
+        self._steps, self._previews = steps, Previews(preview)
         train, self._validation = prepared.split("train"), prepared.split("validation")
-        self._feed = make_feed(train, Sampler(len(train), learner.settings.seed), learner.mode.device, device_share)
-        print(f"{self._stage}: {self._feed.place}", flush=True)
+        self._loader = make_loader(train, Sampler(len(train), learner.settings.seed), learner.mode.device, device_share)
+        print(f"{self._stage}: {self._loader.place}", flush=True)
 
     def train(self, resume: Path | None) -> Training:
         """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""
-        clock, seconds = self._checkpoints.load(self._learner, resume)
+        train_state, seconds = self._checkpoints.load(self._learner, resume)
         self._start = time.perf_counter() - seconds
-        if not (clock.n_images and self._checkpoints.best.exists()):
-            self._checkpoints.save_best(self._learner, clock, seconds)
+        if not (train_state.n_images and self._checkpoints.best.exists()):
+            self._checkpoints.save_best(self._learner, train_state, seconds)
         while True:
             try:
-                reason = self._segment(clock)
+                reason = self._segment(train_state)
                 break
-            except AlarmError as alarm:
-                clock = self._set_back(clock, str(alarm))
-        self._sketches.refresh(last=True)
-        print(f"{self._stage}: stopped by {reason} after {clock.n_images:,} images", flush=True)
-        return Training(clock, reason, clock.n_images / max(self._seconds, 1e-9), self._stop, self._steps)
+            except DivergedError as alarm:
+                train_state = self._set_back(train_state, str(alarm))
+        self._previews.refresh(last=True)
+        print(f"{self._stage}: stopped by {reason} after {train_state.n_images:,} images", flush=True)
+        return Training(train_state, reason, train_state.n_images / max(self._seconds, 1e-9), self._stop, self._steps)
 
     @property
     def _seconds(self) -> float:
         return time.perf_counter() - self._start
 
-    def _segment(self, clock: Clock) -> str:
+    def _segment(self, train_state: TrainState) -> str:
         """Trains until something ends it, and says what; raises AlarmError."""
-        learner, settings, first = self._learner, self._learner.settings, clock.n_images
+        learner, settings, first = self._learner, self._learner.settings, train_state.n_images
         board = SummaryWriter(work_folder() / "tensorboard" / self._stage / self._checkpoints.key[:8], purge_step=first)
-        written, saved = len(clock.rows), first
+        written, saved = len(train_state.rows), first
         with board, Progress(settings.stop.n_images, self._stage, done=first) as shown:
             step = make_step(learner, self._steps.fall_back)
-            for _ in fit(learner, step, self._feed, self._validation, clock):
-                shown.advance(settings.batch, **_latest(clock))
-                self._sketches.refresh()
-                if len(clock.rows) > written:
-                    written = len(clock.rows)
-                    self._row_closed(clock, board)
-                if self._stop.came or crossed(saved, clock.n_images, settings.checkpoint_every):
-                    self._save(clock)
-                    saved = clock.n_images
+            for _ in fit(learner, step, self._loader, self._validation, train_state):
+                shown.advance(settings.batch, **_latest(train_state))
+                self._previews.refresh()
+                if len(train_state.rows) > written:
+                    written = len(train_state.rows)
+                    self._row_closed(train_state, board)
+                if self._stop.came or crossed(saved, train_state.n_images, settings.checkpoint_every):
+                    self._save(train_state)
+                    saved = train_state.n_images
                 self._stop.check()
                 if settings.stop.max_seconds and self._seconds >= settings.stop.max_seconds:
                     break
-        reason = stop_reason(settings.stop, clock) or WALL_CLOCK
-        if clock.window:  # the wall clock ended a row early
-            clock.close_row(learner, None)
-        if saved != clock.n_images:
-            self._save(clock)
+        reason = stop_reason(settings.stop, train_state) or WALL_CLOCK
+        if train_state.window:  # the wall clock ended a row early
+            train_state.close_row(learner, None)
+        if saved != train_state.n_images:
+            self._save(train_state)
         return reason
 
-    def _row_closed(self, clock: Clock, board: SummaryWriter) -> None:
-        row = clock.rows[-1]
+    def _row_closed(self, train_state: TrainState, board: SummaryWriter) -> None:
+        row = train_state.rows[-1]
         _to_board(board, row)
-        if row["probe"] is not None and row["probe"] <= min(clock.probes):
-            self._checkpoints.save_best(self._learner, clock, self._seconds)
+        if row["probe"] is not None and row["probe"] <= min(train_state.probes):
+            self._checkpoints.save_best(self._learner, train_state, self._seconds)
 
-    def _save(self, clock: Clock) -> None:
-        self._checkpoints.save(self._learner, clock, self._seconds)
+    def _save(self, train_state: TrainState) -> None:
+        self._checkpoints.save(self._learner, train_state, self._seconds)
 
-    def _set_back(self, ill: Clock, alarm: str) -> Clock:
+    def _set_back(self, ill: TrainState, alarm: str) -> TrainState:
         """Back to the best moment, at a lower rate; raises UserError when that was done often enough."""
-        clock = self._checkpoints.load_best(self._learner)
-        clock.alarms = [*ill.alarms, alarm]
-        if len(clock.alarms) > self._learner.settings.rollbacks:
-            after = f", after going back {len(ill.alarms)} x to lower rates" if ill.alarms else ""
+        train_state = self._checkpoints.load_best(self._learner)
+        train_state.rollback_reasons = [*ill.rollback_reasons, alarm]
+        if len(train_state.rollback_reasons) > self._learner.settings.rollbacks:
+            after = f", after going back {len(ill.rollback_reasons)} x to lower rates" if ill.rollback_reasons else ""
             raise UserError(
                 f"{self._stage} failed: {alarm}{after}; lower its learning rate in params.yaml (the best weights, of "
-                f"image {clock.n_images:,}, are kept in {self._checkpoints.best})"
+                f"image {train_state.n_images:,}, are kept in {self._checkpoints.best})"
             )
-        print(f"{self._stage}: {alarm}; back to image {clock.n_images:,}, {clock.slower:g} x the rates", flush=True)
-        self._save(clock)
-        return clock
+        print(
+            f"{self._stage}: {alarm}; back to image {train_state.n_images:,}, {train_state.lr_scale:g} x the rates",
+            flush=True,
+        )
+        self._save(train_state)
+        return train_state
 
 
 @contextmanager
@@ -243,7 +246,7 @@ def write_result(
     about = {"model": model, "shape": shape.model_dump(), "labels": list(prepared.manifest.labels), "hashes": hashes}
     about["trained_with"] = training.steps.trained_with()
     save_tensors(WEIGHTS / model / "weights.safetensors", tensors, about)
-    _write_curves(CURVES / f"{model}.csv", training.clock.rows)
+    _write_curves(CURVES / f"{model}.csv", training.train_state.rows)
 
 
 def _write_curves(path: Path, rows: Sequence[Row]) -> None:
@@ -259,8 +262,8 @@ def _figure(value: float | None) -> object:
     return "" if value is None else value if isinstance(value, int) else f"{value:.6g}"
 
 
-def _latest(clock: Clock) -> dict[str, float]:
-    row = clock.rows[-1] if clock.rows else {}
+def _latest(train_state: TrainState) -> dict[str, float]:
+    row = train_state.rows[-1] if train_state.rows else {}
     return {name: value for name, value in row.items() if value is not None and name != "n_images"}
 
 

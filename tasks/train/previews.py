@@ -28,7 +28,7 @@ TIMES_ITS_COST = 200  # a picture that took long is drawn less often
 SIDE = 6  # images, fewer where they are large
 
 
-class Sketches:
+class Previews:
     """Draws a new picture now and then, and none where nobody watches."""
 
     def __init__(self, draw: Draw | None) -> None:
@@ -48,7 +48,7 @@ class Sketches:
         self._due = now + max(SECONDS_BETWEEN, TIMES_ITS_COST * (now - start))
 
 
-def sketch_gan(learner: GanLearner) -> tuple[Images, str]:
+def preview_gan(learner: GanLearner) -> tuple[Images, str]:
     """What the average draws from the same noise each time, label after label where it is told any."""
     count, classes = _columns(learner.shape.size) ** 2, learner.shape.classes
     device, settings = learner.mode.device, learner.settings
@@ -58,7 +58,7 @@ def sketch_gan(learner: GanLearner) -> tuple[Images, str]:
         return _bytes(learner.average.network(noise, label)), "drawn from the same noise each time"
 
 
-def sketch_vae(learner: VaeLearner, validation: Split) -> tuple[Images, str]:
+def preview_vae(learner: VaeLearner, validation: Split) -> tuple[Images, str]:
     """The same held-out images each time, each beside what the averages make of it."""
     count = min(_columns(learner.shape.size) ** 2 // 2, len(validation))
     images = validation.gather(np.arange(count))

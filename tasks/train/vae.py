@@ -14,7 +14,7 @@ from tasks.common.params import Params
 from tasks.common.runtime import prepare
 from tasks.preprocess.dataset import Prepared, open_prepared
 from tasks.train.loop import Training, label_count, run_training, trained, write_result
-from tasks.train.previews import sketch_vae
+from tasks.train.previews import preview_vae
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:
@@ -25,7 +25,7 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode, classes)
     validation = prepared.split("validation")
     with trained(
-        "train_vae", learner, prepared, inputs, params, resume, sketch=lambda: sketch_vae(learner, validation)
+        "train_vae", learner, prepared, inputs, params, resume, preview=lambda: preview_vae(learner, validation)
     ) as training:
         networks: dict[str, nn.Module] = {
             "encoder": learner.average_encoder.network,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.networks.gan import GanShape, Generator
+from models.networks.gan import GanConfig, Generator
 from models.networks.prior import FlowPrior
-from models.networks.vae import Decoder, Encoder, VaeShape
+from models.networks.vae import Decoder, Encoder, VaeConfig
 from models.training.state import network_tensors
 from tasks.bundle.folder import write_bundle
 from tasks.common.files import read_json, sha256_file, sha256_tree, write_json
@@ -42,20 +42,20 @@ def make_bundle(root: Path, name: str) -> Path:
     with contextlib.chdir(root):
         export(model, load_params(ROOT / "params.yaml"))
         alike = {path.name: {"within_one": 1.0} for path in Path("data/onnx", model).iterdir()}
-        judged = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
-        write_json(Path(f"data/judged/{model}.json"), judged)
+        evaluated = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
+        write_json(Path(f"data/evaluation/{model}.json"), evaluated)
         write_bundle(model, BundleSettings(golden=5, seed=1), 1)
     return root / "data/bundle" / model
 
 
 def _gan(classes: int) -> tuple[dict[str, nn.Module], Any]:
-    shape = GanShape(size=28, image_channels=1, noise=6, classes=classes, channels=2, upsample="transposed")
+    shape = GanConfig(size=28, image_channels=1, noise=6, classes=classes, channels=2, upsample="transposed")
     return {"generator": Generator(shape)}, shape
 
 
 def _vae() -> tuple[dict[str, nn.Module], Any]:
     fixed = {"size": 32, "image_channels": 3, "classes": 0, "channels": 2, "network": "residual", "output": "linear"}
-    shape = VaeShape.model_validate(fixed | {"latent": 5, "prior_layers": 2, "prior_width": 4})
+    shape = VaeConfig.model_validate(fixed | {"latent": 5, "prior_layers": 2, "prior_width": 4})
     return {"encoder": Encoder(shape), "decoder": Decoder(shape), "prior": FlowPrior(5, 2, 4)}, shape
 
 

@@ -71,10 +71,10 @@ def wanted(example: Path, bundle: Path, seeds: list[int], label: int | None = No
     });
     console.log(JSON.stringify(drawn));"""
     drawn = evaluate(example.parent / "node", script, {"seeds": seeds, "shape": shape})
-    feed: dict[str, Any] = {"noise": np.array([noise for noise, _ in drawn], np.float32)}
+    loader: dict[str, Any] = {"noise": np.array([noise for noise, _ in drawn], np.float32)}
     if len(session.get_inputs()) > 1:
-        feed["label"] = np.array([own if label is None else label for _, own in drawn])
-    (images,) = session.run(["image"], feed)
+        loader["label"] = np.array([own if label is None else label for _, own in drawn])
+    (images,) = session.run(["image"], loader)
     pixels = np.rint(images * 255).transpose(0, 2, 3, 1)
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 

@@ -18,7 +18,7 @@ from flows.ui.form import check_overrides
 from tasks.bundle.verify import verify_files
 from tasks.common.paths import work_folder
 from tests.flows.conftest import until
-from tests.flows.shop import Shop, open_shop
+from tests.flows.released import ReleaseRepository, open_release_repository
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -26,8 +26,8 @@ Flow = Callable[..., State[Any]]
 
 
 @pytest.fixture
-def shop(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    place = open_shop(Path(shutil.copytree(template, tmp_path / "shop")))
+def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseRepository]:
+    place = open_release_repository(Path(shutil.copytree(template, tmp_path / "shop")))
     monkeypatch.chdir(place.path)
     work_folder.cache_clear()
     yield place
@@ -55,207 +55,223 @@ def rollback(*arguments: str) -> State[Any]:
     return state
 
 
-def test_a_blessed_retraining_is_pushed_committed_and_tagged_and_touches_nobodys_files(shop: Shop) -> None:
-    before = shop.git("rev-parse", "HEAD"), shop.git("status", "--porcelain")
+def test_a_blessed_retraining_is_pushed_committed_and_tagged_and_touches_nobodys_files(
+    repo: ReleaseRepository,
+) -> None:
+    before = repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")
     state = retrain()
     assert (state.name, state.is_completed()) == ("Released", True), state.message
     assert state.message is not None and state.message.startswith("gan@v1.0.0 is live; vae@v1.0.0 is live")
-    assert (shop.git("rev-parse", "HEAD"), shop.git("status", "--porcelain")) == before
-    assert not (shop / "data/bundle").exists()
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
-    [branch] = shop.branches()
-    assert shop.git("rev-parse", f"{branch}~") == before[0]
-    assert shop.git("rev-parse", branch) == shop.git("rev-parse", "gan@v1.0.0~"), "the branch has the results alone"
-    assert "Run: " in shop.git("log", "-1", "--format=%B", branch)
-    assert {"dvc.lock", "data/metrics/gan.json"} <= set(shop.git("show", "--format=", "--name-only", branch).split())
-    assert (shop / f".work/reports/{branch.partition('/')[2]}/index.html").read_text() == "<h1>a report</h1>"
-    assert shop.clean()
+    assert (repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")) == before
+    assert not (repo / "data/bundle").exists()
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
+    [branch] = repo.branches()
+    assert repo.git("rev-parse", f"{branch}~") == before[0]
+    assert repo.git("rev-parse", branch) == repo.git("rev-parse", "gan@v1.0.0~"), "the branch has the results alone"
+    assert "Run: " in repo.git("log", "-1", "--format=%B", branch)
+    assert {"dvc.lock", "data/metrics/gan.json"} <= set(repo.git("show", "--format=", "--name-only", branch).split())
+    assert (repo / f".work/reports/{branch.partition('/')[2]}/index.html").read_text() == "<h1>a report</h1>"
+    assert repo.clean()
 
 
-def test_a_stranger_gets_what_is_live_by_the_repositorys_address_alone(shop: Shop, tmp_path: Path) -> None:
-    shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
-    shop.git("commit", "-qam", "Name the remote")
+def test_a_stranger_gets_what_is_live_by_the_repositorys_address_alone(repo: ReleaseRepository, tmp_path: Path) -> None:
+    repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    repo.git("commit", "-qam", "Name the remote")
     retrain(models="gan")
-    shutil.rmtree(shop / ".dvc/cache")
+    shutil.rmtree(repo / ".dvc/cache")
     got = tmp_path / "got"
-    shop.dvc("artifacts", "get", str(shop.path), "gan", "--stage", "live", "--out", str(got))
+    repo.dvc("artifacts", "get", str(repo.path), "gan", "--stage", "live", "--out", str(got))
     assert (got / "gan.onnx").read_text() == "pixels 0"
     told = json.loads((got / "lineage.json").read_text())
-    assert told["commit"] == shop.git("rev-parse", "gan@v1.0.0~") and told["gate"]["decision"] == "blessed"
-    assert (got / "lineage.json").read_text().strip() == shop.git("show", "gan@v1.0.0:data/release/gan.json")
+    assert told["commit"] == repo.git("rev-parse", "gan@v1.0.0~") and told["gate"]["decision"] == "blessed"
+    assert (got / "lineage.json").read_text().strip() == repo.git("show", "gan@v1.0.0:data/release/gan.json")
     assert verify_files(got)
 
 
 @pytest.mark.long
-def test_new_data_that_nobody_committed_is_trained_on_and_recorded(shop: Shop) -> None:
+def test_new_data_that_nobody_committed_is_trained_on_and_recorded(repo: ReleaseRepository) -> None:
     retrain()
-    shop.new_data("more pixels")
+    repo.new_data("more pixels")
     assert retrain().name == "Released"
-    assert shop.tags() == ["gan#live#1", "gan#live#2", "gan@v1.0.0", "gan@v1.1.0"] + [
+    assert repo.tags() == ["gan#live#1", "gan#live#2", "gan@v1.0.0", "gan@v1.1.0"] + [
         tag.replace("gan", "vae") for tag in ("gan#live#1", "gan#live#2", "gan@v1.0.0", "gan@v1.1.0")
     ]
-    pinned = shop.git("show", "gan@v1.1.0:data/raw.dvc")
-    assert pinned == (shop / "data/raw.dvc").read_text().strip()
-    settings = json.loads((shop / ".work/gate/gan.json").read_text())["settings"]
+    pinned = repo.git("show", "gan@v1.1.0:data/raw.dvc")
+    assert pinned == (repo / "data/raw.dvc").read_text().strip()
+    settings = json.loads((repo / ".work/gate/gan.json").read_text())["settings"]
     assert settings == {"seed_of_live": 0}, "compared with what was live"
 
 
-def test_one_model_and_overrides(shop: Shop) -> None:
+def test_one_model_and_overrides(repo: ReleaseRepository) -> None:
     state = retrain(models="gan", overrides=check_overrides({"train_gan": {"seed": 7}}))
     assert state.name == "Released"
-    assert shop.ran() == ["gan"] and shop.tags() == ["gan#live#1", "gan@v1.0.0"]
-    assert "seed: 7" in shop.git("show", "gan@v1.0.0:params.yaml")
-    assert "seed: 7" not in (shop / "params.yaml").read_text()
+    assert repo.ran() == ["gan"] and repo.tags() == ["gan#live#1", "gan@v1.0.0"]
+    assert "seed: 7" in repo.git("show", "gan@v1.0.0:params.yaml")
+    assert "seed: 7" not in (repo / "params.yaml").read_text()
 
 
-def test_a_refused_model_is_kept_but_not_published_until_a_person_answers_for_it(shop: Shop) -> None:
+def test_a_refused_model_is_kept_but_not_published_until_a_person_answers_for_it(
+    repo: ReleaseRepository,
+) -> None:
     retrain()
-    before = shop.branches()
-    shop.set_params(gan=13)
+    before = repo.branches()
+    repo.set_params(gan=13)
     state = retrain()
     assert (state.name, state.is_completed()) == ("Rejected", True)
     assert state.message is not None and "regression: seed 13 brings no luck" in state.message
     assert "vae is what is live already (vae@v1.0.0)" in state.message
-    assert "gan@v1.1.0" not in shop.tags()
-    [branch] = {*shop.branches()} - {*before}
+    assert "gan@v1.1.0" not in repo.tags()
+    [branch] = {*repo.branches()} - {*before}
     assert retrain().name == "Nothing new", "asking again changes nothing"
 
     again = gate_and_release(branch, "gan")
     assert again.name == "Rejected"
     by_word = gate_and_release(branch, "gan", override_by="Ada", override_because="the judge is wrong about bags")
     assert by_word.name == "Released", by_word.message
-    assert json.loads((shop / ".work/gate/gan.json").read_text())["override"]["by"] == "Ada"
-    assert shop.git("rev-parse", "gan@v1.1.0~") == shop.git("rev-parse", branch)
-    assert shop.clean()
+    assert json.loads((repo / ".work/gate/gan.json").read_text())["override"]["by"] == "Ada"
+    assert repo.git("rev-parse", "gan@v1.1.0~") == repo.git("rev-parse", branch)
+    assert repo.clean()
 
 
-def test_a_gate_that_dies_is_no_verdict_though_an_earlier_record_lies_there(shop: Shop) -> None:
+def test_a_gate_that_dies_is_no_verdict_though_an_earlier_record_lies_there(
+    repo: ReleaseRepository,
+) -> None:
     retrain(models="gan")
-    assert json.loads((shop / ".work/gate/gan.json").read_text())["decision"] == "blessed"
-    (shop / "tasks/gate/__main__.py").write_text("raise RuntimeError('out of luck')\n")
-    shop.set_params(gan=5)
+    assert json.loads((repo / ".work/gate/gan.json").read_text())["decision"] == "blessed"
+    (repo / "tasks/gate/__main__.py").write_text("raise RuntimeError('out of luck')\n")
+    repo.set_params(gan=5)
     state = retrain(models="gan")
     assert state.is_failed() and "the gate ended without a decision" in str(state.message), state.message
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0"] and shop.clean()
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()
 
 
-def test_half_an_override_is_none(shop: Shop) -> None:
+def test_half_an_override_is_none(repo: ReleaseRepository) -> None:
     state = gate_and_release("HEAD", override_by="Ada")
     assert state.is_failed() and "both, who answers for it and why" in str(state.message)
 
 
 @pytest.mark.long
-def test_a_change_that_consumers_notice_raises_the_major_number(shop: Shop) -> None:
+def test_a_change_that_consumers_notice_raises_the_major_number(repo: ReleaseRepository) -> None:
     retrain(models="gan")
-    text = (shop / "params.yaml").read_text()
-    (shop / "params.yaml").write_text(text.replace("  noise: 100\n", "  noise: 50\n"))
-    shop.git("commit", "-qam", "Shorter noise")
+    text = (repo / "params.yaml").read_text()
+    (repo / "params.yaml").write_text(text.replace("  noise: 100\n", "  noise: 50\n"))
+    repo.git("commit", "-qam", "Shorter noise")
     retrain(models="gan")
-    assert "gan@v2.0.0" in shop.tags()
+    assert "gan@v2.0.0" in repo.tags()
 
 
 @pytest.mark.long
-def test_rolling_back(shop: Shop) -> None:
+def test_rolling_back(repo: ReleaseRepository) -> None:
     assert "nothing to roll back" in str(rollback("gan").message)
     retrain(models="gan")
     assert "the only version of gan that was ever live" in str(rollback("gan").message)
-    shop.new_data("more pixels")
+    repo.new_data("more pixels")
     retrain(models="gan")
     state = rollback("gan")
     assert state.message == "gan@v1.0.0 is live in the place of gan@v1.1.0"
     assert "is live already" in str(rollback("gan", "v1.0.0").message)
     assert "gan has no version v9.0.0; it has v1.0.0, v1.1.0" in str(rollback("gan", "v9.0.0").message)
     assert rollback("gan", "v1.1.0").is_completed()
-    assert shop.tags()[-6:-2] == ["gan#live#1", "gan#live#2", "gan#live#3", "gan#live#4"]
+    assert repo.tags()[-6:-2] == ["gan#live#1", "gan#live#2", "gan#live#3", "gan#live#4"]
 
 
-def test_branch_and_tags_go_to_the_git_remote(shop: Shop, tmp_path: Path) -> None:
-    shop.run("git", "init", "-q", "--bare", str(tmp_path / "origin.git"))
-    shop.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+def test_branch_and_tags_go_to_the_git_remote(repo: ReleaseRepository, tmp_path: Path) -> None:
+    repo.run("git", "init", "-q", "--bare", str(tmp_path / "origin.git"))
+    repo.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     retrain(models="gan")
-    seen = shop.git("ls-remote", "origin").split()
-    assert {"refs/tags/gan@v1.0.0", "refs/tags/gan#live#1", f"refs/heads/{shop.branches()[0]}"} <= set(seen)
+    seen = repo.git("ls-remote", "origin").split()
+    assert {"refs/tags/gan@v1.0.0", "refs/tags/gan#live#1", f"refs/heads/{repo.branches()[0]}"} <= set(seen)
 
 
-def test_a_git_remote_that_refuses_loses_nothing(shop: Shop, tmp_path: Path) -> None:
-    shop.git("remote", "add", "origin", str(tmp_path / "nowhere.git"))
+def test_a_git_remote_that_refuses_loses_nothing(repo: ReleaseRepository, tmp_path: Path) -> None:
+    repo.git("remote", "add", "origin", str(tmp_path / "nowhere.git"))
     state = retrain(models="gan")
     assert state.is_failed()
     assert "git push origin retrain/" in str(state.message) and "nothing is lost" in str(state.message)
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0"] and shop.clean()
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()
 
 
 @pytest.mark.long
 def test_a_dvc_remote_that_refuses_keeps_the_candidate(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: ReleaseRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.release.publish.PUSH_DELAY_SECONDS", 0.1)
     (tmp_path / "remote").write_text("a file where a folder should be")
     state = retrain(models="gan")
-    [branch] = shop.branches()
+    [branch] = repo.branches()
     assert state.is_failed() and f"kept on the branch {branch}" in str(state.message)
     assert "push failed: the DVC remote refused it" in str(state.message)
-    assert shop.tags() == [] and shop.clean()
+    assert repo.tags() == [] and repo.clean()
     (tmp_path / "remote").unlink()
     assert gate_and_release(branch, "gan").name == "Released"
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0"]
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0"]
 
 
-def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(shop: Shop) -> None:
-    shop.new_data("broken")
+def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(
+    repo: ReleaseRepository,
+) -> None:
+    repo.new_data("broken")
     state = retrain()
     assert state.is_failed() and "failed: the images are broken; mend them\n  Do what it says" in str(state.message)
-    assert shop.branches() == [] and shop.tags() == [] and shop.clean()
+    assert repo.branches() == [] and repo.tags() == [] and repo.clean()
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda shop: (shop / "params.yaml").write_text("threads: [\n"), "params.yaml is not valid YAML"),
-        (lambda shop: (shop / "data/raw.dvc").unlink(), "there is no data to train on; run `make data`"),
+        (
+            lambda repo: (repo / "params.yaml").write_text("threads: [\n"),
+            "params.yaml is not valid YAML",
+        ),
+        (
+            lambda repo: (repo / "data/raw.dvc").unlink(),
+            "there is no data to train on; run `make data`",
+        ),
     ],
 )
-def test_a_checkout_that_cannot_be_trained_says_so_at_once(shop: Shop, spoil: Flow, words: str) -> None:
-    spoil(shop)
-    shop.git("add", "-A")
-    shop.git("commit", "-qm", "Spoil")
+def test_a_checkout_that_cannot_be_trained_says_so_at_once(repo: ReleaseRepository, corrupt: Flow, words: str) -> None:
+    corrupt(repo)
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Spoil")
     state = retrain()
     assert state.is_failed() and words in str(state.message)
-    assert shop.ran() == [] and shop.clean()
+    assert repo.ran() == [] and repo.clean()
 
 
-def test_without_a_git_identity_it_says_how_to_get_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_git_identity_it_says_how_to_get_one(
+    repo: ReleaseRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("user.name", "user.email"):
-        shop.git("config", "--unset", name)
+        repo.git("config", "--unset", name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     state = retrain()
     assert state.is_failed() and "git config --global user.name" in str(state.message)
 
 
-def test_a_branch_that_exists_is_not_overwritten(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_branch_that_exists_is_not_overwritten(repo: ReleaseRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.retrain.run_name", lambda: "same")
-    shop.git("branch", "retrain/same")
+    repo.git("branch", "retrain/same")
     state = retrain()
     assert state.is_failed() and "there is a branch retrain/same already" in str(state.message)
-    assert shop.ran() == []
+    assert repo.ran() == []
 
 
 def test_other_libraries_than_the_locks_are_refused(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: ReleaseRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "requirements.lock").write_text("torch==1\n")
-    (shop / "requirements.lock").write_text("torch==2\n")
-    shop.git("add", "-A")
-    shop.git("commit", "-qm", "Bump")
+    (repo / "requirements.lock").write_text("torch==2\n")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Bump")
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     state = retrain()
     assert state.is_failed() and "run `make setup` in the checkout" in str(state.message)
 
 
-def test_dead_worktrees_are_removed_and_live_ones_are_not(shop: Shop) -> None:
-    folder = shop / ".work/worktrees"
+def test_dead_worktrees_are_removed_and_live_ones_are_not(repo: ReleaseRepository) -> None:
+    folder = repo / ".work/worktrees"
     for name in ("dead", "alive"):
-        shop.git("worktree", "add", "-q", "--detach", str(folder / name))
+        repo.git("worktree", "add", "-q", "--detach", str(folder / name))
     (folder / "dead.lock").touch()
     with FileLock(folder / "alive.lock"):
         retrain(models="gan")
@@ -263,7 +279,7 @@ def test_dead_worktrees_are_removed_and_live_ones_are_not(shop: Shop) -> None:
 
 
 @pytest.mark.long
-def test_two_at_once_and_a_repro_by_hand_all_end_right(shop: Shop) -> None:
+def test_two_at_once_and_a_repro_by_hand_all_end_right(repo: ReleaseRepository) -> None:
     states: list[State[Any]] = []
     threads = [
         threading.Thread(target=lambda one: states.append(retrain(models=one)), args=(model,))
@@ -271,23 +287,23 @@ def test_two_at_once_and_a_repro_by_hand_all_end_right(shop: Shop) -> None:
     ]
     for thread in threads:
         thread.start()
-    until(lambda: any((shop / ".work/worktrees").glob("*/dvc.yaml")))
-    shop.dvc("repro", "-q")
+    until(lambda: any((repo / ".work/worktrees").glob("*/dvc.yaml")))
+    repo.dvc("repro", "-q")
     for thread in threads:
         thread.join()
     assert [state.name for state in states] == ["Released", "Released"]
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
-    assert (shop / "data/bundle/gan/gan.onnx").read_text() == "pixels 0"
-    assert shop.clean()
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0", "vae#live#1", "vae@v1.0.0"]
+    assert (repo / "data/bundle/gan/gan.onnx").read_text() == "pixels 0"
+    assert repo.clean()
 
 
 @pytest.mark.long
-def test_from_a_terminal(shop: Shop) -> None:
+def test_from_a_terminal(repo: ReleaseRepository) -> None:
     def flows(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "flows", *arguments],
-            cwd=shop.path,
-            env=shop.environment(PREFECT_API_URL=os.environ.get("PREFECT_API_URL", "")),
+            cwd=repo.path,
+            env=repo.environment(PREFECT_API_URL=os.environ.get("PREFECT_API_URL", "")),
             capture_output=True,
             text=True,
             check=False,

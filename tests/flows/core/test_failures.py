@@ -9,7 +9,7 @@ from prefect.artifacts import Artifact
 
 from flows.core.dag import read_dag
 from flows.core.failures import Failure, failure_of, failures_text, publish_failures
-from flows.core.processes import Crew
+from flows.core.processes import ProcessGroup
 from tasks.common.errors import UserError
 from tests.flows.conftest import Toy, until
 
@@ -21,7 +21,7 @@ def fail(toy: Toy, cmd: str, **meta: object) -> Failure:
     toy.stage("train_gan", cmd=cmd, **meta)
     (stage,) = read_dag(toy.path).stages
     with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is what failure_of looks at
-        Crew(toy.path).run_stage(stage, lambda line: None)
+        ProcessGroup(toy.path).run_stage(stage, lambda line: None)
     return failure_of(stage.name, caught.value)
 
 

@@ -11,7 +11,7 @@ from prefect.futures import wait
 
 from flows.core.dag import read_dag, status
 from flows.core.orchestration import PipelineError, conclude, pipeline, submit_stages
-from flows.core.processes import Crew, Outcome, StageRun
+from flows.core.processes import Outcome, ProcessGroup, StageRun
 from tests.flows.conftest import Toy
 
 pytestmark = [
@@ -60,7 +60,7 @@ def test_after_dvc_repro_the_flow_finds_everything_cached(toy: Toy) -> None:
 
     @flow
     def look() -> tuple[dict[str, str], dict[str, str]]:
-        futures = submit_stages(read_dag(toy.path), Crew(toy.path))
+        futures = submit_stages(read_dag(toy.path), ProcessGroup(toy.path))
         wait([*futures.values()])
         return outcomes(conclude(futures)), {name: future.state.name for name, future in futures.items()}
 

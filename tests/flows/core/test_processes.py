@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.core.dag import read_dag
-from flows.core.processes import Crew, Outcome, StageError, StageRun, StoppedError
+from flows.core.processes import Outcome, ProcessGroup, StageError, StageRun, StoppedError
 from tests.flows.conftest import ROOT, Toy, lives, until
 
 
@@ -18,7 +18,7 @@ def run_only(toy: Toy, name: str = "prepared") -> tuple[StageRun, list[str]]:
     """Runs one stage; returns what became of it and its lines."""
     (stage,) = [stage for stage in read_dag(toy.path).stages if stage.name == name]
     lines: list[str] = []
-    return Crew(toy.path).run_stage(stage, lines.append), lines
+    return ProcessGroup(toy.path).run_stage(stage, lines.append), lines
 
 
 def test_a_stage_runs_once_and_is_then_cached(toy: Toy) -> None:
@@ -83,12 +83,12 @@ def test_a_line_that_begins_like_a_mistake_makes_none(toy: Toy, end: str, words:
 def test_a_command_of_our_own_says_a_mistake_by_its_exit_code(tmp_path: Path) -> None:
     for command in (["sh", "-c", "echo 'error: no'; exit 2"], [sys.executable, "-m", "tasks.gate", str(tmp_path)]):
         with pytest.raises(StageError) as caught:
-            Crew(ROOT).run(command, print, deadline=60)
+            ProcessGroup(ROOT).run(command, print, deadline=60)
         assert caught.value.mistake
         assert len(str(caught.value).splitlines()) == 1 and not str(caught.value).startswith("error: ")
     for end in ("exit 1", "exit 255", "kill -9 $$"):
         with pytest.raises(StageError) as caught:
-            Crew(ROOT).run(["sh", "-c", f"echo 'error: no'; {end}"], print, deadline=60)
+            ProcessGroup(ROOT).run(["sh", "-c", f"echo 'error: no'; {end}"], print, deadline=60)
         assert not caught.value.mistake
 
 
@@ -102,7 +102,7 @@ def test_another_failure_shows_its_last_lines(toy: Toy) -> None:
 
 def test_a_silent_failure_has_a_reason_as_well(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="exit code 7"):
-        Crew(tmp_path).run(["sh", "-c", "exit 7"], print, deadline=10)
+        ProcessGroup(tmp_path).run(["sh", "-c", "exit 7"], print, deadline=10)
 
 
 def test_a_stage_that_hangs_is_stopped_at_its_deadline(toy: Toy) -> None:
@@ -113,23 +113,23 @@ def test_a_stage_that_hangs_is_stopped_at_its_deadline(toy: Toy) -> None:
 
 
 def test_stop_all_stops_what_runs_and_starts_no_more(tmp_path: Path) -> None:
-    crew, ends = Crew(tmp_path), []
+    processes, ends = ProcessGroup(tmp_path), []
 
     def work() -> None:
         try:
-            crew.run(["sh", "-c", "echo $$ > pid; exec sleep 60"], print, deadline=60)
+            processes.run(["sh", "-c", "echo $$ > pid; exec sleep 60"], print, deadline=60)
         except StoppedError as error:
             ends.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
     until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), seconds=10)
-    crew.stop_all()
+    processes.stop_all()
     thread.join(timeout=60)
     assert len(ends) == 1
     assert not lives(int((tmp_path / "pid").read_text()))
     with pytest.raises(StoppedError):
-        crew.run(["true"], print, deadline=10)
+        processes.run(["true"], print, deadline=10)
 
 
 def test_a_listener_that_fails_does_not_leave_the_command_running(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_listener_that_fails_does_not_leave_the_command_running(tmp_path: Path
 
     began = time.monotonic()
     with pytest.raises(BrokenPipeError):
-        Crew(tmp_path).run(["sh", "-c", "echo $$; exec sleep 60"], fail, deadline=60)
+        ProcessGroup(tmp_path).run(["sh", "-c", "echo $$; exec sleep 60"], fail, deadline=60)
     assert time.monotonic() - began < 10
 
 

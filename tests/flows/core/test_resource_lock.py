@@ -3,18 +3,18 @@
 import threading
 import time
 
-from flows.core.resource_lock import Turns
+from flows.core.resource_lock import ResourceLock
 from tests.flows.conftest import until
 
 
 def test_waiting_stages_go_in_order_of_rank() -> None:
-    turns, order = Turns(), []
+    resources, order = ResourceLock(), []
 
     def work(rank: int) -> None:
-        with turns.turn("device", rank):
+        with resources.turn("device", rank):
             order.append(rank)
 
-    with turns.turn("device", 0):
+    with resources.turn("device", 0):
         threads = [threading.Thread(target=work, args=(rank,)) for rank in (3, 1, 2)]
         for thread in threads:
             thread.start()
@@ -25,17 +25,17 @@ def test_waiting_stages_go_in_order_of_rank() -> None:
 
 
 def test_other_resources_and_none_are_not_in_the_way() -> None:
-    turns = Turns()
-    with turns.turn("device", 0), turns.turn("network", 1), turns.turn(None, 2), turns.turn(None, 3):
+    resources = ResourceLock()
+    with resources.turn("device", 0), resources.turn("network", 1), resources.turn(None, 2), resources.turn(None, 3):
         pass
 
 
 def test_a_holder_that_fails_gives_back() -> None:
-    turns = Turns()
+    resources = ResourceLock()
     try:
-        with turns.turn("device", 0):
+        with resources.turn("device", 0):
             raise ValueError
     except ValueError:
         pass
-    with turns.turn("device", 1):
+    with resources.turn("device", 1):
         pass

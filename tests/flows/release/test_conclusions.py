@@ -4,43 +4,43 @@ import json
 
 import pytest
 
-from tests.flows.shop import Shop
-from tests.flows.test_retrain import retrain, rollback, shop  # noqa: F401
+from tests.flows.released import ReleaseRepository
+from tests.flows.test_retrain import repo, retrain, rollback  # noqa: F401
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-def test_with_nothing_new_nothing_is_done(shop: Shop) -> None:  # noqa: F811
+def test_with_nothing_new_nothing_is_done(repo: ReleaseRepository) -> None:  # noqa: F811
     retrain()
-    ran, tags, branches = shop.ran(), shop.tags(), shop.branches()
+    ran, tags, branches = repo.ran(), repo.tags(), repo.branches()
     state = retrain()
     assert state.name == "Nothing new" and state.is_completed()
     assert state.message is not None and state.message.startswith("nothing new since ")
-    assert (shop.ran(), shop.tags(), shop.branches()) == (ran, tags, branches)
+    assert (repo.ran(), repo.tags(), repo.branches()) == (ran, tags, branches)
 
 
-def test_after_a_rollback_the_same_inputs_are_gated_again(shop: Shop) -> None:  # noqa: F811
+def test_after_a_rollback_the_same_inputs_are_gated_again(repo: ReleaseRepository) -> None:  # noqa: F811
     retrain(models="gan")
-    shop.set_params(gan=5)
+    repo.set_params(gan=5)
     retrain(models="gan")
     assert retrain(models="gan").name == "Nothing new", "v1.1.0 is what the last run left live"
-    ran, gated = shop.ran(), shop / ".work/gate/gan.json"
+    ran, gated = repo.ran(), repo / ".work/gate/gan.json"
     assert rollback("gan").name == "Rolled back"
     gated.unlink()
     state = retrain(models="gan")
     assert (state.name, str(state.message).partition(";")[0]) == ("Released", "gan@v1.1.0 is live")
     assert json.loads(gated.read_text())["settings"] == {"seed_of_live": 0}, "gated against what is live since"
-    assert shop.ran() == ran, "nothing was trained again"
-    assert [tag for tag in shop.tags() if "@" in tag] == ["gan@v1.0.0", "gan@v1.1.0"]
+    assert repo.ran() == ran, "nothing was trained again"
+    assert [tag for tag in repo.tags() if "@" in tag] == ["gan@v1.0.0", "gan@v1.1.0"]
     assert retrain(models="gan").name == "Nothing new", "and this is what that run left live"
 
 
 @pytest.mark.parametrize(
     "content", ["{", '{"name": "Released", "message": "m", "run": "r", "branch": "b", "commit": "c"}']
 )
-def test_a_conclusion_that_is_damaged_or_of_earlier_code_is_none(shop: Shop, content: str) -> None:  # noqa: F811
+def test_a_conclusion_that_is_damaged_or_of_earlier_code_is_none(repo: ReleaseRepository, content: str) -> None:  # noqa: F811
     retrain(models="gan")
-    [conclusion] = (shop / ".work/conclusions").iterdir()
+    [conclusion] = (repo / ".work/conclusions").iterdir()
     whole = conclusion.read_text()
     conclusion.write_text(content)
     state = retrain(models="gan")

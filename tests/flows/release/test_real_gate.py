@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from tasks.bundle.folder import write_bundle
 from tasks.common.paths import work_folder
 from tasks.release.lineage.locks import md5_file
-from tests.flows.shop import Shop, open_shop
+from tests.flows.released import ReleaseRepository, open_release_repository
 from tests.flows.test_retrain import retrain
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 from tests.tasks.gate.test_gate import rebuilt, small_params, write_reference
@@ -37,7 +37,7 @@ def weaken(model: onnx.ModelProto) -> None:
 
 
 @pytest.fixture
-def shop(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseRepository]:
     """A repository with the real gate; its GAN of seed 0 draws like the real images, those of other seeds worse."""
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
@@ -47,7 +47,7 @@ def shop(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     write_bundle("gan", SETTINGS, THREADS)
     shutil.copytree("data/bundle/gan", "live")
     write_reference(project)
-    place = open_shop(Path(shutil.copytree(template, tmp_path / "shop")))
+    place = open_release_repository(Path(shutil.copytree(template, tmp_path / "shop")))
     shutil.rmtree(place / "tasks/gate")
     (place / "make.py").write_text(MAKE)
     weak = rebuilt(project, "weak", weaken)
@@ -63,9 +63,9 @@ def shop(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     work_folder.cache_clear()
 
 
-def damage(shop: Shop, md5: str) -> None:
+def damage(repo: ReleaseRepository, md5: str) -> None:
     """Changes a byte of a file in DVC's cache."""
-    file = shop / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+    file = repo / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
     whole = bytearray(file.read_bytes())
     whole[len(whole) // 2] ^= 1
     file.chmod(0o644)
@@ -73,26 +73,31 @@ def damage(shop: Shop, md5: str) -> None:
     file.chmod(0o444)  # as DVC leaves it, which is why it trusts it
 
 
-def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live_bundle(shop: Shop) -> None:
+def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live_bundle(
+    repo: ReleaseRepository,
+) -> None:
     state = retrain(models="gan")
     assert (state.name, state.message) == (
         "Released",
         "gan@v1.0.0 is live; gan blessed by the limits alone, since none is live",
     )
-    shop.set_params(gan=1)
+    repo.set_params(gan=1)
     state = retrain(models="gan")
     assert state.name == "Rejected", state.message
     assert str(state.message).startswith("gan refused against gan@v1.0.0; ")
     assert "; regression: fd_relative is " in str(state.message)
-    record = json.loads((shop / ".work/gate/gan.json").read_text())
+    record = json.loads((repo / ".work/gate/gan.json").read_text())
     assert record["live"]["bundle"].endswith(".work/live/gan@v1.0.0") and record["live"]["figures"]
     assert record["comparisons"]["fd_relative"]["verdict"] == "worse"
-    assert [path.name for path in sorted((shop / ".work/gate/gan").iterdir())] == ["candidate.png", "live.png"]
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0"] and shop.clean()
+    assert [path.name for path in sorted((repo / ".work/gate/gan").iterdir())] == [
+        "candidate.png",
+        "live.png",
+    ]
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()
 
-    damage(shop, md5_file(shop / "made/0/gan.onnx"))
-    shop.set_params(gan=2)
+    damage(repo, md5_file(repo / "made/0/gan.onnx"))
+    repo.set_params(gan=2)
     state = retrain(models="gan")
     assert state.is_failed() and "gate_gan failed: nothing can be compared with the live bundle" in str(state.message)
     assert "gan.onnx has another content" in str(state.message) and "python -m flows rollback gan" in str(state.message)
-    assert shop.tags() == ["gan#live#1", "gan@v1.0.0"] and shop.clean()
+    assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()

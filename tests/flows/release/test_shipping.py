@@ -18,8 +18,8 @@ from flows.reproduce import reproduce
 from tasks.bundle.verify import verify_files
 from tasks.common.errors import UserError
 from tasks.release.signature import make_keys
-from tests.flows.shop import Shop
-from tests.flows.test_retrain import gate_and_release, retrain, rollback, shop  # noqa: F401
+from tests.flows.released import ReleaseRepository
+from tests.flows.test_retrain import gate_and_release, repo, retrain, rollback  # noqa: F401
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -47,134 +47,140 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
-def get(shop: Shop, empty: Path, *which: str) -> Path:  # noqa: F811
+def get(repo: ReleaseRepository, empty: Path, *which: str) -> Path:  # noqa: F811
     """What a stranger gets who has an empty folder and the repository's address."""
     empty.mkdir()
-    command = [sys.executable, "-m", "dvc", "artifacts", "get", str(shop.path), "gan", *which]
-    done = subprocess.run(command, cwd=empty, env=shop.environment(), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "dvc", "artifacts", "get", str(repo.path), "gan", *which]
+    done = subprocess.run(command, cwd=empty, env=repo.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return empty / "gan"
 
 
-def test_a_stranger_gets_a_release_from_s3(shop: Shop, bucket: str, tmp_path: Path) -> None:  # noqa: F811
-    shop.dvc("remote", "remove", "--local", "storage")
-    shop.dvc("remote", "add", "-q", "-d", "s3", "s3://models/dvc")
-    shop.dvc("remote", "modify", "-q", "s3", "endpointurl", bucket)
-    shop.git("commit", "-qam", "Name the remote")
+def test_a_stranger_gets_a_release_from_s3(repo: ReleaseRepository, bucket: str, tmp_path: Path) -> None:  # noqa: F811
+    repo.dvc("remote", "remove", "--local", "storage")
+    repo.dvc("remote", "add", "-q", "-d", "s3", "s3://models/dvc")
+    repo.dvc("remote", "modify", "-q", "s3", "endpointurl", bucket)
+    repo.git("commit", "-qam", "Name the remote")
     assert retrain(models="gan").name == "Released"
-    shutil.rmtree(shop / ".dvc/cache")
-    got = get(shop, tmp_path / "stranger", "--stage", "live")
+    shutil.rmtree(repo / ".dvc/cache")
+    got = get(repo, tmp_path / "stranger", "--stage", "live")
     assert (got / "gan.onnx").read_text() == "pixels 0"
     assert verify_files(got)
 
 
 @pytest.mark.long
-def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
-    shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
-    shop.git("commit", "-qam", "Name the remote")
+def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
+    repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    repo.git("commit", "-qam", "Name the remote")
     retrain(models="gan")
-    shop.set_params(gan=5)
+    repo.set_params(gan=5)
     retrain(models="gan")
-    for message in (shop.git("tag", "-l", "--format=%(contents)", "gan@v1.1.0"), shop.git("log", "-1", "gan@v1.1.0")):
+    for message in (
+        repo.git("tag", "-l", "--format=%(contents)", "gan@v1.1.0"),
+        repo.git("log", "-1", "gan@v1.1.0"),
+    ):
         assert "Comes in the place of v1.0.0; the gate's word: blessed." in message
         assert "| `fd_relative` | 0.00 | 0.0500 | lower |" in message
-    got = get(shop, tmp_path / "stranger", "--rev", "v1.1.0")
+    got = get(repo, tmp_path / "stranger", "--rev", "v1.1.0")
     told = json.loads((got / "lineage.json").read_text())
-    before = json.loads(shop.git("show", "gan@v1.0.0:data/release/gan.json"))
+    before = json.loads(repo.git("show", "gan@v1.0.0:data/release/gan.json"))
     assert told["parent"] == {
         "version": "v1.0.0",
-        "commit": shop.git("rev-parse", "gan@v1.0.0^{commit}"),
+        "commit": repo.git("rev-parse", "gan@v1.0.0^{commit}"),
         "sha256": before["files"]["gan.onnx"]["sha256"],
     }
     assert "| `fd_relative` | 0.00 | 0.0500 | lower |" in (got / "RELEASE.md").read_text()
 
 
-def test_a_release_is_signed_where_git_knows_a_key(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
-    shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
-    shop.git("commit", "-qam", "Name the remote")
+def test_a_release_is_signed_where_git_knows_a_key(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
+    repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    repo.git("commit", "-qam", "Name the remote")
     public = make_keys(tmp_path / "mine.pem")
-    shop.git("config", "imagewright.signingKey", str(tmp_path / "mine.pem"))
+    repo.git("config", "imagewright.signingKey", str(tmp_path / "mine.pem"))
     retrain(models="gan")
-    got = get(shop, tmp_path / "stranger", "--stage", "live")
+    got = get(repo, tmp_path / "stranger", "--stage", "live")
     assert verify_files(got, public)
     assert not verify_files(got, make_keys(tmp_path / "other.pem"))
 
 
 @pytest.mark.long
-def test_a_version_is_taken_back_but_never_the_live_one(shop: Shop) -> None:  # noqa: F811
+def test_a_version_is_taken_back_but_never_the_live_one(repo: ReleaseRepository) -> None:  # noqa: F811
     retrain(models="gan")
-    shop.new_data("more pixels")
+    repo.new_data("more pixels")
     retrain(models="gan")
     assert "gan@v1.1.0 is live; make another version live first" in str(deprecate("gan@v1.1.0", "slow").message)
     assert "`gan@v7.0.0` is no release; there are gan@v1.0.0, gan@v1.1.0" in str(deprecate("gan@v7.0.0", "x").message)
     assert deprecate("gan@v1.0.0", "draws shoes for bags").name == "Deprecated"
-    assert deprecated(shop.path, "gan") == {"v1.0.0": "draws shoes for bags"}
+    assert deprecated(repo.path, "gan") == {"v1.0.0": "draws shoes for bags"}
     assert "is deprecated already" in str(deprecate("gan@v1.0.0", "again").message)
     assert "gan@v1.0.0 was deprecated (draws shoes for bags); it has v1.1.0" in str(rollback("gan", "v1.0.0").message)
     assert "the only version of gan that was ever live" in str(rollback("gan").message)
-    shop.new_data("still more pixels")
+    repo.new_data("still more pixels")
     retrain(models="gan")
-    assert "gan@v1.2.0" in shop.tags(), "a number is not given out twice"
+    assert "gan@v1.2.0" in repo.tags(), "a number is not given out twice"
 
 
 @pytest.mark.long
-def test_a_candidate_is_for_others_to_try_and_becomes_live_under_its_number(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
-    shop.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
-    shop.git("commit", "-qam", "Name the remote")
+def test_a_candidate_is_for_others_to_try_and_becomes_live_under_its_number(
+    repo: ReleaseRepository,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    repo.git("commit", "-qam", "Name the remote")
     retrain(models="gan")
-    shop.set_params(gan=13)
+    repo.set_params(gan=13)
     assert retrain(models="gan").name == "Rejected"
-    branch = shop.branches()[-1]
+    branch = repo.branches()[-1]
     state = gate_and_release(branch, "gan", stage="candidate")
     assert state.name == "Released" and str(state.message).startswith("gan@v1.1.0 is candidate; gan refused")
-    told = json.loads((get(shop, tmp_path / "candidate", "--stage", "candidate") / "lineage.json").read_text())
+    told = json.loads((get(repo, tmp_path / "candidate", "--stage", "candidate") / "lineage.json").read_text())
     assert (told["version"], told["gate"]["decision"]) == ("v1.1.0", "refused")
-    assert (get(shop, tmp_path / "live", "--stage", "live") / "gan.onnx").read_text() == "pixels 0"
+    assert (get(repo, tmp_path / "live", "--stage", "live") / "gan.onnx").read_text() == "pixels 0"
     state = gate_and_release("gan@v1.1.0", "gan", override_by="Ada", override_because="it is fine")
     assert str(state.message).startswith("gan@v1.1.0 is live")
-    assert [tag for tag in shop.tags() if "@" in tag] == ["gan@v1.0.0", "gan@v1.1.0"]
+    assert [tag for tag in repo.tags() if "@" in tag] == ["gan@v1.0.0", "gan@v1.1.0"]
 
 
-def test_results_that_nobody_committed_are_not_passed_over(shop: Shop) -> None:  # noqa: F811
-    shop.dvc("repro", "-q")
+def test_results_that_nobody_committed_are_not_passed_over(repo: ReleaseRepository) -> None:  # noqa: F811
+    repo.dvc("repro", "-q")
     state = gate_and_release("HEAD")
     assert state.is_failed() and "dvc.lock changed since the last commit" in str(state.message)
-    shop.git("add", "-A")
-    shop.git("commit", "-qm", "Results")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Results")
     assert gate_and_release("HEAD", "gan").name == "Released"
 
 
-def test_results_that_nobody_can_get_are_said_to_be_missing(shop: Shop, tmp_path: Path) -> None:  # noqa: F811
+def test_results_that_nobody_can_get_are_said_to_be_missing(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
     state = gate_and_release("HEAD", "gan")
     assert state.is_failed() and "bundle_gan of this commit" in str(state.message), "nobody ever ran it"
-    shop.dvc("repro", "-q")
-    shop.git("add", "-A")
-    shop.git("commit", "-qm", "Results")
-    shutil.rmtree(shop / ".dvc/cache")
+    repo.dvc("repro", "-q")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Results")
+    shutil.rmtree(repo / ".dvc/cache")
     state = gate_and_release("HEAD", "gan")
     assert state.is_failed() and "data/raw.dvc of this commit lies neither in DVC's cache nor" in str(state.message)
-    assert "`make remote URL=...`" in str(state.message) and shop.clean()
+    assert "`make remote URL=...`" in str(state.message) and repo.clean()
 
 
 @pytest.mark.long
 def test_a_release_comes_out_again_or_says_what_differs(
-    shop: Shop,  # noqa: F811
+    repo: ReleaseRepository,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     retrain(models="gan")
-    release = find_release(shop.path, "gan@v1.0.0")
-    assert reproduce(shop.path, release)
+    release = find_release(repo.path, "gan@v1.0.0")
+    assert reproduce(repo.path, release)
     said = capsys.readouterr().out
     assert "dvc repro: nothing had to run" in said and re.search(r"(?m)^bundle_gan .* same$", said)
 
-    make = (shop / "make.py").read_text()
-    (shop / "make.py").write_text(make.replace('"pixels', '"').replace("{data} {seed}", "{data} {time.time()}"))
-    shop.git("commit", "-qam", "Let time in")
+    make = (repo / "make.py").read_text()
+    (repo / "make.py").write_text(make.replace('"pixels', '"').replace("{data} {seed}", "{data} {time.time()}"))
+    repo.git("commit", "-qam", "Let time in")
     retrain(models="gan")
-    assert not reproduce(shop.path, find_release(shop.path, "gan@v1.1.0"))
+    assert not reproduce(repo.path, find_release(repo.path, "gan@v1.1.0"))
     assert re.search(r"(?m)^bundle_gan .* OTHER  data/bundle/gan$", capsys.readouterr().out)
 
     shutil.rmtree(tmp_path / "remote")
     with pytest.raises(UserError, match=r"the data of gan@v1\.0\.0 is not to be had from the DVC remote .*dvc push"):
-        reproduce(shop.path, release)
+        reproduce(repo.path, release)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.server.box import Box
-from tests.flows.server.mill import Mill
+from tests.flows.server.running_server import Box
+from tests.flows.server.training_server import TrainingServer
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 
 @pytest.fixture(scope="session")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+def training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
     """A mill that is up; nobody may outlive it."""
-    one = Mill(tmp_path_factory.mktemp("mill") / "project")
+    one = TrainingServer(tmp_path_factory.mktemp("mill") / "project")
     one.up()
     yield one
     one.run("down")

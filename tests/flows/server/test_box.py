@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
 from tests.flows.conftest import until
-from tests.flows.server.box import Box
+from tests.flows.server.running_server import Box
 
 WANTED = YAML(typ="safe").load(ROOT / "prefect.yaml")
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.flows.conftest import lives, until
-from tests.flows.server.box import Box
+from tests.flows.server.running_server import Box
 
 pytestmark = pytest.mark.long
 

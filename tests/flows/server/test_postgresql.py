@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.flows.server.box import Box, free_port
+from tests.flows.server.running_server import Box, free_port
 
 pytestmark = pytest.mark.long
 

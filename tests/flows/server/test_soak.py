@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.flows.conftest import until
-from tests.flows.server.mill import Mill, refused
+from tests.flows.server.training_server import TrainingServer, refused
 
 pytestmark = pytest.mark.long
 
@@ -29,28 +29,28 @@ MOST_GROWTH = 1.10
 
 
 @pytest.fixture
-def schedule(mill: Mill) -> Iterator[None]:
+def schedule(training_server: TrainingServer) -> Iterator[None]:
     """Switches a schedule on that asks for a run more often than one can end, and takes it away afterwards."""
-    mill.empty()
-    path = f"/deployments/{mill.deployments()['retrain']['id']}/schedules"
+    training_server.empty()
+    path = f"/deployments/{training_server.deployments()['retrain']['id']}/schedules"
     wanted = {"schedule": {"interval": INTERVAL_SECONDS}, "active": True, "parameters": {"models": "gan"}}
-    [made] = mill.api(path, [wanted])
+    [made] = training_server.api(path, [wanted])
     yield
-    mill.api(f"{path}/{made['id']}", method="DELETE")
-    for run in runs(mill):
-        mill.api(f"/flow_runs/{run['id']}", method="DELETE")
-    mill.must("git", "checkout", "-q", "data/raw.dvc")
-    mill.must("dvc", "checkout", "-q", "data/raw.dvc")
+    training_server.api(f"{path}/{made['id']}", method="DELETE")
+    for run in runs(training_server):
+        training_server.api(f"/flow_runs/{run['id']}", method="DELETE")
+    training_server.must("git", "checkout", "-q", "data/raw.dvc")
+    training_server.must("dvc", "checkout", "-q", "data/raw.dvc")
 
 
-def runs(mill: Mill, *names: str) -> list[Any]:
+def runs(training_server: TrainingServer, *names: str) -> list[Any]:
     """The runs of the schedule, those in states of these names if any are given, the earliest first."""
     wanted = {"state": {"name": {"any_": names}}} if names else {}
-    found = mill.api("/flow_runs/filter", {"flow_runs": wanted, "sort": "START_TIME_ASC"})
+    found = training_server.api("/flow_runs/filter", {"flow_runs": wanted, "sort": "START_TIME_ASC"})
     return [run for run in found if run["auto_scheduled"]]
 
 
-def test_thirty_scheduled_retrainings(mill: Mill, schedule: None, tmp_path: Path) -> None:
+def test_thirty_scheduled_retrainings(training_server: TrainingServer, schedule: None, tmp_path: Path) -> None:
     digits = load_digits()
     expected, memory = [], []
     for number in range(ROUNDS):
@@ -58,23 +58,23 @@ def test_thirty_scheduled_retrainings(mill: Mill, schedule: None, tmp_path: Path
             path = tmp_path / str(digits.target[index]) / f"{index}.png"
             path.parent.mkdir(exist_ok=True)
             Image.fromarray((digits.images[index] * 15).astype(np.uint8)).resize((28, 28)).save(path)
-        mill.must("python", "-m", "tasks.ingest", str(tmp_path))
+        training_server.must("python", "-m", "tasks.ingest", str(tmp_path))
         expected.append("Rejected" if refused(IMAGES + number) else "Released")
-        until(lambda: len(verdicts(mill)) > number, 300)  # noqa: B023
-        assert verdicts(mill) == expected
-        memory.append([psutil.Process(mill.supervised(name).pid).memory_info().rss for name in KEPT])
+        until(lambda: len(verdicts(training_server)) > number, 300)  # noqa: B023
+        assert verdicts(training_server) == expected
+        memory.append([psutil.Process(training_server.supervised(name).pid).memory_info().rss for name in KEPT])
         print(f"round {number + 1}: {expected[-1]}; " + ", ".join(megabytes(memory[-1])))
-    versions = [tag for tag in mill.tags() if "@" in tag]
+    versions = [tag for tag in training_server.tags() if "@" in tag]
     assert len(versions) == expected.count("Released") and expected.count("Rejected") >= ROUNDS // 3 - 1
-    assert not [run for run in runs(mill) if run["state_type"] in ("FAILED", "CRASHED")]
+    assert not [run for run in runs(training_server) if run["state_type"] in ("FAILED", "CRASHED")]
     if ROUNDS >= LONG:
         early, late = ([mean(values) for values in zip(*part, strict=True)] for part in (memory[10:15], memory[-5:]))
         print("memory, early and late: " + ", ".join(megabytes(early)) + "; " + ", ".join(megabytes(late)))
         assert all(after <= MOST_GROWTH * before for before, after in zip(early, late, strict=True))
 
 
-def verdicts(mill: Mill) -> list[str]:
-    return [run["state"]["name"] for run in runs(mill, "Released", "Rejected")]
+def verdicts(training_server: TrainingServer) -> list[str]:
+    return [run["state"]["name"] for run in runs(training_server, "Released", "Rejected")]
 
 
 def megabytes(values: Any) -> list[str]:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.flows.conftest import until
-from tests.flows.server.mill import Mill
+from tests.flows.server.training_server import TrainingServer
 
 pytestmark = pytest.mark.long
 
@@ -14,44 +14,46 @@ SECONDS_TO_END = 15.0
 SECONDS_AWAY = float(os.environ.get("AWAY") or 20)
 
 
-def trains(mill: Mill) -> bool:
+def trains(training_server: TrainingServer) -> bool:
     """Whether a training has left a checkpoint already."""
-    return any((mill / ".work/checkpoints/train_gan").glob("*/checkpoint.safetensors"))
+    return any((training_server / ".work/checkpoints/train_gan").glob("*/checkpoint.safetensors"))
 
 
-def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(mill: Mill) -> None:
-    mill.empty()
-    run = mill.start("retrain", models="gan")
-    until(lambda: trains(mill))
+def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(
+    training_server: TrainingServer,
+) -> None:
+    training_server.empty()
+    run = training_server.start("retrain", models="gan")
+    until(lambda: trains(training_server))
     asked = time.monotonic()
-    mill.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    until(lambda: not mill.of_runs(), SECONDS_TO_END)
+    training_server.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    until(lambda: not training_server.of_runs(), SECONDS_TO_END)
     print(f"cancelled: nobody left after {time.monotonic() - asked:.1f} s")
-    assert mill.ended(run)["type"] == "CANCELLED"
-    assert trains(mill) and mill.tags() == []
-    second = mill.start("retrain", models="gan")
-    assert mill.ended(second)["name"] == "Released"
-    logs = mill.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [second]}}, "limit": 200})
+    assert training_server.ended(run)["type"] == "CANCELLED"
+    assert trains(training_server) and training_server.tags() == []
+    second = training_server.start("retrain", models="gan")
+    assert training_server.ended(second)["name"] == "Released"
+    logs = training_server.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [second]}}, "limit": 200})
     assert [line["message"] for line in logs if "going on from image" in line["message"]]
 
 
 @pytest.mark.parametrize("seconds", [SECONDS_AWAY])
-def test_a_training_goes_on_while_the_server_is_away(mill: Mill, seconds: float) -> None:
-    mill.empty()
+def test_a_training_goes_on_while_the_server_is_away(training_server: TrainingServer, seconds: float) -> None:
+    training_server.empty()
     images = int(12_800 * (1 + seconds / 4))
     asked = {"models": "gan", "overrides": {"train_gan": {"stop": {"n_images": images}}}}
-    run = mill.start("retrain", **asked)
-    until(lambda: trains(mill))
-    server, keeper = mill.supervised("server"), mill.keeper()
-    keeper.suspend()  # or it would start another at once
+    run = training_server.start("retrain", **asked)
+    until(lambda: trains(training_server))
+    server, supervisor = training_server.supervised("server"), training_server.supervisor()
+    supervisor.suspend()  # or it would start another at once
     try:
         server.kill()
         time.sleep(seconds)
-        assert mill.part("trainer"), "it trains on"
+        assert training_server.part("trainer"), "it trains on"
     finally:
-        keeper.resume()
-    assert mill.ended(run)["name"] == "Released"
-    assert mill.tags() == ["gan#live#1", "gan@v1.0.0"]
-    again = mill.start("retrain", **asked)
-    mill.wait(again, "RUNNING", seconds=60)  # its worker has found back as well
-    assert mill.ended(again)["name"] == "Nothing new"
+        supervisor.resume()
+    assert training_server.ended(run)["name"] == "Released"
+    assert training_server.tags() == ["gan#live#1", "gan@v1.0.0"]
+    again = training_server.start("retrain", **asked)
+    training_server.wait(again, "RUNNING", seconds=60)  # its worker has found back as well
+    assert training_server.ended(again)["name"] == "Nothing new"

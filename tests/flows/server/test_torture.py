@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.flows.conftest import lives, until
-from tests.flows.server.mill import PARTS, Mill
+from tests.flows.server.training_server import PARTS, TrainingServer
 
 pytestmark = pytest.mark.long
 
@@ -30,44 +30,44 @@ TARGETS = (*PARTS, "worker", "server", "everything")
 class Unbroken:
     """A run that nobody disturbs: its bits, and from when to when, in seconds, each target lived."""
 
-    def __init__(self, mill: Mill) -> None:
-        mill.empty()
-        run, seen = mill.start("retrain", models="gan"), dict[str, list[float]]()
-        mill.wait(run, "RUNNING")
+    def __init__(self, training_server: TrainingServer) -> None:
+        training_server.empty()
+        run, seen = training_server.start("retrain", models="gan"), dict[str, list[float]]()
+        training_server.wait(run, "RUNNING")
         start = time.monotonic()
-        while mill.state(run)["type"] == "RUNNING":
+        while training_server.state(run)["type"] == "RUNNING":
             for target in PARTS:
-                if mill.part(target):
+                if training_server.part(target):
                     seen.setdefault(target, []).append(time.monotonic() - start)
             time.sleep(POLL_SECONDS)
         self.seconds = time.monotonic() - start
-        assert mill.state(run)["name"] == "Released", mill.state(run)
+        assert training_server.state(run)["name"] == "Released", training_server.state(run)
         self.windows = {target: (times[0], times[-1]) for target, times in seen.items()}
-        self.bits = mill.released()
+        self.bits = training_server.released()
 
 
 @pytest.fixture(scope="module")
-def unbroken(mill: Mill) -> Unbroken:
-    return Unbroken(mill)
+def unbroken(training_server: TrainingServer) -> Unbroken:
+    return Unbroken(training_server)
 
 
-def victims(mill: Mill, target: str) -> list[psutil.Process]:
+def victims(training_server: TrainingServer, target: str) -> list[psutil.Process]:
     """Whom to kill, at once: one process, or every one that there is, as when the power is cut."""
     if target == "everything":
-        return list(mill.processes())
-    found = mill.part(target)
+        return list(training_server.processes())
+    found = training_server.part(target)
     return [found] if found else []
 
 
-def strike(mill: Mill, target: str, run: str, moment: float) -> list[psutil.Process] | None:
+def strike(training_server: TrainingServer, target: str, run: str, moment: float) -> list[psutil.Process] | None:
     """Kills a target that many seconds after the run began, or when it next lives; returns whom it had started.
 
     Nobody is killed, and None returned, when the run ends before.
     """
-    mill.wait(run, "RUNNING")
+    training_server.wait(run, "RUNNING")
     time.sleep(moment)
-    while mill.state(run)["type"] == "RUNNING":
-        if found := victims(mill, target):
+    while training_server.state(run)["type"] == "RUNNING":
+        if found := victims(training_server, target):
             dependents = [child for process in found for child in children(process)]
             for process in found:
                 with suppress(psutil.NoSuchProcess):
@@ -87,35 +87,35 @@ def children(process: psutil.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("number", range(KILLS))
 @pytest.mark.parametrize("target", TARGETS)
 def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_been(
-    mill: Mill, unbroken: Unbroken, target: str, number: int
+    training_server: TrainingServer, unbroken: Unbroken, target: str, number: int
 ) -> None:
     seed = f"{SEED} {target} {number}"
     chance, dependents = random.Random(seed), None
     for _ in range(TRIES):
         moment = chance.uniform(*unbroken.windows.get(target, (0.0, unbroken.seconds)))
-        mill.empty()
-        run = mill.start("retrain", models="gan")
-        if (dependents := strike(mill, target, run, moment)) is not None:
+        training_server.empty()
+        run = training_server.start("retrain", models="gan")
+        if (dependents := strike(training_server, target, run, moment)) is not None:
             break
     assert dependents is not None, f"every run ended before its {target} could be killed"
     killed = time.monotonic()
     until(lambda: not any(lives(process.pid) for process in dependents), SECONDS_TO_END)
     gone = time.monotonic() - killed
-    mill.locks()
+    training_server.locks()
     if target == "everything":
-        mill.up()
-    first = mill.ended(run)["name"]
-    until(lambda: not mill.of_runs(), SECONDS_TO_END)
-    published = "gan#live#1" in mill.tags()  # before it was killed, at the very end
-    second = mill.ended(mill.start("retrain", models="gan"))
+        training_server.up()
+    first = training_server.ended(run)["name"]
+    until(lambda: not training_server.of_runs(), SECONDS_TO_END)
+    published = "gan#live#1" in training_server.tags()  # before it was killed, at the very end
+    second = training_server.ended(training_server.start("retrain", models="gan"))
     print(f"{seed}: at {moment:.1f} s; dependents gone after {gone:.1f} s; that run {first}, the next {second['name']}")
     assert second["name"] == ("Nothing new" if published else "Released"), second["message"]
     assert first == "Released" or target not in ("server", "trainer"), "a retry is enough, and trainings have one"
-    assert mill.released() == unbroken.bits
-    assert mill.tags() == ["gan#live#1", "gan@v1.0.0"]
-    assert not mill.must("git", "status", "--porcelain") and worktrees(mill) == []
-    until(lambda: not mill.of_runs(), SECONDS_TO_END)
+    assert training_server.released() == unbroken.bits
+    assert training_server.tags() == ["gan#live#1", "gan@v1.0.0"]
+    assert not training_server.must("git", "status", "--porcelain") and worktrees(training_server) == []
+    until(lambda: not training_server.of_runs(), SECONDS_TO_END)
 
 
-def worktrees(mill: Mill) -> list[Path]:
-    return [path for path in (mill / ".work/worktrees").iterdir() if path.name != "setup"]
+def worktrees(training_server: TrainingServer) -> list[Path]:
+    return [path for path in (training_server / ".work/worktrees").iterdir() if path.name != "setup"]

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from tests.flows.conftest import until
-from tests.flows.server.box import UNFINISHED, Box
+from tests.flows.server.running_server import UNFINISHED, Box
 from tests.window import PICTURES, Window, colours, open_browser
 
 pytestmark = pytest.mark.long
@@ -28,10 +28,12 @@ reference_second: {network: random}
 train_gan: {channels: 8, conditional: 'on', log_every: 640, probe_every: 6400, checkpoint_every: 6400}
 evaluate: {n_images: 500, subsets: 10, accuracy_epochs: 1}
 bundle: {golden: 4}
-gate: {limits: {fd_relative: 100.0, precision: 0.0, coverage: 0.0, memorised: 1.0, label_share: 0.0}, draws: 100}
+gate:
+  limits: {fd_relative: 100.0, precision: 0.0, coverage: 0.0, memorised: 1.0, label_share: 0.0}
+  bootstrap_samples: 100
 """
-JUDGES = ("reference", "reference_second")
-STAGES = {"preprocess", *JUDGES, "train_gan", "export_gan", "evaluate_gan", "bundle_gan"}
+EVALUATORS = ("reference", "reference_second")
+STAGES = {"preprocess", *EVALUATORS, "train_gan", "export_gan", "evaluate_gan", "bundle_gan"}
 STEPS = {"gate_gan", "report", "pack", "push", "release"}
 FEW, MANY = 6400, 1_000_000 if PICTURES else 100_000_000  # images to train on
 SEVERAL, WATCHED = (100_000, 60) if PICTURES else (FEW, 0)  # images, and seconds of a training before it is looked at
@@ -49,7 +51,7 @@ def browser() -> Iterator[Browser]:
         yield one
 
 
-class Mint(Box):
+class PageReader(Box):
     """A box with the real pipeline, digits and a preset `tiny`, all committed; what judges was made once."""
 
     def furnish(self) -> None:
@@ -58,14 +60,14 @@ class Mint(Box):
         for command in ("config user.name Test", "config user.email test@example.com", "add -A", "commit -qm Tiny"):
             self.must("git", *command.split())
         self.must("python", "-m", "tasks.common.presets", "tiny", "--force")
-        self.must("dvc", "repro", "-q", *JUDGES)
+        self.must("dvc", "repro", "-q", *EVALUATORS)
         self.must("git", "checkout", "-q", ".")  # it stays in DVC's cache
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A mint that is up; nobody may outlive it."""
-    one = Mint(tmp_path_factory.mktemp("ui") / "project")
+    one = PageReader(tmp_path_factory.mktemp("ui") / "project")
     one.up()
     yield one
     one.run("down")
@@ -149,7 +151,7 @@ def test_the_page_of_a_run_draws_its_graph(box: Box, window: Window, released: s
     page.on("response", lambda answer: graphs.append(answer.json()) if answer.url.endswith("/graph-v2") else None)
     open_run(box, page, released, "Task Runs")
     state(page, "Released")
-    for name in ("preprocess", *JUDGES):
+    for name in ("preprocess", *EVALUATORS):
         expect(task(page, name).get_by_text("Cached")).to_be_visible()
     assert {node["label"] for _, node in graphs[-1]["nodes"]} == STAGES | STEPS
     until(lambda: colours(page.locator("canvas")) > PAINTED)

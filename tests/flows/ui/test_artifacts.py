@@ -20,12 +20,12 @@ from tasks.reference.protocol import Protocol
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PROTOCOL = {name: "a" * 64 if field.annotation is str else 5 for name, field in Protocol.model_fields.items()}
-JUDGED = {"model": "gan", "figures": {}, "protocol": PROTOCOL, "device": "cpu", "second": None, "memorises": False}
+EVALUATION = {"model": "gan", "figures": {}, "protocol": PROTOCOL, "device": "cpu", "second": None, "memorises": False}
 COMPARISON = {"kind": "ratio", "estimate": 1.6, "low": 1.42, "high": 1.81, "margin": 1.35, "verdict": "worse"}
 REFUSED = GateRecord.model_validate(
     {
-        "candidate": JUDGED | {"bundle": "data/bundle/gan", "sha256": "a" * 64},
-        "live": JUDGED | {"bundle": "live/gan", "sha256": "b" * 64},
+        "candidate": EVALUATION | {"bundle": "data/bundle/gan", "sha256": "a" * 64},
+        "live": EVALUATION | {"bundle": "live/gan", "sha256": "b" * 64},
         "settings": {"confidence": 0.95},
         "decision": "refused",
         "reasons": ["regression: fd_relative is 1.42 to 1.81 times that of the live model, surely beyond the margin"],
@@ -38,7 +38,7 @@ REFUSED = GateRecord.model_validate(
 )
 BLESSED = GateRecord.model_validate(
     {
-        "candidate": JUDGED | {"bundle": "data/bundle/vae", "sha256": "a" * 64},
+        "candidate": EVALUATION | {"bundle": "data/bundle/vae", "sha256": "a" * 64},
         "live": None,
         "decision": "blessed",
         "reasons": [],

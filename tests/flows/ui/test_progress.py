@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import Artifact as Stored
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.ui import progress
-from flows.ui.previews import duration, see
+from flows.ui.previews import duration, read_progress
 from flows.ui.progress import watching
 from tasks.common.paths import work_folder
 from tests.flows.conftest import ROOT, until
@@ -182,10 +182,10 @@ def test_no_room_for_a_folder_means_no_progress(work: Path) -> None:
 
 
 def test_half_a_file_is_refused_and_none_is_nothing(tmp_path: Path) -> None:
-    assert see(tmp_path) is None
+    assert read_progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"what": "train')
     with pytest.raises(ValueError, match="Invalid JSON"):
-        see(tmp_path)
+        read_progress(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,22 +11,27 @@ from models.learners.vae import VaeLearner
 from models.networks.vae import sample
 from models.settings import GanSettings, VaeSettings
 from models.training.device import Mode
-from models.training.engine import Clock, fit
-from models.training.learner import told_labels
-from models.training.loaders import Gathered
+from models.training.engine import TrainState, fit
+from models.training.learner import num_conditional_labels
+from models.training.loaders import MemoryMapped
 from models.training.random import Sampler
 from models.training.steps import Eager
 
 
 def test_auto_tells_labels_where_each_has_images() -> None:
-    assert told_labels("auto", [5, 1]) == told_labels("on", [5, 1]) == 2
-    assert told_labels("auto", []) == told_labels("auto", [5, 0]) == told_labels("off", [5, 1]) == 0
+    assert num_conditional_labels("auto", [5, 1]) == num_conditional_labels("on", [5, 1]) == 2
+    assert (
+        num_conditional_labels("auto", [])
+        == num_conditional_labels("auto", [5, 0])
+        == num_conditional_labels("off", [5, 1])
+        == 0
+    )
 
 
 @pytest.mark.parametrize(("labels", "reason"), [([], "the data has no labels"), ([5, 0], "label 1 has no training")])
 def test_labels_that_cannot_be_told_are_refused_where_they_are_asked_for(labels: list[int], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        told_labels("on", labels)
+        num_conditional_labels("on", labels)
 
 
 def test_a_textbook_vae_has_nothing_to_tell_labels_to(vae_settings: Callable[..., VaeSettings]) -> None:
@@ -38,7 +43,7 @@ def test_a_gan_draws_the_square_that_the_label_says(
     mode: Mode, gan_settings: Callable[..., GanSettings], images
 ) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(n_images=6400), 28, 1, mode, classes=4)
-    for _ in fit(learner, Eager(learner), Gathered(images, Sampler(64, 0)), images, Clock()):
+    for _ in fit(learner, Eager(learner), MemoryMapped(images, Sampler(64, 0)), images, TrainState()):
         pass
     with torch.no_grad():
         drawn = [learner.average.network(torch.randn(32, 8), torch.full((32,), label)).mean() for label in range(4)]
@@ -48,7 +53,7 @@ def test_a_gan_draws_the_square_that_the_label_says(
 
 def test_a_vaes_prior_samples_what_the_label_says(mode: Mode, vae_settings: Callable[..., VaeSettings], images) -> None:  # type: ignore[no-untyped-def]
     learner = VaeLearner(vae_settings(n_images=3200, prior_steps=200), 28, 1, mode, classes=4)
-    for _ in fit(learner, Eager(learner), Gathered(images, Sampler(64, 0)), images, Clock()):
+    for _ in fit(learner, Eager(learner), MemoryMapped(images, Sampler(64, 0)), images, TrainState()):
         pass
     prior, decoder = learner.fitted_prior(images, lambda *_: None), learner.average_decoder.network
     with torch.no_grad():

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks.classifier import Classifier, ClassifierShape, FourMeans
-from models.networks.gan import Discriminator, GanShape, Generator
-from models.networks.layers import ToMaps, ToVectors, sides, widths
-from models.networks.vae import Decoder, Encoder, VaeShape, draw_code, sample
+from models.networks.classifier import Classifier, ClassifierConfig, QuadrantAvgPool2d
+from models.networks.gan import Discriminator, GanConfig, Generator
+from models.networks.layers import ChannelsLastFlatten, ChannelsLastUnflatten, sides, widths
+from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code, sample
 
 SIZES = [28, 32, 64, 128, 256]
 
@@ -29,7 +29,7 @@ def reaches_every_parameter(network: nn.Module, output: torch.Tensor) -> bool:
 @pytest.mark.parametrize("upsample", ["transposed", "nearest"])
 @pytest.mark.parametrize("size", SIZES)
 def test_generator(size: int, upsample: str) -> None:
-    shape = GanShape(size=size, image_channels=3, noise=5, classes=0, channels=2, upsample=upsample)  # type: ignore[arg-type]
+    shape = GanConfig(size=size, image_channels=3, noise=5, classes=0, channels=2, upsample=upsample)  # type: ignore[arg-type]
     generator = Generator(shape)
     images = generator(torch.randn(2, 5))
     assert images.shape == (2, 3, size, size)
@@ -40,7 +40,7 @@ def test_generator(size: int, upsample: str) -> None:
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 @pytest.mark.parametrize("size", SIZES)
 def test_discriminator(size: int, norm: str) -> None:
-    shape = GanShape(size=size, image_channels=1, noise=5, classes=0, channels=2, upsample="transposed")
+    shape = GanConfig(size=size, image_channels=1, noise=5, classes=0, channels=2, upsample="transposed")
     discriminator = Discriminator(shape, norm)
     logits = discriminator(torch.randn(2, 1, size, size))
     assert logits.shape == (2,)
@@ -48,7 +48,7 @@ def test_discriminator(size: int, norm: str) -> None:
 
 
 def test_spectral_norm_bounds_every_layer() -> None:
-    shape = GanShape(size=28, image_channels=1, noise=5, classes=0, channels=4, upsample="transposed")
+    shape = GanConfig(size=28, image_channels=1, noise=5, classes=0, channels=4, upsample="transposed")
     discriminator = Discriminator(shape, "spectral")
     for _ in range(100):  # the power iteration converges while training
         discriminator(torch.randn(2, 1, 28, 28))
@@ -60,7 +60,7 @@ def test_spectral_norm_bounds_every_layer() -> None:
 @pytest.mark.parametrize("network", ["plain", "residual"])
 @pytest.mark.parametrize("size", SIZES)
 def test_vae(size: int, network: str) -> None:
-    shape = VaeShape(
+    shape = VaeConfig(
         size=size,
         image_channels=3,
         latent=4,
@@ -82,7 +82,7 @@ def test_vae(size: int, network: str) -> None:
 
 @pytest.mark.parametrize("size", [8, *SIZES])
 def test_classifier_takes_any_size(size: int) -> None:
-    shape = ClassifierShape(image_channels=1, channels=2, features=6, classes=3, kind="classifier")
+    shape = ClassifierConfig(image_channels=1, channels=2, features=6, classes=3, kind="classifier")
     classifier = Classifier(shape)
     images = torch.randn(2, 1, size, size)
     assert classifier.features(images).shape == (2, 6)
@@ -97,21 +97,21 @@ def test_code_is_mean_plus_scaled_noise() -> None:
 @pytest.mark.parametrize("side", [2, 3, 7, 8, 16])
 def test_four_means_are_those_of_adaptive_pooling(side: int) -> None:
     maps = torch.randn(2, 3, side, side)
-    assert torch.allclose(FourMeans()(maps), nn.AdaptiveAvgPool2d(2)(maps), atol=1e-6)
+    assert torch.allclose(QuadrantAvgPool2d()(maps), nn.AdaptiveAvgPool2d(2)(maps), atol=1e-6)
 
 
 def test_maps_and_vectors_are_two_views_of_one_memory() -> None:
     vectors = torch.randn(2, 16 * 5)
-    maps = ToMaps(5)(vectors)
+    maps = ChannelsLastUnflatten(5)(vectors)
     assert maps.shape == (2, 5, 4, 4)
     assert maps.is_contiguous(memory_format=torch.channels_last)
-    assert maps.data_ptr() == vectors.data_ptr() == ToVectors()(maps).data_ptr()
-    assert torch.equal(ToVectors()(maps), vectors)
-    assert torch.equal(ToVectors()(maps.contiguous()), vectors)
+    assert maps.data_ptr() == vectors.data_ptr() == ChannelsLastFlatten()(maps).data_ptr()
+    assert torch.equal(ChannelsLastFlatten()(maps), vectors)
+    assert torch.equal(ChannelsLastFlatten()(maps.contiguous()), vectors)
 
 
 def test_a_label_changes_what_is_drawn_and_what_is_judged() -> None:
-    shape = GanShape(size=28, image_channels=1, noise=5, classes=3, channels=2, upsample="transposed")
+    shape = GanConfig(size=28, image_channels=1, noise=5, classes=3, channels=2, upsample="transposed")
     generator, noise = Generator(shape).eval(), torch.randn(1, 5).expand(3, 5)
     images = generator(noise, torch.arange(3))
     assert images.shape == (3, 1, 28, 28)

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from models.networks.pretrained import SUPPLIED, Dinov2, Inception, SuppliedName
+from models.networks.pretrained import PRETRAINED, Dinov2, Inception, PretrainedName
 from models.pixels import to_model
 from tests.tasks.reference.blank import Weights, dinov2_weights, images, inception_weights
 
@@ -119,8 +119,8 @@ def test_dinov2_takes_places_of_another_resolution() -> None:
 
 
 @EITHER
-def test_weights_take_no_part_in_training(name: SuppliedName) -> None:
-    assert not any(weight.requires_grad for weight in SUPPLIED[name](WEIGHTS[name]()).parameters())
+def test_weights_take_no_part_in_training(name: PretrainedName) -> None:
+    assert not any(weight.requires_grad for weight in PRETRAINED[name](WEIGHTS[name]()).parameters())
 
 
 def lacking(weights: Weights) -> Weights:
@@ -145,9 +145,9 @@ def more(weights: Weights) -> Weights:
 @pytest.mark.parametrize(
     "change", [lacking, misshapen, renamed, more, lambda _: {}], ids=lambda change: change.__name__
 )
-def test_other_tensors_are_refused(name: SuppliedName, change) -> None:  # type: ignore[no-untyped-def]
+def test_other_tensors_are_refused(name: PretrainedName, change) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="these are not the weights of"):
-        SUPPLIED[name](change(WEIGHTS[name]()))
+        PRETRAINED[name](change(WEIGHTS[name]()))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_few_right_names_make_no_dinov2(weights: Weights) -> None:
 
 
 @EITHER
-def test_the_one_is_not_the_other(name: SuppliedName) -> None:
-    other: SuppliedName = "dinov2" if name == "inception" else "inception"
+def test_the_one_is_not_the_other(name: PretrainedName) -> None:
+    other: PretrainedName = "dinov2" if name == "inception" else "inception"
     with pytest.raises(ValueError, match="these are not the weights of"):
-        SUPPLIED[name](WEIGHTS[other]())
+        PRETRAINED[name](WEIGHTS[other]())

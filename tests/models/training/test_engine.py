@@ -12,10 +12,10 @@ from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.settings import GanSettings, OptimiserSettings, StopSettings
 from models.training.device import Mode
-from models.training.ema import Average
-from models.training.engine import AlarmError, Clock, crossed, fit, stop_reason
+from models.training.ema import ExponentialMovingAverage
+from models.training.engine import DivergedError, TrainState, crossed, fit, stop_reason
 from models.training.learner import Learner
-from models.training.loaders import Gathered
+from models.training.loaders import MemoryMapped
 from models.training.optimisers import largest_weight, learning_rate, make_optimiser
 from models.training.random import Sampler
 from models.training.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
@@ -57,12 +57,12 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
     return makers[request.param]  # type: ignore[no-any-return]
 
 
-def run(learner: Learner, images, clock: Clock, until: int = 10**9) -> Clock:  # type: ignore[no-untyped-def]
-    feed = Gathered(images, Sampler(len(images), learner.settings.seed))
-    for _ in fit(learner, Eager(learner), feed, images, clock):
-        if clock.n_images >= until:
+def run(learner: Learner, images, train_state: TrainState, until: int = 10**9) -> TrainState:  # type: ignore[no-untyped-def]
+    loader = MemoryMapped(images, Sampler(len(images), learner.settings.seed))
+    for _ in fit(learner, Eager(learner), loader, images, train_state):
+        if train_state.n_images >= until:
             break
-    return clock
+    return train_state
 
 
 def tensors(learner: Learner) -> dict[str, torch.Tensor]:
@@ -71,46 +71,46 @@ def tensors(learner: Learner) -> dict[str, torch.Tensor]:
 
 
 def test_rows_and_end(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    clock = run(make(), images, Clock())
-    assert [row["n_images"] for row in clock.rows] == [16, 32, 48, 64]
-    assert [row["probe"] is not None for row in clock.rows] == [False, True, False, True]
+    train_state = run(make(), images, TrainState())
+    assert [row["n_images"] for row in train_state.rows] == [16, 32, 48, 64]
+    assert [row["probe"] is not None for row in train_state.rows] == [False, True, False, True]
 
 
 def test_a_broken_run_equals_an_unbroken_one_bit_for_bit(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    unbroken, whole = make(), Clock()
+    unbroken, whole = make(), TrainState()
     run(unbroken, images, whole)
-    first, clock = make(), Clock()
-    run(first, images, clock, until=24)  # inside a row, inside an epoch
+    first, train_state = make(), TrainState()
+    run(first, images, train_state, until=24)  # inside a row, inside an epoch
     saved = {name: value.contiguous() for name, value in tensors(first).items()}  # a file keeps no memory layout
     second = make()
     load_networks(second.networks, saved)
     load_optimisers(second.optimisers, saved)
-    run(second, images, clock)
-    assert clock.rows == whole.rows
+    run(second, images, train_state)
+    assert train_state.rows == whole.rows
     for name, value in tensors(unbroken).items():
         assert torch.equal(tensors(second)[name], value), name
 
 
 def test_another_seed_is_another_run(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
-    rows = [run(GanLearner(gan_settings(seed=seed), 28, 1, mode), images, Clock()).rows for seed in (0, 1)]
+    rows = [run(GanLearner(gan_settings(seed=seed), 28, 1, mode), images, TrainState()).rows for seed in (0, 1)]
     assert rows[0] != rows[1]
 
 
 def test_the_vae_learns(mode: Mode, vae_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = VaeLearner(vae_settings(n_images=1600), 28, 1, mode)
-    clock = run(learner, images, Clock())
-    assert clock.probes[-1] < clock.probes[0] - 100
+    train_state = run(learner, images, TrainState())
+    assert train_state.probes[-1] < train_state.probes[0] - 100
 
 
 def test_the_classifier_learns(mode: Mode, classifier_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = ClassifierLearner(classifier_settings(n_images=1600), "classifier", 1, 4, mode)
-    run(learner, images, Clock())
+    run(learner, images, TrainState())
     assert learner.accuracy(images) > 0.9
 
 
 def test_the_gans_probe_falls(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
-    clock = run(GanLearner(gan_settings(n_images=3200), 28, 1, mode), images, Clock())
-    assert min(clock.probes) < clock.probes[0] * 0.7
+    train_state = run(GanLearner(gan_settings(n_images=3200), 28, 1, mode), images, TrainState())
+    assert min(train_state.probes) < train_state.probes[0] * 0.7
 
 
 def test_labels_asked_for_where_there_are_none(mode: Mode, classifier_settings) -> None:  # type: ignore[no-untyped-def]
@@ -121,43 +121,43 @@ def test_labels_asked_for_where_there_are_none(mode: Mode, classifier_settings) 
 def test_a_plateau_stops_the_run() -> None:
     stop = StopSettings(n_images=1000, patience=2, max_seconds=0)
 
-    def clock(*probes: float) -> Clock:
-        return Clock(100, [{"n_images": 1, "probe": probe} for probe in probes])
+    def train_state(*probes: float) -> TrainState:
+        return TrainState(100, [{"n_images": 1, "probe": probe} for probe in probes])
 
-    assert stop_reason(stop, clock(3, 2, 1)) is None
-    assert stop_reason(stop, clock(3, 1, 2, 1)) == "plateau"
-    assert stop_reason(stop, clock(3, 1, 2, 0.5)) is None
-    assert stop_reason(stop, Clock(1000)) == "n_images"
+    assert stop_reason(stop, train_state(3, 2, 1)) is None
+    assert stop_reason(stop, train_state(3, 1, 2, 1)) == "plateau"
+    assert stop_reason(stop, train_state(3, 1, 2, 0.5)) is None
+    assert stop_reason(stop, TrainState(1000)) == "n_images"
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_name_and_image(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    learner, clock = GanLearner(gan_settings(), 28, 1, mode), Clock()
+    learner, train_state = GanLearner(gan_settings(), 28, 1, mode), TrainState()
     for loss_g in (1.0, float("nan"), 2.0):
-        clock.count(torch.tensor([0.0, 1.0, -1.0, loss_g]), 8)
-    with pytest.raises(AlarmError, match=r"^loss_g stopped being a finite number by image 16$"):
-        clock.close_row(learner, None)
-    assert clock.rows == []
+        train_state.count(torch.tensor([0.0, 1.0, -1.0, loss_g]), 8)
+    with pytest.raises(DivergedError, match=r"^loss_g stopped being a finite number by image 16$"):
+        train_state.close_row(learner, None)
+    assert train_state.rows == []
 
 
 def test_a_sign_that_is_not_finite_is_an_alarm(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    clock = Clock()
-    clock.count(torch.zeros(4), 8)
-    with pytest.raises(AlarmError, match="probe stopped being a finite number"):
-        clock.close_row(GanLearner(gan_settings(), 28, 1, mode), {"probe": float("nan"), "diversity": 1.0})
+    train_state = TrainState()
+    train_state.count(torch.zeros(4), 8)
+    with pytest.raises(DivergedError, match="probe stopped being a finite number"):
+        train_state.close_row(GanLearner(gan_settings(), 28, 1, mode), {"probe": float("nan"), "diversity": 1.0})
 
 
 def test_rows_are_means_of_the_losses_since_the_last(mode: Mode, vae_settings) -> None:  # type: ignore[no-untyped-def]
-    learner, clock = VaeLearner(vae_settings(), 28, 1, mode), Clock()
+    learner, train_state = VaeLearner(vae_settings(), 28, 1, mode), TrainState()
     for losses in ([1.0, 2.0], [3.0, 6.0]):
-        clock.count(torch.tensor(losses), 8)
-    clock.close_row(learner, None)
-    assert clock.rows == [{"n_images": 16, "reconstruction": 2.0, "kl": 4.0, "probe": None, "active_units": None}]
-    assert clock.window == []
+        train_state.count(torch.tensor(losses), 8)
+    train_state.close_row(learner, None)
+    assert train_state.rows == [{"n_images": 16, "reconstruction": 2.0, "kl": 4.0, "probe": None, "active_units": None}]
+    assert train_state.window == []
 
 
 def test_each_rollback_halves_the_rates(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    assert [Clock(alarms=["ill"] * count).slower for count in range(3)] == [1, 0.5, 0.25]
-    rates = [GanLearner(gan_settings(), 28, 1, mode).schedule(0, slower).rates for slower in (1.0, 0.5)]
+    assert [TrainState(rollback_reasons=["ill"] * count).lr_scale for count in range(3)] == [1, 0.5, 0.25]
+    rates = [GanLearner(gan_settings(), 28, 1, mode).schedule(0, lr_scale).rates for lr_scale in (1.0, 0.5)]
     assert rates[1]["generator_rate"] == pytest.approx(float(rates[0]["generator_rate"]) / 2)
     assert rates[1]["decay"] == rates[0]["decay"]
 
@@ -170,7 +170,7 @@ def test_crossed() -> None:
 
 def test_schedules() -> None:
     settings = OptimiserSettings(
-        name="adam", learning_rate=0.1, beta1=0.5, beta2=0.9, weight_decay=0.0, constant_for=0.5
+        name="adam", learning_rate=0.1, beta1=0.5, beta2=0.9, weight_decay=0.0, decay_start=0.5
     )
     rates = [learning_rate(settings, progress) for progress in (0, 0.5, 0.75, 1)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.001])
@@ -186,7 +186,7 @@ def test_every_optimiser_descends_and_resumes(name: str, beta2: float, mode: Mod
         beta1=0.5,
         beta2=beta2,
         weight_decay=0.0,
-        constant_for=1.0,
+        decay_start=1.0,
     )
 
     def steps(weight: nn.Parameter, optimiser: torch.optim.Optimizer, count: int) -> None:
@@ -210,9 +210,7 @@ def test_every_optimiser_descends_and_resumes(name: str, beta2: float, mode: Mod
 
 
 def test_sgd_has_no_second_moment(mode: Mode) -> None:
-    settings = OptimiserSettings(
-        name="sgd", learning_rate=0.1, beta1=0.5, beta2=0.9, weight_decay=0.0, constant_for=1.0
-    )
+    settings = OptimiserSettings(name="sgd", learning_rate=0.1, beta1=0.5, beta2=0.9, weight_decay=0.0, decay_start=1.0)
     with pytest.raises(ValueError, match="beta2"):
         make_optimiser([nn.Parameter(torch.zeros(1))], settings, mode)
 
@@ -224,7 +222,7 @@ def test_penalties_and_batch_statistics_exclude_each_other(gan_settings: Callabl
 
 def test_average_takes_buffers_along_and_forgets_half_in_its_half_life() -> None:
     network = nn.BatchNorm1d(2)
-    average = Average(network, half_life=8)
+    average = ExponentialMovingAverage(network, half_life=8)
     network.running_mean.fill_(1.0)  # type: ignore[union-attr]
     average.update(network, average.decay(n_images=10**6, batch=8))
     assert average.network.running_mean.tolist() == pytest.approx([0.5, 0.5])  # type: ignore[union-attr]
@@ -234,7 +232,7 @@ def test_average_takes_buffers_along_and_forgets_half_in_its_half_life() -> None
 def test_average_follows_at_once_in_the_beginning_and_without_a_half_life() -> None:
     network = nn.Linear(1, 1)
     for half_life in (0.0, 1e6):
-        average = Average(network, half_life)
+        average = ExponentialMovingAverage(network, half_life)
         network.weight.data += 1
         average.update(network, average.decay(n_images=0, batch=8))
         assert torch.equal(average.network.weight, network.weight)

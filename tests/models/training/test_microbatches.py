@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
-from models.networks.classifier import Classifier, ClassifierShape
-from models.networks.gan import Discriminator, GanShape, Generator
-from models.networks.vae import Decoder, Encoder, VaeShape
+from models.networks.classifier import Classifier, ClassifierConfig
+from models.networks.gan import Discriminator, GanConfig, Generator
+from models.networks.vae import Decoder, Encoder, VaeConfig
 from models.settings import GanSettings, VaeSettings
 from models.training.device import Mode
 from models.training.learner import Learner
@@ -24,9 +24,9 @@ from models.training.microbatches import MicroBatches
 from models.training.steps import Eager
 from tasks.common.params import ReferenceSettings
 
-GAN = GanShape(size=28, image_channels=1, noise=8, classes=3, channels=4, upsample="transposed")
+GAN = GanConfig(size=28, image_channels=1, noise=8, classes=3, channels=4, upsample="transposed")
 UNTOLD = GAN.model_copy(update={"classes": 0})
-VAE = VaeShape(
+VAE = VaeConfig(
     size=28,
     image_channels=1,
     latent=4,
@@ -37,7 +37,7 @@ VAE = VaeShape(
     prior_layers=0,
     prior_width=8,
 )
-CLASSIFIER = ClassifierShape(image_channels=1, channels=4, features=8, classes=3, kind="classifier")
+CLASSIFIER = ClassifierConfig(image_channels=1, channels=4, features=8, classes=3, kind="classifier")
 NOISE, IMAGES, CODES, LABELS = (10, 8), (10, 1, 28, 28), (10, 4), torch.arange(10) % 3
 
 NETWORKS = {

@@ -15,9 +15,9 @@ from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
 from models.networks.norms import Float32
 from models.training.device import Mode, choose_mode
-from models.training.engine import Clock, fit
+from models.training.engine import TrainState, fit
 from models.training.learner import Batch, Learner, Losses, Schedule
-from models.training.loaders import Feed, Gathered, Resident
+from models.training.loaders import Loader, MemoryMapped, OnDevice
 from models.training.random import Sampler
 from models.training.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
 from models.training.steps import Captured, CaptureError, CudaGraphs, Eager, Graph, Step, captured, make_step
@@ -77,11 +77,11 @@ def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -
     return makers[request.param]  # type: ignore[no-any-return]
 
 
-def run(learner: Learner, step: Step, images, clock: Clock, until: int = 10**9) -> None:  # type: ignore[no-untyped-def]
+def run(learner: Learner, step: Step, images, train_state: TrainState, until: int = 10**9) -> None:  # type: ignore[no-untyped-def]
     sampler, device = Sampler(len(images), learner.settings.seed), learner.mode.device
-    feed: Feed = Resident(images, sampler, device) if device.type == "cuda" else Gathered(images, sampler)
-    for _ in fit(learner, step, feed, images, clock):
-        if clock.n_images >= until:
+    loader: Loader = OnDevice(images, sampler, device) if device.type == "cuda" else MemoryMapped(images, sampler)
+    for _ in fit(learner, step, loader, images, train_state):
+        if train_state.n_images >= until:
             break
 
 
@@ -91,7 +91,7 @@ def tensors(learner: Learner) -> dict[str, Tensor]:
 
 
 def test_captured_equals_eager_bit_for_bit(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    eager, captured, clocks = make(), make(), (Clock(), Clock())
+    eager, captured, clocks = make(), make(), (TrainState(), TrainState())
     run(eager, Eager(eager), images, clocks[0])
     run(captured, Captured(captured, stand_in), images, clocks[1])
     assert clocks[0].rows == clocks[1].rows
@@ -101,16 +101,16 @@ def test_captured_equals_eager_bit_for_bit(make: Make, images) -> None:  # type:
 
 def test_recording_leaves_the_learner_as_it_was(make: Make, images) -> None:  # type: ignore[no-untyped-def]
     """A run that is resumed records again, in the middle; an unbroken one did so at its start."""
-    unbroken, whole = make(), Clock()
+    unbroken, whole = make(), TrainState()
     run(unbroken, Captured(unbroken, stand_in), images, whole)
-    first, clock = make(), Clock()
-    run(first, Captured(first, stand_in), images, clock, until=24)
+    first, train_state = make(), TrainState()
+    run(first, Captured(first, stand_in), images, train_state, until=24)
     saved = {name: value.contiguous() for name, value in tensors(first).items()}
     second = make()
     load_networks(second.networks, saved)
     load_optimisers(second.optimisers, saved)
-    run(second, Captured(second, stand_in), images, clock)
-    assert clock.rows == whole.rows
+    run(second, Captured(second, stand_in), images, train_state)
+    assert train_state.rows == whole.rows
     for name, value in tensors(unbroken).items():
         assert torch.equal(tensors(second)[name], value), name
 
@@ -123,11 +123,11 @@ def refuse(body: Callable[[], Tensor]) -> Graph:
 def test_a_step_that_cannot_be_recorded_is_an_error(make: Make, images) -> None:  # type: ignore[no-untyped-def]
     learner = make()
     with pytest.raises(CaptureError, match=r"^operation not permitted when stream is capturing$"):
-        run(learner, Captured(learner, refuse), images, Clock())
+        run(learner, Captured(learner, refuse), images, TrainState())
 
 
 def test_where_it_may_fall_back_it_runs_all_the_same_and_says_why(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    eager, falling, clocks, causes = make(), make(), (Clock(), Clock()), list[str]()
+    eager, falling, clocks, causes = make(), make(), (TrainState(), TrainState()), list[str]()
     run(eager, Eager(eager), images, clocks[0])
     run(falling, Captured(falling, refuse, causes.append), images, clocks[1])
     assert clocks[0].rows == clocks[1].rows
@@ -139,14 +139,14 @@ def test_what_a_capture_refuses_turns_a_test_red(fault: str, mode: Mode, gan_set
     learner = Faulty(gan_settings(), 28, 1, replace(mode, captured=True))
     learner.fault = FAULTS[fault]
     with pytest.raises(CaptureError, match="not permitted"):
-        run(learner, Captured(learner, stand_in), images, Clock())
+        run(learner, Captured(learner, stand_in), images, TrainState())
 
 
 def test_images_on_another_device_are_refused(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(), 28, 1, mode)
-    elsewhere = Resident(images, Sampler(len(images), 0), torch.device("meta"))
+    elsewhere = OnDevice(images, Sampler(len(images), 0), torch.device("meta"))
     with pytest.raises(ValueError, match=r"the feed gives images on meta; this training runs on cpu"):
-        next(fit(learner, Eager(learner), elsewhere, images, Clock()))
+        next(fit(learner, Eager(learner), elsewhere, images, TrainState()))
 
 
 def test_buffers_lie_where_the_step_runs(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
@@ -218,7 +218,7 @@ class Operations(TorchDispatchMode):
 
 def operations(learner: Learner, images) -> list[tuple[str, Tensor]]:  # type: ignore[no-untyped-def]
     """Those of one step."""
-    raw, labels = Gathered(images, Sampler(len(images), 0)).fetch(0, learner.settings.batch)
+    raw, labels = MemoryMapped(images, Sampler(len(images), 0)).fetch(0, learner.settings.batch)
     with Operations() as mode:
         Eager(learner)(raw, labels, 0, 1.0)
     return mode.seen
@@ -275,9 +275,9 @@ def test_on_a_gpu_graphs_equal_eager_steps_and_repeat(gan_settings, images, micr
     mode = choose_mode("cuda", deterministic=True)
     runs = []
     for kind in (Captured, Captured, Eager):
-        learner, clock = GanLearner(gan_settings(micro_batch=micro_batch), 28, 1, mode), Clock()
-        run(learner, kind(learner), images, clock)
-        runs.append((clock.rows, tensors(learner)))
+        learner, train_state = GanLearner(gan_settings(micro_batch=micro_batch), 28, 1, mode), TrainState()
+        run(learner, kind(learner), images, train_state)
+        runs.append((train_state.rows, tensors(learner)))
     assert runs[0][0] == runs[1][0] == runs[2][0]
     assert all(torch.equal(runs[0][1][name], other[name]) for _, other in runs[1:] for name in other)
 

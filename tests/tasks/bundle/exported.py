@@ -47,7 +47,7 @@ def save(
         "inputs": inputs,
         "outputs": outputs,
         "range": [0, 1],
-        "noise_law": noise,
+        "noise_distribution": noise,
         "tolerance": 1e-4,
         "labels": ["bag", "coat"],
         "hashes": {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64},
@@ -97,7 +97,7 @@ def fill(root: Path) -> None:
         floor = {"coverage": 0.97, "fd_relative": 0.001}
         metrics = {"model": model, "figures": figures, "floor": floor, "protocol": {"n_images": 10000, "seed": 0}}
         metrics["variants"] = {}
-        write_json(root / "data/judged" / f"{model}.json", metrics)
+        write_json(root / "data/evaluation" / f"{model}.json", metrics)
         for name in ("grid.png", "real.png") + (("reconstructions.png",) if model == "vae" else ()):
             picture = grid(np.zeros((4, 1, SIZE, SIZE), np.uint8), 2)
             write_png(root / "data/samples" / model / name, picture)

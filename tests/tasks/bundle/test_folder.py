@@ -22,7 +22,7 @@ from tasks.export.files import make_contract, write_checked
 from tasks.export.graphs import build_graphs
 from tests.conftest import ROOT
 from tests.tasks.bundle.exported import LENGTH, PIXELS, SETTINGS, THREADS, fill, weights
-from tests.tasks.export.test_export import CPU, told_gan
+from tests.tasks.export.test_export import CPU, conditional_gan
 from tests.tasks.export.test_export import SETTINGS as EXPORT
 
 
@@ -90,20 +90,20 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     assert (folder / "first.png").is_file()
 
 
-def export_told_gan(project: Path) -> list[str]:
+def export_conditional_gan(project: Path) -> list[str]:
     """A GAN that takes labels and its variants, judged."""
-    tensors, about = told_gan()
+    tensors, about = conditional_gan()
     graph, folder = build_graphs(tensors, about)["gan.onnx"], project / "data/onnx/gan"
     made = write_checked(folder, graph, make_contract("gan.onnx", graph, about, 1e-4), EXPORT, CPU)
     files = [file for file, _ in made]
-    judged = read_json(project / "data/judged/gan.json")
+    evaluated = read_json(project / "data/evaluation/gan.json")
     alike = {file: {"within_one": 0.99954} for file in files[1:]}
-    write_json(project / "data/judged/gan.json", judged | {"variants": alike})
+    write_json(project / "data/evaluation/gan.json", evaluated | {"variants": alike})
     return files
 
 
 def test_variants_ship_with_golden_vectors_of_their_own(project: Path) -> None:
-    assert len(export_told_gan(project)) == 4
+    assert len(export_conditional_gan(project)) == 4
     write_bundle("gan", SETTINGS, THREADS)
     folder = project / "data/bundle/gan"
     golden = {path.name: dict(np.load(path)) for path in folder.glob("*.npz")}
@@ -130,7 +130,7 @@ def test_variants_ship_with_golden_vectors_of_their_own(project: Path) -> None:
 
 
 def test_bytes_may_be_one_step_from_their_golden_values(project: Path) -> None:
-    export_told_gan(project)
+    export_conditional_gan(project)
     write_bundle("gan", SETTINGS, THREADS)
     folder = project / "data/bundle/gan"
     arrays = dict(np.load(folder / "gan.uint8.golden.npz"))
@@ -146,8 +146,8 @@ def test_bytes_may_be_one_step_from_their_golden_values(project: Path) -> None:
 
 
 def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
-    export_told_gan(project)
-    about = told_gan()[1]
+    export_conditional_gan(project)
+    about = conditional_gan()[1]
     manifest = json.loads((project / "data/prepared/manifest.json").read_text())
     (project / "data/prepared/manifest.json").write_text(json.dumps(manifest | {"labels": about["labels"]}))
     write_bundle("gan", SETTINGS, THREADS)
@@ -165,7 +165,7 @@ def test_a_model_that_takes_a_label_ships_with_it(project: Path) -> None:
 
 def test_a_missing_input_is_one_sentence_and_keeps_the_old_bundle(bundle: Path, project: Path) -> None:
     before = sha256_tree(bundle)
-    (project / "data/judged/gan.json").unlink()
+    (project / "data/evaluation/gan.json").unlink()
     with pytest.raises(UserError, match=r"gan\.json is missing; run the stage"):
         write_bundle("gan", SETTINGS, THREADS)
     (project / "data/onnx/gan/gan.onnx").unlink()

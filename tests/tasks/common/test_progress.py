@@ -12,11 +12,11 @@ from models.learners.gan import GanLearner
 from models.training.device import choose_mode
 from models.training.state import network_tensors
 from tasks.common.params import load_params
-from tasks.train.previews import sketch_gan
+from tasks.train.previews import preview_gan
 from tests.conftest import Checkout, make_checkout
 from tests.tasks.train.test_train import SMALL
 
-SKETCH_AT_EVERY_STEP = """
+PREVIEW_AT_EVERY_STEP = """
 import importlib, sys
 import tasks.common.cli, tasks.common.params, tasks.train.previews
 tasks.common.cli.SECONDS_BETWEEN_FILES = 0
@@ -28,7 +28,7 @@ importlib.import_module(f"tasks.train.{sys.argv.pop()}").main(tasks.common.param
 print(f"{len(drawn)} pictures")
 """
 
-FIGURES = {"gan": ["loss_d", "loss_g"], "vae": ["nll"]}
+METRICS = {"gan": ["loss_d", "loss_g"], "vae": ["nll"]}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def weights(checkout: Checkout, model: str, folder: Path | None) -> tuple[bytes,
     for old in (checkout / ".work/checkpoints").glob("*/*/*"):
         old.unlink()
     env = {"IMAGEWRIGHT_PROGRESS": str(folder)} if folder else {}
-    done = checkout.python("-c", SKETCH_AT_EVERY_STEP, model, env=env)
+    done = checkout.python("-c", PREVIEW_AT_EVERY_STEP, model, env=env)
     assert done.returncode == 0, done.stderr
     return (checkout / f"data/weights/{model}/weights.safetensors").read_bytes(), done.stdout
 
@@ -56,7 +56,7 @@ def weights(checkout: Checkout, model: str, folder: Path | None) -> tuple[bytes,
 @pytest.fixture(scope="module")
 def alone(digits: Checkout) -> dict[str, tuple[bytes, str]]:
     """What trainings give that nobody watches."""
-    return {model: weights(digits, model, None) for model in FIGURES}
+    return {model: weights(digits, model, None) for model in METRICS}
 
 
 @pytest.mark.parametrize(("model", "caption"), [("gan", "drawn from the same noise"), ("vae", "its reconstruction")])
@@ -74,7 +74,7 @@ def test_a_training_that_is_watched_ends_with_the_same_bits(
     state = json.loads((tmp_path / "live/progress.json").read_text())
     assert state["ended"] is True
     assert state["done"] == state["total"] > 0
-    assert set(FIGURES[model]) <= state["figures"].keys()
+    assert set(METRICS[model]) <= state["figures"].keys()
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["picture.png", "progress.json"]
 
 
@@ -95,9 +95,9 @@ def test_a_generators_picture_is_the_same_each_time_and_takes_no_random_number(s
             weight.mul_(10)  # as they are drawn, everything is grey
     state = {name: value.clone() for name, value in network_tensors(learner.networks).items()}
     before = torch.get_rng_state()
-    images, _ = sketch_gan(learner)
+    images, _ = preview_gan(learner)
     assert images.shape == (count, 3, size, size)
     assert len(np.unique(images, axis=0)) == count
-    np.testing.assert_array_equal(images, sketch_gan(learner)[0])
+    np.testing.assert_array_equal(images, preview_gan(learner)[0])
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(value, state[name]) for name, value in network_tensors(learner.networks).items())

@@ -12,7 +12,7 @@ from models.training.device import choose_mode, exact_float32, repeat_exactly
 from tasks.common import runtime
 from tasks.common.errors import UserError
 from tasks.common.params import load_params
-from tasks.common.runtime import prepare_judging, trained_with
+from tasks.common.runtime import prepare_evaluation, trained_with
 from tests.conftest import ROOT, WORKSPACE, kept_settings
 
 PARAMS = load_params().model_copy(update={"threads": 1})
@@ -21,17 +21,17 @@ PARAMS = load_params().model_copy(update={"threads": 1})
 def test_judging_on_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"params\.yaml: device is cuda, but .*; set it to auto or cpu"):
-        prepare_judging(PARAMS.model_copy(update={"device": "cuda"}))
-    assert prepare_judging(PARAMS).type == "cpu"
+        prepare_evaluation(PARAMS.model_copy(update={"device": "cuda"}))
+    assert prepare_evaluation(PARAMS).type == "cpu"
 
 
 def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
-    assert prepare_judging(PARAMS.model_copy(update={"device": "cpu"})).type == "cpu"
+    assert prepare_evaluation(PARAMS.model_copy(update={"device": "cpu"})).type == "cpu"
 
 
 @pytest.mark.gpu
 def test_the_gpu_is_taken_where_there_is_one() -> None:
-    assert prepare_judging(PARAMS).type == "cuda"
+    assert prepare_evaluation(PARAMS).type == "cuda"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_gpu_repeats_itself_where_that_is_asked_for(
     made = []
     monkeypatch.setattr(runtime, "choose_device", lambda _: torch.device(kind, 0))
     monkeypatch.setattr(runtime, "repeat_exactly", lambda: made.append(kind))
-    prepare_judging(PARAMS.model_copy(update={"deterministic": asked}))
+    prepare_evaluation(PARAMS.model_copy(update={"deterministic": asked}))
     assert bool(made) == exact
 
 

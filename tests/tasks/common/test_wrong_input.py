@@ -11,7 +11,7 @@ from tasks.common.errors import UserError
 from tasks.evaluate.sampling import BrokenImageError, as_bytes
 from tasks.export.session import run_onnx, session
 from tests.conftest import ROOT
-from tests.tasks.export.test_export import gan, told_gan
+from tests.tasks.export.test_export import conditional_gan, gan
 from tests.tasks.export.test_variants import LABELS, LENGTH, files, given
 
 FILES = ("gan.onnx", "gan.float16.onnx", "gan.uint8.onnx", "gan.batch16.onnx")
@@ -49,7 +49,7 @@ except UserError as error:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return files(told_gan(), tmp_path_factory.mktemp("made"))
+    return files(conditional_gan(), tmp_path_factory.mktemp("made"))
 
 
 @pytest.mark.parametrize("file", FILES)

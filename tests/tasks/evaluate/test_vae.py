@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from tasks.common.params import load_params
 from tasks.evaluate.vae import (
     Coder,
-    bound_figures,
+    elbo_metrics,
     importance_weights,
     pixel_log_density,
     pixel_variance,
@@ -18,7 +18,7 @@ from tasks.evaluate.vae import (
 )
 from tasks.metrics.bootstrap import Interval
 
-SETTINGS = load_params().evaluate.model_copy(update={"importance_images": 50, "importance_draws": 20})
+SETTINGS = load_params().evaluate.model_copy(update={"iwae_images": 50, "iwae_samples": 20})
 NOISE = 0.05**2  # variance of pixels in [0, 1], far above the 8 bits' own 1.3e-6
 WEIGHTS = 0.1 * np.linalg.qr(np.random.default_rng(0).standard_normal((16, 2)))[0].T * [[3], [2]]  # orthogonal rows
 
@@ -74,7 +74,7 @@ def test_every_draw_of_an_exact_posterior_weighs_the_likelihood() -> None:
 def test_the_bound_of_an_exact_posterior_is_the_likelihood() -> None:
     """Of 3,000 images, one draw each: the mean over draws scatters by less than 0.1 nats."""
     test, validation = Images.drawn(3000, 1), Images.drawn(2000, 2)
-    found = bound_figures(Linear(), test, validation, SETTINGS)
+    found = elbo_metrics(Linear(), test, validation, SETTINGS)
     figures = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
     assert figures["bound_nats"] == pytest.approx(log_likelihood(test).mean(), abs=0.3)
     assert figures["bound_nats"] == pytest.approx(figures["reconstruction_nats"] - figures["kl_nats"])

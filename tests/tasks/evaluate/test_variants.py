@@ -34,7 +34,7 @@ class Real:
 
 @dataclass
 class Stick:
-    judge: Means
+    evaluator: Means
     real: Real
 
 
@@ -59,7 +59,7 @@ def test_equal_images_are_not_looked_at_twice(stick: Stick) -> None:
     assert list(found) == ["gan.uint8.onnx"]
     assert found["gan.uint8.onnx"] | {"within_one": 1.0, "largest_step": 0.0} == found["gan.uint8.onnx"]
     assert found["gan.uint8.onnx"]["fd_relative"] == found["gan.uint8.onnx"]["fd_relative_float32"] > 0
-    assert stick.judge.looked == 600
+    assert stick.evaluator.looked == 600
 
 
 def test_few_pixels_may_be_farther_away(stick: Stick) -> None:

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
-from models.networks.gan import GanShape, Generator
+from models.networks.gan import GanConfig, Generator
 from models.networks.prior import FlowPrior
-from models.networks.vae import Decoder, Encoder, VaeShape
+from models.networks.vae import Decoder, Encoder, VaeConfig
 from models.training.state import network_tensors
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_tree
@@ -41,14 +41,14 @@ ORIGIN = {
 
 def gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     torch.manual_seed(0)
-    shape = GanShape(size=28, image_channels=1, noise=6, classes=0, channels=2, upsample="transposed")
+    shape = GanConfig(size=28, image_channels=1, noise=6, classes=0, channels=2, upsample="transposed")
     about = {"model": "gan", "shape": shape.model_dump(), "labels": [], **ORIGIN}
     return network_tensors({"generator": Generator(shape)}), about
 
 
 def vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     torch.manual_seed(0)
-    shape = VaeShape(
+    shape = VaeConfig(
         size=32,
         image_channels=3,
         latent=5,
@@ -64,18 +64,18 @@ def vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     return network_tensors(networks), about
 
 
-def told_gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+def conditional_gan() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """A GAN that takes a label."""
     torch.manual_seed(0)
-    shape = GanShape(size=28, image_channels=1, noise=6, classes=3, channels=2, upsample="nearest")
+    shape = GanConfig(size=28, image_channels=1, noise=6, classes=3, channels=2, upsample="nearest")
     about = {"model": "gan", "shape": shape.model_dump(), "labels": ["a", "b", "c"], **ORIGIN}
     return network_tensors({"generator": Generator(shape)}), about
 
 
-def told_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+def conditional_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """A VAE whose prior takes a label; its encoder and decoder take none."""
     tensors, about = vae()
-    shape = VaeShape.model_validate(about["shape"]).model_copy(update={"classes": 2})
+    shape = VaeConfig.model_validate(about["shape"]).model_copy(update={"classes": 2})
     prior = {f"prior.{name}": value for name, value in FlowPrior(5, 2, 4, classes=2).state_dict().items()}
     return tensors | prior, about | {"shape": shape.model_dump()}
 
@@ -83,7 +83,7 @@ def told_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
 def textbook_vae() -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """Sigmoid output, and N(0, I) for a prior: no flow in the graph."""
     torch.manual_seed(0)
-    shape = VaeShape(
+    shape = VaeConfig(
         size=28,
         image_channels=1,
         latent=5,
@@ -109,7 +109,7 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [gan, told_gan, vae, told_vae, textbook_vae])
+@pytest.mark.parametrize("make", [gan, conditional_gan, vae, conditional_vae, textbook_vae])
 def test_files_agree_with_pytorch_and_carry_their_contract(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     for name, graph in build_graphs(tensors, about).items():
@@ -138,7 +138,7 @@ def test_images_lie_in_zero_to_one_for_extreme_noise(tmp_path: Path) -> None:
     assert images.max() <= 1
 
 
-@pytest.mark.parametrize("make", [told_gan, told_vae])
+@pytest.mark.parametrize("make", [conditional_gan, conditional_vae])
 def test_a_label_is_the_second_input(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tensors, about = make()
     name = f"{about['model']}.onnx"

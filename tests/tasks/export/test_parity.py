@@ -27,7 +27,7 @@ from tasks.export.parity import (
     ways,
 )
 from tasks.export.session import CUDA
-from tests.tasks.export.test_export import CPU, SETTINGS, gan, told_gan
+from tests.tasks.export.test_export import CPU, SETTINGS, conditional_gan, gan
 
 NOISE = [{"name": "noise", "shape": ["N", 100]}]
 IMAGE = {"outputs": [{"name": "image", "dtype": "float32"}]}
@@ -128,7 +128,7 @@ def test_differences_are_of_values_of_large_ones_by_share_and_of_pixels_by_step(
 
 def test_a_label_out_of_turn_would_be_found(tmp_path: Path) -> None:
     """A graph that confuses labels differs, whatever the noise."""
-    tensors, about = told_gan()
+    tensors, about = conditional_gan()
     graph = build_graphs(tensors, about)["gan.onnx"]
     contract = make_contract("gan.onnx", graph, about, SETTINGS.tolerance)
     list(write_checked(tmp_path, graph, contract, SETTINGS, CPU))

@@ -13,7 +13,7 @@ from tasks.export.files import make_contract
 from tasks.export.graphs import build_graphs
 from tasks.export.session import run_onnx, session
 from tasks.export.variants import make_variants
-from tests.tasks.export.test_export import SETTINGS, exported, save, told_gan, vae
+from tests.tasks.export.test_export import SETTINGS, conditional_gan, exported, save, vae
 
 LENGTH, LABELS = 6, 3
 
@@ -33,7 +33,7 @@ def given(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return files(told_gan(), tmp_path_factory.mktemp("made"))
+    return files(conditional_gan(), tmp_path_factory.mktemp("made"))
 
 
 def test_uint8_rounds_clips_and_turns_within_the_graph(made: dict[str, Path]) -> None:

@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from models.networks.classifier import Classifier, ClassifierShape
+from models.networks.classifier import Classifier, ClassifierConfig
 from tasks.common.errors import UserError
 from tasks.common.files import write_json
 from tasks.common.params import load_params
 from tasks.evaluate.scores import memorised, rarest_label
-from tasks.gate.bundles import Judged, view
-from tasks.gate.bundles import judged as judged_bundle
+from tasks.gate.bundles import LoadedBundle, view
+from tasks.gate.bundles import evaluated as judged_bundle
 from tasks.gate.decision import Decision, decide
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.frechet import Moments
-from tasks.reference.extractor import Judge
+from tasks.reference.evaluator import Evaluator
 from tasks.reference.protocol import Protocol
-from tasks.reference.statistics import RealFeatures, Yardstick
+from tasks.reference.statistics import RealFeatures, ReferenceStatistics
 from tests.pretended import pretended_gpu
 
 PARAMS = load_params()
 SETTINGS = PARAMS.evaluate.model_copy(update={"n_images": 1000, "subsets": 10, "subset_size": 100})
-GATE = PARAMS.gate.model_copy(update={"draws": 100})
+GATE = PARAMS.gate.model_copy(update={"bootstrap_samples": 100})
 
 
 def normal(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -35,7 +35,7 @@ def normal(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.
 
 TRAIN, TEST = normal(1, 3000), normal(2, 1000)
 REAL = RealFeatures(torch.from_numpy(TEST), None, torch.from_numpy(TRAIN), Moments.of(TEST), Moments.of(TRAIN))
-SHAPE = ClassifierShape(image_channels=1, channels=1, features=4, classes=1, kind="random")
+SHAPE = ClassifierConfig(image_channels=1, channels=1, features=4, classes=1, kind="random")
 PROTOCOL = Protocol(
     network="random",
     weights="a" * 64,
@@ -49,18 +49,20 @@ PROTOCOL = Protocol(
     subset_size=100,
     seed=0,
 )
-YARDSTICK = Yardstick(Judge(Classifier(SHAPE)), REAL, PROTOCOL, counts=True, prepared="")
+STATISTICS = ReferenceStatistics(Evaluator(Classifier(SHAPE)), REAL, PROTOCOL, counts=True, prepared="")
 
 
-def judged(features: np.ndarray, second: np.ndarray | None = None, yardstick: Yardstick = YARDSTICK) -> Judged:
-    first, near = view(yardstick, features, SETTINGS), memorised(features, yardstick.real)
+def evaluated(
+    features: np.ndarray, second: np.ndarray | None = None, reference: ReferenceStatistics = STATISTICS
+) -> LoadedBundle:
+    first, near = view(reference, features, SETTINGS), memorised(features, reference.real)
     first.figures["memorised"] = near.share
-    other = None if second is None else view(yardstick, second, SETTINGS)
-    return Judged(Path("a"), "gan", "0" * 64, first, other, near, "bag", np.zeros((1, 1, 4, 4), np.uint8))
+    other = None if second is None else view(reference, second, SETTINGS)
+    return LoadedBundle(Path("a"), "gan", "0" * 64, first, other, near, "bag", np.zeros((1, 1, 4, 4), np.uint8))
 
 
 def decision(candidate: np.ndarray, live: np.ndarray | None) -> Decision:
-    return decide(judged(candidate), None if live is None else judged(live), GATE, seed=0)
+    return decide(evaluated(candidate), None if live is None else evaluated(live), GATE, seed=0)
 
 
 def verdicts(found: Decision) -> dict[str, str]:
@@ -79,9 +81,11 @@ def test_a_model_may_take_its_own_place() -> None:
 def test_verdicts_are_the_same_beside_a_cpu() -> None:
     with pretended_gpu() as device:
         real = replace(REAL, test=REAL.test.to(device), train=REAL.train.to(device))
-        sides = [judged(each, each, replace(YARDSTICK, real=real)) for each in (normal(4, 1000, shift=0.3), LIVE)]
+        sides = [evaluated(each, each, replace(STATISTICS, real=real)) for each in (normal(4, 1000, shift=0.3), LIVE)]
         there = decide(*sides, GATE, seed=0)
-    here = decide(judged(normal(4, 1000, shift=0.3), normal(4, 1000, shift=0.3)), judged(LIVE, LIVE), GATE, seed=0)
+    here = decide(
+        evaluated(normal(4, 1000, shift=0.3), normal(4, 1000, shift=0.3)), evaluated(LIVE, LIVE), GATE, seed=0
+    )
     assert [one.record() for one in there.comparisons] == [one.record() for one in here.comparisons]
     assert there.reasons == here.reasons
 
@@ -106,7 +110,7 @@ def test_twice_the_margin_worse_is_refused() -> None:
 
 def test_what_may_be_worse_is_refused_and_named_so() -> None:
     tight = GATE.model_copy(update={"margin": GATE.margin.model_copy(update={"fd_relative": 0.0})})
-    found = decide(judged(normal(5, 1000, shift=0.4)), judged(LIVE), tight, seed=0)
+    found = decide(evaluated(normal(5, 1000, shift=0.4)), evaluated(LIVE), tight, seed=0)
     assert verdicts(found)["fd_relative"] == "perhaps worse"
     assert not found.blessed
     assert found.reasons[0].endswith("times that of the live model, perhaps beyond the margin of 1")
@@ -133,7 +137,7 @@ def test_replayed_training_images_are_refused_as_such_although_all_else_is_fine(
 
 @pytest.mark.parametrize(("figure", "value"), [("fd_relative", 0.6), ("precision", 0.2), ("coverage", np.nan)])
 def test_limits_hold_without_a_live_model(figure: str, value: float) -> None:
-    good = judged(normal(7, 1000))
+    good = evaluated(normal(7, 1000))
     assert decide(good, None, GATE, seed=0).blessed
     bad = replace(good.first, figures=good.first.figures | {figure: value})
     found = decide(replace(good, first=bad), None, GATE, seed=0)
@@ -142,13 +146,13 @@ def test_limits_hold_without_a_live_model(figure: str, value: float) -> None:
 
 
 def test_what_reaches_a_limit_keeps_it() -> None:
-    good = judged(normal(7, 1000))
+    good = evaluated(normal(7, 1000))
     at = replace(good.first, figures=good.first.figures | GATE.limits.model_dump())
     assert decide(replace(good, first=at), None, GATE, seed=0).blessed
 
 
 def test_replayed_images_within_the_limit_are_named_where_they_are_no_accident() -> None:
-    good = judged(normal(7, 1000))
+    good = evaluated(normal(7, 1000))
     near, figures = replace(good.near, share=0.1, p_value=1e-9), good.first.figures | {"memorised": 0.1}
     lenient = GATE.model_copy(update={"limits": GATE.limits.model_copy(update={"memorised": 0.1})})
     few = replace(good, near=near, first=replace(good.first, figures=figures))
@@ -166,7 +170,7 @@ def test_an_interval_that_touches_a_margin_is_within_it(
 ) -> None:
     monkeypatch.setattr("tasks.gate.decision.mean_difference", lambda *_: Interval((low + high) / 2, low, high))
     halves = GATE.margin.model_copy(update={"coverage": 0.5, "precision": 0.5})
-    found = decide(judged(LIVE), judged(LIVE), GATE.model_copy(update={"margin": halves}), seed=0)
+    found = decide(evaluated(LIVE), evaluated(LIVE), GATE.model_copy(update={"margin": halves}), seed=0)
     assert verdicts(found) == {"fd_relative": "no worse", "coverage": verdict, "precision": verdict}
 
 
@@ -174,25 +178,25 @@ def test_a_model_that_wants_labels_is_not_judged_by_images_without(tmp_path: Pat
     generator = {"inputs": ["noise", "label"], "outputs": [{"shape": ["N", 1, 4, 4]}], "labels": ["bag", "coat"]}
     write_json(tmp_path / "contract.json", {"model": "gan", "models": {"gan.onnx": generator}})
     with pytest.raises(UserError, match="wants labels and the real images have none"):
-        judged_bundle(tmp_path, [YARDSTICK], PARAMS)
+        judged_bundle(tmp_path, [STATISTICS], PARAMS)
 
 
 def test_what_the_second_judge_alone_sees_is_refused() -> None:
     worse = LIVE + np.float32(0.4 * np.sqrt(1 + 2 * GATE.margin.fd_relative_second) - 0.4)
-    found = decide(judged(LIVE, second=worse), judged(LIVE, second=LIVE), GATE, seed=0)
+    found = decide(evaluated(LIVE, second=worse), evaluated(LIVE, second=LIVE), GATE, seed=0)
     assert verdicts(found)["fd_relative"] == "no worse"
     assert verdicts(found)["fd_relative_second"] == "worse"
     assert not found.blessed
 
 
 def test_figures_of_two_protocols_are_not_compared() -> None:
-    other = replace(YARDSTICK, protocol=PROTOCOL.model_copy(update={"n_images": 500, "reference": "c" * 64}))
+    other = replace(STATISTICS, protocol=PROTOCOL.model_copy(update={"n_images": 500, "reference": "c" * 64}))
     with pytest.raises(UserError, match=r"reference b+ and c+, n_images 1000 and 500"):
-        decide(judged(LIVE), judged(LIVE, yardstick=other), GATE, seed=0)
+        decide(evaluated(LIVE), evaluated(LIVE, reference=other), GATE, seed=0)
 
 
 def test_a_label_that_is_hardly_drawn_is_refused_by_name() -> None:
-    good = judged(normal(7, 1000))
+    good = evaluated(normal(7, 1000))
     rare = replace(good, first=replace(good.first, figures=good.first.figures | {"label_share": 0.1}))
     assert decide(rare, None, GATE, seed=0).reasons == [
         "limit: bag is drawn 0.1 times as often as it occurs, below gate.limits.label_share = 0.3"
@@ -210,8 +214,8 @@ def test_the_rarest_label_is_the_one_drawn_least_for_its_share() -> None:
     def shown(*counts: int) -> np.ndarray:
         return np.repeat(np.arange(len(counts)), counts)[:, None].astype(np.float32)
 
-    judge: Any = Reader()
+    evaluator: Any = Reader()
     real = replace(REAL, test=shown(600, 300, 100))
-    assert rarest_label(judge, shown(500, 450, 50), real) == (2, pytest.approx(0.5))
-    assert rarest_label(judge, shown(10), real) == (1, 0.0)
-    assert rarest_label(YARDSTICK.judge, LIVE, REAL) is None
+    assert rarest_label(evaluator, shown(500, 450, 50), real) == (2, pytest.approx(0.5))
+    assert rarest_label(evaluator, shown(10), real) == (1, 0.0)
+    assert rarest_label(STATISTICS.evaluator, LIVE, REAL) is None

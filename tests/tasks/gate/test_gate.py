@@ -16,7 +16,7 @@ import torch
 from onnx import helper, numpy_helper
 from ruamel.yaml import YAML
 
-from models.networks.classifier import Classifier, ClassifierShape
+from models.networks.classifier import Classifier, ClassifierConfig
 from tasks.bundle.folder import write_bundle
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, write_json
@@ -27,11 +27,11 @@ from tasks.gate.__main__ import gate as decide_now
 from tasks.gate.bundles import Contract, generator_contract
 from tasks.gate.record import NamedBundle
 from tasks.metrics.frechet import Moments
-from tasks.reference.extractor import Judge
+from tasks.reference.evaluator import Evaluator
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 
 ROOT = Path(__file__).parents[3]
-SHAPE = ClassifierShape(image_channels=1, channels=2, features=8, classes=2, kind="classifier")
+SHAPE = ClassifierConfig(image_channels=1, channels=2, features=8, classes=2, kind="classifier")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def small_params(root: Path) -> None:
     params = YAML().load((ROOT / "params.yaml").read_text())
     params["threads"] = 1
     params["evaluate"] |= {"n_images": 400, "subsets": 10, "subset_size": 50}
-    params["gate"]["draws"] = 100
+    params["gate"]["bootstrap_samples"] = 100
     with (root / "params.yaml").open("w") as file:
         YAML().dump(params, file)
 
@@ -61,15 +61,15 @@ def small_params(root: Path) -> None:
 def write_reference(root: Path) -> None:
     torch.manual_seed(0)
     for name, shape in (("reference", SHAPE), ("reference_second", SHAPE.model_copy(update={"kind": "random"}))):
-        write_judge(root, root / "data" / name, Judge(Classifier(shape)))
+        write_evaluator(root, root / "data" / name, Evaluator(Classifier(shape)))
 
 
-def write_judge(root: Path, folder: Path, judge: Judge) -> None:
+def write_evaluator(root: Path, folder: Path, evaluator: Evaluator) -> None:
     folder.mkdir()
-    judge.save(folder)
+    evaluator.save(folder)
     running = session(root / "live/gan.onnx", 1)
     noise = np.random.default_rng(5).standard_normal((1600, 4)).astype(np.float32)
-    features = judge.features(as_bytes(run_onnx(running, noise)[0]))
+    features = evaluator.features(as_bytes(run_onnx(running, noise)[0]))
     moments = Moments.of(features[400:])
     tensors = {"test": features[:400], "test_labels": np.arange(400) % 2, "train": features[400:]}
     tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance, "train_count": np.array(1200)}
@@ -78,7 +78,7 @@ def write_judge(root: Path, folder: Path, judge: Judge) -> None:
         {name: torch.as_tensor(each) for name, each in tensors.items()},
         {"prepared": ""},
     )
-    write_json(folder / "judge.json", {"counts": True})
+    write_json(folder / "evaluator.json", {"counts": True})
 
 
 def gate(project: Path, *arguments: str, file_name: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
@@ -117,7 +117,7 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
     }
     assert decision["candidate"]["second"]["protocol"]["network"] == "random"
     assert decision["comparisons"]["fd_relative_second"]["estimate"] == pytest.approx(1)
-    assert decision["settings"]["draws"] == 100
+    assert decision["settings"]["bootstrap_samples"] == 100
     assert "gate: blessed" in said
     pictures = [(project / f"decision/{name}.png").read_bytes() for name in ("candidate", "live")]
     assert pictures[0] == pictures[1]
@@ -214,17 +214,17 @@ def test_a_contract_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_judge_that_fails_its_checks_decides_nothing(project: Path) -> None:
-    write_json(project / "data/reference/judge.json", {"counts": False})
+    write_json(project / "data/reference/evaluator.json", {"counts": False})
     code, _, said = gate(project, "live")
-    write_json(project / "data/reference/judge.json", {"counts": True})
+    write_json(project / "data/reference/evaluator.json", {"counts": True})
     assert code == 2
     assert "the judge fails its own checks" in said
 
 
 def test_a_second_judge_that_fails_its_checks_is_not_asked(project: Path) -> None:
-    write_json(project / "data/reference_second/judge.json", {"counts": False})
+    write_json(project / "data/reference_second/evaluator.json", {"counts": False})
     code, decision, said = gate(project, "live", "--live", "live")
-    write_json(project / "data/reference_second/judge.json", {"counts": True})
+    write_json(project / "data/reference_second/evaluator.json", {"counts": True})
     assert code == 0, said
     assert "fd_relative_second" not in decision["comparisons"]
     assert decision["candidate"]["second"] is None

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.common.errors import UserError
 from tasks.common.files import write_json
-from tasks.gate.record import GateDecision, JudgedBundle, NamedBundle, read_record
+from tasks.gate.record import EvaluatedBundle, GateDecision, NamedBundle, read_record
 from tasks.release.lineage.notes import release_notes
 from tasks.release.lineage.tell import parse, told_by_lineage
 from tests.tasks.report import standing
@@ -31,7 +31,7 @@ def lineage(gate: object) -> dict[str, Any]:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     record = read_record(written(tmp_path / "gan.json"))
-    assert isinstance(record.candidate, JudgedBundle) and record.candidate.sha256 == "e" * 64
+    assert isinstance(record.candidate, EvaluatedBundle) and record.candidate.sha256 == "e" * 64
     assert record.comparisons["coverage"].verdict == "better" and record.confidence == 0.95
     write_json(tmp_path / "again.json", record.model_dump(mode="json"))
     assert read_record(tmp_path / "again.json") == record

@@ -17,7 +17,7 @@ from tasks.metrics.memorisation import memorisation
 from tasks.metrics.neighbours import neighbour_scores
 from tests.pretended import There, pretended_gpu
 
-HOW = Resampling(draws=20, confidence=0.9, seed=3)
+HOW = Resampling(samples=20, confidence=0.9, seed=3)
 # What the same functions gave when they were written in NumPy and SciPy.
 BEFORE = {
     "frechet": 0.9139373309,

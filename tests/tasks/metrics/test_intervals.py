@@ -15,7 +15,7 @@ from tasks.metrics.intervals import (
     vendi_interval,
 )
 
-HOW = Resampling(draws=100, confidence=0.95, seed=0)
+HOW = Resampling(samples=100, confidence=0.95, seed=0)
 TRAIN = Moments.of(np.random.default_rng(99).standard_normal((4000, 3)))
 
 

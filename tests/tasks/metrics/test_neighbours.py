@@ -65,8 +65,8 @@ def test_few_good_images_are_precise_and_no_more() -> None:
 
 
 def test_a_collapsed_generator_has_low_recall_and_coverage() -> None:
-    collapsed = normal(2, 1) * 0.1 + normal(3, 300, 1e-3)
-    scores = neighbour_scores(collapsed, normal(0, 300), 5)
+    mode_collapsed = normal(2, 1) * 0.1 + normal(3, 300, 1e-3)
+    scores = neighbour_scores(mode_collapsed, normal(0, 300), 5)
     assert scores.precision == 1
     assert scores.recall < 0.02
     assert scores.coverage < 0.3

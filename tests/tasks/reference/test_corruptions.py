@@ -3,54 +3,54 @@
 import numpy as np
 import pytest
 
-from tasks.reference.corruptions import SPOILT, Spoil, blur, disturb, fade, lift
+from tasks.reference.corruptions import CORRUPTIONS, Corruption, blur, disturb, fade, lift
 
 UNCHANGED: dict[str, float] = {"background": 0, "blur": 0, "noise": 0, "contrast": 1}
-WAYS = pytest.mark.parametrize("way", SPOILT)
+WAYS = pytest.mark.parametrize("way", CORRUPTIONS)
 
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
-def distance(spoil: Spoil, amount: float) -> float:
+def distance(corrupt: Corruption, amount: float) -> float:
     """Mean absolute change, in grey levels."""
     images = noise(4, 1, 28, 28)
-    return float(np.abs(spoil(images, amount).astype(float) - images).mean())
+    return float(np.abs(corrupt(images, amount).astype(float) - images).mean())
 
 
 @WAYS
 @pytest.mark.parametrize("shape", [(3, 1, 28, 28), (2, 3, 32, 32), (1, 1, 8, 8)])
 def test_shape_and_bytes_are_kept_and_the_images_left_alone(way: str, shape: tuple[int, ...]) -> None:
-    spoil, amounts = SPOILT[way]
+    corrupt, amounts = CORRUPTIONS[way]
     images = noise(*shape)
     for amount in amounts:
-        spoilt = spoil(images, amount)
-        assert spoilt.shape == shape
-        assert spoilt.dtype == np.uint8
+        corrupted = corrupt(images, amount)
+        assert corrupted.shape == shape
+        assert corrupted.dtype == np.uint8
     assert (images == noise(*shape)).all()
 
 
 @WAYS
 def test_an_amount_of_nothing_changes_nothing(way: str) -> None:
     images = noise(3, 3, 28, 28)
-    assert (SPOILT[way][0](images, UNCHANGED[way]) == images).all()
+    assert (CORRUPTIONS[way][0](images, UNCHANGED[way]) == images).all()
 
 
 @WAYS
 def test_the_amounts_are_in_order_of_how_much_they_change(way: str) -> None:
-    spoil, amounts = SPOILT[way]
-    changes = [distance(spoil, amount) for amount in amounts]
+    corrupt, amounts = CORRUPTIONS[way]
+    changes = [distance(corrupt, amount) for amount in amounts]
     assert changes == sorted(changes)
     assert len(set(changes)) == len(changes)
 
 
-@pytest.mark.parametrize("way", [way for way in SPOILT if way != "noise"])  # which follows from the place
+@pytest.mark.parametrize("way", [way for way in CORRUPTIONS if way != "noise"])  # which follows from the place
 def test_every_image_and_channel_is_spoilt_on_its_own(way: str) -> None:
-    spoil, amounts = SPOILT[way]
+    corrupt, amounts = CORRUPTIONS[way]
     images = noise(3, 3, 28, 28)
-    alone = spoil(images[1:2, 2:3], amounts[-1])
-    assert (spoil(images, amounts[-1])[1:2, 2:3] == alone).all()
+    alone = corrupt(images[1:2, 2:3], amounts[-1])
+    assert (corrupt(images, amounts[-1])[1:2, 2:3] == alone).all()
 
 
 def test_a_lifted_background_moves_no_brighter_pixel() -> None:
@@ -67,7 +67,7 @@ def test_fading_scales_about_the_middle() -> None:
     assert set(fade(images, 0).ravel()) == {128}
 
 
-@pytest.mark.parametrize("sigma", SPOILT["blur"][1])
+@pytest.mark.parametrize("sigma", CORRUPTIONS["blur"][1])
 @pytest.mark.parametrize("level", [0, 77, 255])
 def test_a_constant_image_stays_as_it_is_under_blur(sigma: float, level: int) -> None:
     images = np.full((2, 3, 28, 28), level, np.uint8)

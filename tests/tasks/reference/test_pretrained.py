@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.networks.pretrained import SuppliedName
+from models.networks.pretrained import PretrainedName
 from models.settings import WeightsFile
 from tasks.common.errors import UserError
-from tasks.reference.pretrained import supplied
+from tasks.reference.pretrained import load_pretrained
 from tests.tasks.reference.blank import dinov2_weights, inception_weights, settings
 
 WHERE = "params.yaml: reference.weights"
@@ -30,10 +30,10 @@ class Evil:
         return os.system, (f"touch {self._mark}",)
 
 
-def refusal(name: SuppliedName, weights: WeightsFile) -> str:
+def refusal(name: PretrainedName, weights: WeightsFile) -> str:
     """What is said, which is one sentence on one line."""
     with pytest.raises(UserError) as caught:
-        supplied(name, weights, WHERE)
+        load_pretrained(name, weights, WHERE)
     said = str(caught.value)
     assert "\n" not in said
     return said
@@ -41,13 +41,13 @@ def refusal(name: SuppliedName, weights: WeightsFile) -> str:
 
 @EITHER
 @pytest.mark.parametrize(("file", "sha256"), [("", ""), ("weights.pth", ""), ("", "0" * 64)])
-def test_a_file_and_its_hash_are_asked_for(name: SuppliedName, file: str, sha256: str) -> None:
+def test_a_file_and_its_hash_are_asked_for(name: PretrainedName, file: str, sha256: str) -> None:
     said = refusal(name, WeightsFile(file=file, sha256=sha256))
     assert said == f"{WHERE}: {name} judges by weights of yours; set the file and that file's sha256"
 
 
 @EITHER
-def test_a_missing_file_is_named_and_not_downloaded(name: SuppliedName, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_and_not_downloaded(name: PretrainedName, tmp_path: Path) -> None:
     said = refusal(name, WeightsFile(file=str(tmp_path / "none.pth"), sha256="0" * 64))
     assert said.startswith(f"{WHERE}.file is {tmp_path / 'none.pth'}, and no such file is there")
     assert refusal(name, WeightsFile(file=str(tmp_path), sha256="0" * 64)).startswith(f"{WHERE}.file is {tmp_path},")
@@ -62,7 +62,7 @@ def test_home_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @EITHER
-def test_another_hash_names_both_and_nothing_is_read(name: SuppliedName, tmp_path: Path) -> None:
+def test_another_hash_names_both_and_nothing_is_read(name: PretrainedName, tmp_path: Path) -> None:
     mark, path = tmp_path / "mark", tmp_path / "weights.pth"
     path.write_bytes(pickle.dumps(Evil(mark)))
     said = refusal(name, WeightsFile(file=str(path), sha256="0" * 64))
@@ -72,7 +72,7 @@ def test_another_hash_names_both_and_nothing_is_read(name: SuppliedName, tmp_pat
 
 @EITHER
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_other_tensors_are_refused(name: SuppliedName, suffix: str, tmp_path: Path) -> None:
+def test_other_tensors_are_refused(name: PretrainedName, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)({"layer.weight": torch.zeros(2, 2)}, path)
     assert f"{path} cannot be used as {name}: these are not the weights of" in refusal(name, settings(path))
@@ -91,7 +91,7 @@ def test_other_tensors_are_refused(name: SuppliedName, suffix: str, tmp_path: Pa
     ],
     ids=["list", "nested", "numbered", "number", "tensor", "none"],
 )
-def test_what_is_no_state_dict_is_refused(name: SuppliedName, content: object, tmp_path: Path) -> None:
+def test_what_is_no_state_dict_is_refused(name: PretrainedName, content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pth")
     assert "it holds something else than tensors by name" in refusal(name, settings(tmp_path / "weights.pth"))
 
@@ -99,7 +99,7 @@ def test_what_is_no_state_dict_is_refused(name: SuppliedName, content: object, t
 @EITHER
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("how", ["pickled", "saved", "beside"])
-def test_code_in_a_file_is_not_run(name: SuppliedName, how: str, suffix: str, tmp_path: Path) -> None:
+def test_code_in_a_file_is_not_run(name: PretrainedName, how: str, suffix: str, tmp_path: Path) -> None:
     mark, path = tmp_path / "mark", tmp_path / f"weights{suffix}"
     evil = Evil(mark)
     if how == "pickled":
@@ -132,7 +132,7 @@ def test_that_code_would_run_if_it_was_let(tmp_path: Path) -> None:
     ],
     ids=["empty", "pointer", "page", "cut", "zeros"],
 )
-def test_a_file_that_is_none_is_refused(name: SuppliedName, suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_none_is_refused(name: PretrainedName, suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     assert f"{path} cannot be used as {name}: it is damaged, or" in refusal(name, settings(path))
@@ -148,11 +148,11 @@ def test_half_a_file_is_refused(suffix: str, tmp_path: Path) -> None:
 
 @EITHER
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_the_right_file_gives_the_network_with_its_weights(name: SuppliedName, suffix: str, tmp_path: Path) -> None:
+def test_the_right_file_gives_the_network_with_its_weights(name: PretrainedName, suffix: str, tmp_path: Path) -> None:
     weights = inception_weights() if name == "inception" else dinov2_weights()
     path = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(weights, path)
-    found = supplied(name, settings(path), WHERE)
+    found = load_pretrained(name, settings(path), WHERE)
     assert found.kind == name
     state = found.network.state_dict()
     assert set(state) == set(weights)

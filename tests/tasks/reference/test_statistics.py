@@ -12,12 +12,12 @@ from tasks.common.errors import UserError
 from tasks.common.files import read_json, sha256_file, write_json
 from tasks.common.params import EvaluateSettings, load_params
 from tasks.common.tensors import load_tensors, save_tensors
-from tasks.evaluate.results import judgement
+from tasks.evaluate.results import evaluation
 from tasks.evaluate.scores import rarest_label
 from tasks.preprocess.dataset import PREPARED, Prepared, open_prepared
-from tasks.reference.extractor import NETWORK, load_judge
+from tasks.reference.evaluator import NETWORK, load_evaluator
 from tasks.reference.protocol import REFERENCE, Protocol
-from tasks.reference.statistics import load_yardstick
+from tasks.reference.statistics import load_statistics
 from tests.conftest import Checkout, make_checkout
 from tests.pretended import pretended_gpu
 from tests.tasks.noise_folders import draw, prepare
@@ -72,19 +72,19 @@ def again(checkout: Checkout) -> Prepared:
 
 
 def test_a_yardstick_of_these_images_is_taken(project: Checkout, settings: EvaluateSettings) -> None:
-    yardstick = load_yardstick(REFERENCE, settings, open_prepared().hash)
-    assert load_yardstick(REFERENCE, settings, again(project).hash).protocol == yardstick.protocol
-    assert load_yardstick(REFERENCE, settings).protocol == yardstick.protocol  # where no data is at hand
+    reference = load_statistics(REFERENCE, settings, open_prepared().hash)
+    assert load_statistics(REFERENCE, settings, again(project).hash).protocol == reference.protocol
+    assert load_statistics(REFERENCE, settings).protocol == reference.protocol  # where no data is at hand
 
 
 def test_figures_are_the_same_beside_a_cpu(settings: EvaluateSettings) -> None:
     """With every interval, the floor and the labels, from what the stage kept."""
 
     def found(device: torch.device) -> tuple[dict[str, object], object]:
-        yardstick = load_yardstick(REFERENCE, settings, device=device)
-        features = yardstick.judge.features(open_prepared().split("train").gather(np.arange(20)))
-        record = judgement(yardstick, features, settings).record()
-        return record, rarest_label(yardstick.judge, features, yardstick.real)
+        reference = load_statistics(REFERENCE, settings, device=device)
+        features = reference.evaluator.features(open_prepared().split("train").gather(np.arange(20)))
+        record = evaluation(reference, features, settings).record()
+        return record, rarest_label(reference.evaluator, features, reference.real)
 
     with pretended_gpu() as device:
         there = found(device)
@@ -101,13 +101,13 @@ def test_one_pixel_of_one_image_makes_it_another_yardstick(project: Checkout, se
         prepared = again(project)
         assert prepared.hash != before
         with pytest.raises(UserError) as caught:
-            load_yardstick(REFERENCE, settings, prepared.hash)
+            load_statistics(REFERENCE, settings, prepared.hash)
         assert str(caught.value) == (
             "data/reference was made of other images than data/prepared holds now; run its stage again"
         )
     finally:
         Image.fromarray(pixels).save(path)
-    assert load_yardstick(REFERENCE, settings, again(project).hash).protocol.network == "classifier"
+    assert load_statistics(REFERENCE, settings, again(project).hash).protocol.network == "classifier"
 
 
 def test_a_pixel_of_a_class_that_only_moved_counts_too(project: Checkout, settings: EvaluateSettings) -> None:
@@ -116,21 +116,21 @@ def test_a_pixel_of_a_class_that_only_moved_counts_too(project: Checkout, settin
     path.rename(project / "data/raw/bag/0130.png")
     try:
         with pytest.raises(UserError, match="made of other images"):
-            load_yardstick(REFERENCE, settings, again(project).hash)
+            load_statistics(REFERENCE, settings, again(project).hash)
     finally:
         (project / "data/raw/bag/0130.png").rename(path)
         again(project)
 
 
 def test_what_is_read_is_what_the_judge_says_of_the_images(settings: EvaluateSettings) -> None:
-    yardstick, prepared = load_yardstick(REFERENCE, settings), open_prepared()
+    reference, prepared = load_statistics(REFERENCE, settings), open_prepared()
     (test,), (train,) = prepared.split("test").blocks(1000), prepared.split("train").blocks(1000)
-    np.testing.assert_allclose(yardstick.real.test, yardstick.judge.features(test), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(yardstick.real.train, yardstick.judge.features(train), rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(yardstick.real.test_labels, prepared.split("test").labels)
-    np.testing.assert_allclose(yardstick.real.train_moments.mean, train_mean(yardstick.real.train.numpy()), rtol=1e-4)
-    assert yardstick.real.train_moments.count == len(train)
-    assert yardstick.counts == read_json(REFERENCE / "judge.json")["counts"]
+    np.testing.assert_allclose(reference.real.test, reference.evaluator.features(test), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(reference.real.train, reference.evaluator.features(train), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(reference.real.test_labels, prepared.split("test").labels)
+    np.testing.assert_allclose(reference.real.train_moments.mean, train_mean(reference.real.train.numpy()), rtol=1e-4)
+    assert reference.real.train_moments.count == len(train)
+    assert reference.counts == read_json(REFERENCE / "evaluator.json")["counts"]
 
 
 def train_mean(features: np.ndarray) -> np.ndarray:
@@ -138,15 +138,15 @@ def train_mean(features: np.ndarray) -> np.ndarray:
 
 
 def test_the_protocol_names_the_content_and_what_there_is_enough_of(settings: EvaluateSettings) -> None:
-    protocol, count = load_yardstick(REFERENCE, settings).protocol, len(open_prepared().split("test"))
-    assert protocol.weights == sha256_file(REFERENCE / NETWORK) == load_judge(REFERENCE)[1]
+    protocol, count = load_statistics(REFERENCE, settings).protocol, len(open_prepared().split("test"))
+    assert protocol.weights == sha256_file(REFERENCE / NETWORK) == load_evaluator(REFERENCE)[1]
     assert protocol.reference == sha256_file(REFERENCE / FEATURES)
     assert (protocol.network, protocol.resizer) == ("classifier", "none")
     assert (protocol.n_images, protocol.n_test, protocol.seed) == (20, count, settings.seed)
     used = min(20, count)
     assert (protocol.n_neighbour_scores, protocol.neighbours) == (used, 5)
     assert (protocol.subsets, protocol.subset_size) == (5, used // 2)
-    few = load_yardstick(REFERENCE, settings.model_copy(update={"neighbours": 1000, "subset_size": 3})).protocol
+    few = load_statistics(REFERENCE, settings.model_copy(update={"neighbours": 1000, "subset_size": 3})).protocol
     assert (few.neighbours, few.subset_size) == (used - 1, 3)
 
 
@@ -170,21 +170,21 @@ def test_all_that_differs_is_named_at_once() -> None:
         PROTOCOL.require(PROTOCOL.model_copy(update={"network": "random", "seed": 3}))
 
 
-@pytest.mark.parametrize("file", [FEATURES, NETWORK, "judge.json"])
+@pytest.mark.parametrize("file", [FEATURES, NETWORK, "evaluator.json"])
 def test_a_missing_file_says_what_to_do(file: str, copy: Path, settings: EvaluateSettings) -> None:
     (copy / file).unlink()
     with pytest.raises(UserError, match=f"{file} is missing; run the stage that makes it") as caught:
-        load_yardstick(copy, settings)
+        load_statistics(copy, settings)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("file", [FEATURES, NETWORK, "judge.json"])
+@pytest.mark.parametrize("file", [FEATURES, NETWORK, "evaluator.json"])
 @pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
 def test_a_file_that_is_cut_short_says_so(file: str, left: float, copy: Path, settings: EvaluateSettings) -> None:
     data = (copy / file).read_bytes()
     (copy / file).write_bytes(data[: int(left * len(data))])
     with pytest.raises(UserError, match=f"{file} is damaged") as caught:
-        load_yardstick(copy, settings)
+        load_statistics(copy, settings)
     assert "\n" not in str(caught.value)
     assert "delete it and run" in str(caught.value)
 
@@ -204,8 +204,8 @@ def without_its_data(copy: Path) -> None:
     save_tensors(copy / FEATURES, load_tensors(copy / FEATURES)[0], {})
 
 
-def without_a_verdict(copy: Path) -> None:
-    write_json(copy / "judge.json", {})
+def without_a_check(copy: Path) -> None:
+    write_json(copy / "evaluator.json", {})
 
 
 def without_a_kind(copy: Path) -> None:
@@ -224,7 +224,7 @@ def with_a_value_that_is_none(copy: Path) -> None:
         with_one_image,
         without_features,
         without_its_data,
-        without_a_verdict,
+        without_a_check,
         without_a_kind,
         with_a_value_that_is_none,
     ],
@@ -232,4 +232,4 @@ def with_a_value_that_is_none(copy: Path) -> None:
 def test_files_of_another_making_are_no_yardstick(harm, copy: Path, settings: EvaluateSettings) -> None:  # type: ignore[no-untyped-def]
     harm(copy)
     with pytest.raises(UserError):
-        load_yardstick(copy, settings, open_prepared().hash)
+        load_statistics(copy, settings, open_prepared().hash)

@@ -14,8 +14,8 @@ from tasks.common.runtime import StopSignals
 from tasks.common.tensors import load_tensors
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.preprocess.dataset import Prepared
-from tasks.reference.corruptions import SPOILT, blur, disturb
-from tasks.reference.extractor import Judge
+from tasks.reference.corruptions import CORRUPTIONS, blur, disturb
+from tasks.reference.evaluator import Evaluator
 from tasks.reference.validate import chance, counts, look
 from tests.tasks.noise_folders import draw, prepare
 
@@ -24,9 +24,9 @@ GOOD = {"held_out": 0.001, "blurred": 0.5, "missing_class": 0.2} | NO_CHANCE
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
+def evaluator() -> Evaluator:
     settings = load_params().reference.model_copy(update={"channels": 4, "features": 8})
-    return Judge(untrained(settings, "random", 1, 1))
+    return Evaluator(untrained(settings, "random", 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def seen(judge: Judge, labelled: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The folder that was written and what judge.json is to hold."""
-    return looked(judge, labelled, tmp_path_factory.mktemp("reference"))
+def seen(
+    evaluator: Evaluator, labelled: Prepared, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """The folder that was written and what evaluator.json is to hold."""
+    return looked(evaluator, labelled, tmp_path_factory.mktemp("reference"))
 
 
 def looked(
-    judge: Judge, prepared: Prepared, folder: Path, accuracy: dict[str, float] | None = None
+    evaluator: Evaluator, prepared: Prepared, folder: Path, accuracy: dict[str, float] | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    return folder, look(judge, prepared, folder, StopSignals(), accuracy or {})
+    return folder, look(evaluator, prepared, folder, StopSignals(), accuracy or {})
 
 
 def every(prepared: Prepared, split: str) -> np.ndarray:
@@ -64,10 +66,10 @@ def sensitivity(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def test_features_are_those_of_the_real_images(
-    seen: tuple[Path, dict[str, Any]], judge: Judge, labelled: Prepared
+    seen: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
 ) -> None:
     tensors, about = load_tensors(seen[0] / "features.safetensors")
-    train, test = (judge.features(every(labelled, split)) for split in ("train", "test"))
+    train, test = (evaluator.features(every(labelled, split)) for split in ("train", "test"))
     np.testing.assert_allclose(tensors["test"], test, rtol=1e-5)
     np.testing.assert_allclose(tensors["train"], train, rtol=1e-5)
     np.testing.assert_array_equal(tensors["test_labels"], labelled.split("test").labels)
@@ -79,19 +81,19 @@ def test_features_are_those_of_the_real_images(
 
 
 def test_every_way_amount_and_class_has_one_row(seen: tuple[Path, dict[str, Any]]) -> None:
-    ways = {(way, f"{amount:g}") for way, (_, amounts) in SPOILT.items() for amount in amounts}
+    ways = {(way, f"{amount:g}") for way, (_, amounts) in CORRUPTIONS.items() for amount in amounts}
     classes = {("missing class", name) for name in ("bag", "coat", "shoe")}
     assert set(sensitivity(seen[0])) == ways | classes
 
 
 def test_rows_are_distances_of_the_spoilt_images(
-    seen: tuple[Path, dict[str, Any]], judge: Judge, labelled: Prepared
+    seen: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
 ) -> None:
     rows, test, labels = sensitivity(seen[0]), every(labelled, "test"), labelled.split("test").labels
-    real = Moments.of(judge.features(every(labelled, "train")))
+    real = Moments.of(evaluator.features(every(labelled, "train")))
 
     def distance(images: np.ndarray) -> float:
-        return relative_frechet_distance(Moments.of(judge.features(images)), real)
+        return relative_frechet_distance(Moments.of(evaluator.features(images)), real)
 
     assert rows["blur", "2"] == pytest.approx(distance(blur(test, 2)), rel=1e-3)
     assert rows["noise", "16"] == pytest.approx(distance(disturb(test, 16)), rel=1e-3)
@@ -101,7 +103,7 @@ def test_rows_are_distances_of_the_spoilt_images(
 
 def test_distances_grow_with_the_blur(seen: tuple[Path, dict[str, Any]]) -> None:
     rows = sensitivity(seen[0])
-    distances = [rows["background", "0"], *(rows["blur", f"{amount:g}"] for amount in SPOILT["blur"][1])]
+    distances = [rows["background", "0"], *(rows["blur", f"{amount:g}"] for amount in CORRUPTIONS["blur"][1])]
     assert distances == sorted(distances)
     assert distances[-1] > 2 * distances[0]
 
@@ -122,21 +124,21 @@ def test_the_verdict_is_drawn_from_what_is_written(seen: tuple[Path, dict[str, A
     assert "accuracy" not in verdict
 
 
-def test_accuracy_is_published_of_a_judge_that_learnt(judge: Judge, labelled: Prepared, tmp_path: Path) -> None:
-    assert looked(judge, labelled, tmp_path, {"accuracy": 0.5})[1]["accuracy"] == 0.5
+def test_accuracy_is_published_of_a_judge_that_learnt(evaluator: Evaluator, labelled: Prepared, tmp_path: Path) -> None:
+    assert looked(evaluator, labelled, tmp_path, {"accuracy": 0.5})[1]["accuracy"] == 0.5
 
 
-def test_images_without_labels_have_no_classes_to_miss(judge: Judge, tmp_path: Path) -> None:
+def test_images_without_labels_have_no_classes_to_miss(evaluator: Evaluator, tmp_path: Path) -> None:
     draw(tmp_path / "raw", 100)
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
-    folder, verdict = looked(judge, prepared, tmp_path / "reference")
+    folder, verdict = looked(evaluator, prepared, tmp_path / "reference")
     assert set(verdict["checks"]) == {"held_out", "blurred", "chance", "chance_deviation"}
     assert not [way for way, _ in sensitivity(folder) if way == "missing class"]
     assert "test_labels" not in load_tensors(folder / "features.safetensors")[0]
 
 
-def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(judge: Judge, tmp_path: Path) -> None:
+def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(evaluator: Evaluator, tmp_path: Path) -> None:
     """Without it one image would be left, of which no covariance exists."""
     for split, name, count, first in (
         ("train", "bag", 40, 0),
@@ -148,7 +150,7 @@ def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(judge: Ju
         draw(tmp_path / "raw" / split / name, count, first)
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
-    folder, verdict = looked(judge, prepared, tmp_path / "reference")
+    folder, verdict = looked(evaluator, prepared, tmp_path / "reference")
     assert [name for way, name in sensitivity(folder) if way == "missing class"] == ["coat"]
     assert torch.isfinite(torch.tensor(verdict["checks"]["missing_class"]))
 

@@ -26,20 +26,20 @@ DRAWN: dict[str, Panel] = {}
 
 
 @pytest.fixture
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots like one that was drawn before are not drawn again: nearly all of the time goes there."""
 
-    def draw_once(plot: Plot, salt: str) -> Panel:
+    def render_once(plot: Plot, salt: str) -> Panel:
         key = repr((plot, salt))
         DRAWN[key] = DRAWN.get(key) or draw(plot, salt)
         return DRAWN[key]
 
-    for module in ("curves", "judges"):
-        monkeypatch.setattr(f"tasks.report.{module}.draw", draw_once)
+    for module in ("curves", "evaluators"):
+        monkeypatch.setattr(f"tasks.report.{module}.draw", render_once)
 
 
 @pytest.fixture
-def read(project: Path, drawn_once: None) -> Callable[[], str]:
+def read(project: Path, rendered_once: None) -> Callable[[], str]:
     """What a reader reads of the page: no tags, styles, scripts or drawings, single spaces."""
     return lambda: text(render())
 

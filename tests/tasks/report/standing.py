@@ -50,8 +50,8 @@ def fill_everything() -> None:
     """The state of the folder where it is called after every stage ran, save that train_vae's input is gone."""
     fill_start()
     fill_data()
-    fill_judges()
-    fill_figures()
+    fill_evaluators()
+    fill_metrics()
     fill_pictures()
     fill_curves()
     fill_receipts()
@@ -74,10 +74,10 @@ def fill_data() -> None:
     write_json(Path("data/prepared/quarantine.json"), quarantine)
 
 
-def fill_judges() -> None:
+def fill_evaluators() -> None:
     for folder, network in (("reference", "classifier"), ("reference_second", "selfsupervised")):
-        judge = {"network": network, "accuracy": 0.9312, "checks": CHECKS, "counts": True}
-        write_json(Path("data") / folder / "judge.json", judge)
+        evaluator = {"network": network, "accuracy": 0.9312, "checks": CHECKS, "counts": True}
+        write_json(Path("data") / folder / "evaluator.json", evaluator)
         (Path("data") / folder / "sensitivity.csv").write_text(SENSITIVITY)
     second = Path("data/reference_second/sensitivity.csv")
     second.write_text(SENSITIVITY.replace("blur,1,0.0969", "blur,1,0.31"))
@@ -88,7 +88,7 @@ def protocol() -> dict[str, object]:
     return {name: "a" * 64 if one.annotation is str else 5 for name, one in Protocol.model_fields.items()}
 
 
-def fill_figures() -> None:
+def fill_metrics() -> None:
     for model, figures in (("gan", GAN), ("vae", VAE | {"psnr_reconstructions": 21.4})):
         second = {"figures": SECOND[model], "floor": {"fd_relative": 0.002}, "protocol": protocol()}
         second["intervals"] = {
@@ -96,7 +96,7 @@ def fill_figures() -> None:
         }
         record = {"model": model, "figures": figures, "floor": FLOOR, "classes": CLASSES, "memorises": False}
         record |= {"protocol": protocol(), "intervals": INTERVALS[model], "second": second}
-        write_json(Path("data/judged") / f"{model}.json", record)
+        write_json(Path("data/evaluation") / f"{model}.json", record)
 
 
 def fill_pictures() -> None:
@@ -149,10 +149,10 @@ def decision(sha256: str) -> dict[str, object]:
         "precision": comparison("difference", (-0.04, -0.061, -0.02), -0.05, "perhaps worse"),
     }
     return {
-        "candidate": judged("data/bundle/gan", sha256),
-        "live": judged("live/gan", "f" * 64),
+        "candidate": evaluated("data/bundle/gan", sha256),
+        "live": evaluated("live/gan", "f" * 64),
         "settings": {"confidence": 0.95, "seed": 0},
-        "not_asked": "the second judge, which fails its own checks (data/reference_second/judge.json)",
+        "not_asked": "the second judge, which fails its own checks (data/reference_second/evaluator.json)",
         "decision": "refused",
         "reasons": ["regression: fd_relative is 1.47 to 1.58 times that of the live model, surely beyond <1.35>"],
         "comparisons": comparisons,
@@ -160,7 +160,7 @@ def decision(sha256: str) -> dict[str, object]:
     }
 
 
-def judged(bundle: str, sha256: str) -> dict[str, object]:
+def evaluated(bundle: str, sha256: str) -> dict[str, object]:
     view = {"figures": GAN, "protocol": protocol(), "device": "cpu"}
     return view | {"bundle": bundle, "model": "gan", "sha256": sha256, "second": None, "memorises": False}
 

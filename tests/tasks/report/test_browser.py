@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def report(project: Path, drawn_once: None) -> Path:
+def report(project: Path, rendered_once: None) -> Path:
     """The folder of a project whose report was written."""
     standing.fill_everything()
     write_report()

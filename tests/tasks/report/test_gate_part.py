@@ -13,7 +13,7 @@ from tasks.report.page import render
 from tests.tasks.report import standing
 
 Read = Callable[[], str]
-pytestmark = pytest.mark.usefixtures("drawn_once")
+pytestmark = pytest.mark.usefixtures("rendered_once")
 DECISION = Path(".work/gate/gan.json")
 
 
@@ -33,7 +33,7 @@ def test_a_refusal_stands_beside_the_verdict_with_its_reasons(read: Read) -> Non
     assert sentence and page.index("is closer to") < sentence.start() < page.index("Samples")
     assert f"bundle live/gan (SHA-256 {'f' * 12})" in page
     assert "surely beyond &lt;1.35&gt;" in page
-    assert "Not asked: the second judge, which fails its own checks (data/reference_second/judge.json)." in page
+    assert "Not asked: the second judge, which fails its own checks (data/reference_second/evaluator.json)." in page
     assert "another file" not in page
 
 

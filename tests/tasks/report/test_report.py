@@ -145,8 +145,8 @@ def test_the_same_state_gives_the_same_page(project: Path) -> None:
 
 def test_a_damaged_file_is_one_sentence(project: Path) -> None:
     standing.fill_everything()
-    Path("data/judged/gan.json").write_text("{")
-    with pytest.raises(UserError, match=r"data/judged/gan\.json is damaged"):
+    Path("data/evaluation/gan.json").write_text("{")
+    with pytest.raises(UserError, match=r"data/evaluation/gan\.json is damaged"):
         render()
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from tasks.common.files import read_json, write_json
+from tasks.report.evaluators import read_evaluators
 from tasks.report.gather import read_metrics, stage_rows
-from tasks.report.judges import read_judges
 from tasks.report.page import render
 from tasks.report.verdict import verdict, warnings
 from tests.tasks.report import standing
 
 Read = Callable[[], str]
-pytestmark = pytest.mark.usefixtures("drawn_once")
-VAE, GAN = Path("data/judged/vae.json"), Path("data/judged/gan.json")
+pytestmark = pytest.mark.usefixtures("rendered_once")
+VAE, GAN = Path("data/evaluation/vae.json"), Path("data/evaluation/gan.json")
 
 
 def change(path: Path, alter: Callable[[Any], None]) -> None:
@@ -28,7 +28,7 @@ def change(path: Path, alter: Callable[[Any], None]) -> None:
 
 def warned() -> str:
     """What the page warns of, without drawing the rest of it."""
-    return " ".join(warnings(read_metrics(), read_judges(), stage_rows()))
+    return " ".join(warnings(read_metrics(), read_evaluators(), stage_rows()))
 
 
 def cells(row: str) -> list[tuple[str, ...]]:
@@ -108,7 +108,7 @@ def test_labels_stand_with_their_shares_and_distances(project: Path) -> None:
 
 def test_a_model_that_repeats_training_images_is_named(project: Path) -> None:
     standing.fill_everything()
-    path = Path("data/judged/gan.json")
+    path = Path("data/evaluation/gan.json")
     record = read_json(path) | {"memorises": True}
     record["figures"]["memorised"] = 0.42
     write_json(path, record)
@@ -120,7 +120,7 @@ def test_the_verdict_names_the_closer_model(read: Read) -> None:
     standing.fill_everything()
     sentence = "The GAN is closer to the test images than the VAE: relative Fréchet distance 0.0913 against 0.153"
     assert f"{sentence}, where real images score 0.00110." in read()
-    Path("data/judged/gan.json").unlink()
+    Path("data/evaluation/gan.json").unlink()
     assert "The VAE has a relative Fréchet distance of 0.153 to the test images" in verdict(read_metrics())
 
 
@@ -132,7 +132,7 @@ def test_reasons_to_distrust_are_shown(project: Path) -> None:
         ("reference", "The judge fails its own checks (see below), so its figures prove nothing."),
         ("reference_second", "The second judge fails its own checks (see below), so whether it agrees proves nothing."),
     ):
-        change(Path("data") / folder / "judge.json", lambda judge: judge.update(counts=False))
+        change(Path("data") / folder / "evaluator.json", lambda evaluator: evaluator.update(counts=False))
         assert sentence in warned()
 
 

@@ -12,8 +12,8 @@ import psutil
 from ruamel.yaml import YAML
 
 from tests.flows.conftest import until
-from tests.flows.server.box import Box
-from tests.flows.shop import GATE, REPORT
+from tests.flows.released import GATE, REPORT
+from tests.flows.server.running_server import Box
 
 SMALL = {
     "threads": 1,
@@ -51,7 +51,7 @@ PARTS: dict[str, Callable[[list[str]], bool]] = {
 }
 
 
-class Mill(Box):
+class TrainingServer(Box):
     """A box in which the same training can be started from nothing again and again."""
 
     def furnish(self) -> None:
@@ -126,7 +126,7 @@ class Mill(Box):
         own = {process.pid for name in self.pids() for process in self._kept(name)}
         return [process for process in self.processes() if process.pid not in own]
 
-    def keeper(self) -> psutil.Process:
+    def supervisor(self) -> psutil.Process:
         """The box's one parent."""
         return psutil.Process(self.pids()["keeper"])
 

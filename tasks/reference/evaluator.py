@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.networks.classifier import Classifier, ClassifierShape
-from models.networks.pretrained import SUPPLIED, Dinov2, Inception
+from models.networks.classifier import Classifier, ClassifierConfig
+from models.networks.pretrained import PRETRAINED, Dinov2, Inception
 from models.pixels import to_model
 from models.training.device import exact_float32
 from tasks.common.files import sha256_file
@@ -21,7 +21,7 @@ BATCH = 500
 CPU = torch.device("cpu")
 
 
-class Judge:
+class Evaluator:
     """Features of images, computed in float32 on `device`.
 
     TF32 stays off, so that a GPU's features are those of the CPU but for sums in another order: 1e-4 of the largest.
@@ -67,7 +67,7 @@ class Judge:
         return logits.argmax(1).cpu().numpy()
 
     def save(self, folder: Path) -> None:
-        """Writes the network into a folder, all that `load_judge` needs."""
+        """Writes the network into a folder, all that `load_evaluator` needs."""
         shape = self._network.shape.model_dump() if isinstance(self._network, Classifier) else {}
         about: dict[str, Any] = {"kind": self.kind, "shape": shape}
         if self._trained_with:
@@ -75,12 +75,12 @@ class Judge:
         save_tensors(folder / NETWORK, self._network.state_dict(), about)
 
 
-def load_judge(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Judge, str]:
+def load_evaluator(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Evaluator, str]:
     """The judge that a reference stage made, looking on `device`, and the SHA-256 of its weights."""
     path = folder / NETWORK
     tensors, about = load_tensors(path)
-    if about["kind"] in SUPPLIED:
-        return Judge(SUPPLIED[about["kind"]](below(tensors, "network")), device), sha256_file(path)
-    classifier = Classifier(ClassifierShape.model_validate(about["shape"]))
+    if about["kind"] in PRETRAINED:
+        return Evaluator(PRETRAINED[about["kind"]](below(tensors, "network")), device), sha256_file(path)
+    classifier = Classifier(ClassifierConfig.model_validate(about["shape"]))
     classifier.load_state_dict(tensors)
-    return Judge(classifier, device), sha256_file(path)
+    return Evaluator(classifier, device), sha256_file(path)

@@ -43,18 +43,18 @@ MISSING = "missing class"
 class Sensitivity:
     """Relative Fréchet distances of real images that were spoilt: by way and amount, and by the label left out."""
 
-    spoilt: dict[str, Points] = field(default_factory=dict)
+    corrupted: dict[str, Points] = field(default_factory=dict)
     without: dict[str, float] = field(default_factory=dict)
 
 
-def read_judges() -> dict[str, Any]:
-    """judge.json of the first and the second judge, each None where its stage has not run."""
-    return {name: optional_json(folder / "judge.json") for name, folder in FOLDERS.items()}
+def read_evaluators() -> dict[str, Any]:
+    """evaluator.json of the first and the second judge, each None where its stage has not run."""
+    return {name: optional_json(folder / "evaluator.json") for name, folder in FOLDERS.items()}
 
 
-def fact_rows(judges: dict[str, Any]) -> list[dict[str, Any]]:
+def fact_rows(evaluators: dict[str, Any]) -> list[dict[str, Any]]:
     """What the judges were found to be, in words: a row for each fact that either has."""
-    facts = {name: dict(flat(judge)) if judge else {} for name, judge in judges.items()}
+    facts = {name: dict(flat(evaluator)) if evaluator else {} for name, evaluator in evaluators.items()}
     for one in facts.values():
         if "network" in one:
             one["network"] = KINDS.get(one["network"], one["network"])
@@ -77,39 +77,43 @@ def read_sensitivity(path: Path) -> Sensitivity:
             if row["spoilt_by"] == MISSING:
                 found.without[row["amount"]] = value
             else:
-                found.spoilt.setdefault(row["spoilt_by"], []).append((float(row["amount"]), value))
+                found.corrupted.setdefault(row["spoilt_by"], []).append((float(row["amount"]), value))
     return found
 
 
-def sensitivity_panels(judges: dict[str, Sensitivity], scores: dict[str, float]) -> list[Panel]:
+def sensitivity_panels(evaluators: dict[str, Sensitivity], scores: dict[str, float]) -> list[Panel]:
     """A panel for each way of spoiling, with the models' scores by the first judge as levels."""
-    ways = list(dict.fromkeys(way for judge in judges.values() for way in judge.spoilt))
+    ways = list(dict.fromkeys(way for evaluator in evaluators.values() for way in evaluator.corrupted))
     levels = {f"{model.upper()} {shown(score)}": score for model, score in scores.items() if score > 0}
-    heights = [*levels.values(), *(y for judge in judges.values() for line in judge.spoilt.values() for _, y in line)]
+    heights = [
+        *levels.values(),
+        *(y for evaluator in evaluators.values() for line in evaluator.corrupted.values() for _, y in line),
+    ]
     span = (0.8 * min((y for y in heights if y > 0), default=0.1), 1.6 * max([*heights, 0.1]))  # alike in all panels
-    return [draw(_plot(way, judges, levels, span), f"sensitivity {way}") for way in ways]
+    return [draw(_plot(way, evaluators, levels, span), f"sensitivity {way}") for way in ways]
 
 
-def _plot(way: str, judges: dict[str, Sensitivity], levels: dict[str, float], span: tuple[float, float]) -> Plot:
+def _plot(way: str, evaluators: dict[str, Sensitivity], levels: dict[str, float], span: tuple[float, float]) -> Plot:
     title, about, _ = WAYS.get(way, (way, "amount", ""))
     colours = {"first": (plots.FIRST, "o"), "second": (plots.SECOND, "s")}
     lines = [
-        Line(f"{name} judge", judge.spoilt[way], *colours[name])
-        for name, judge in judges.items()
-        if way in judge.spoilt
+        Line(f"{name} judge", evaluator.corrupted[way], *colours[name])
+        for name, evaluator in evaluators.items()
+        if way in evaluator.corrupted
     ]
     return Plot(title, about, lines, levels, log=True, span=span, backwards=way == "contrast")
 
 
-def missing_rows(judges: dict[str, Sensitivity]) -> list[dict[str, Any]]:
+def missing_rows(evaluators: dict[str, Sensitivity]) -> list[dict[str, Any]]:
     """A row for each label, the one most missed first: what either judge says of real images without it."""
-    labels = list(dict.fromkeys(label for judge in judges.values() for label in judge.without))
-    most = {name: max(judge.without.values(), default=1.0) for name, judge in judges.items()}
+    labels = list(dict.fromkeys(label for evaluator in evaluators.values() for label in evaluator.without))
+    most = {name: max(evaluator.without.values(), default=1.0) for name, evaluator in evaluators.items()}
     rows = [
-        {"label": label} | {name: _bar(judge.without.get(label), most[name]) for name, judge in judges.items()}
+        {"label": label}
+        | {name: _bar(evaluator.without.get(label), most[name]) for name, evaluator in evaluators.items()}
         for label in labels
     ]
-    leading = next(iter(judges), "")
+    leading = next(iter(evaluators), "")
     return sorted(rows, key=lambda row: -row[leading]["share"])
 
 
@@ -119,7 +123,7 @@ def _bar(value: float | None, most: float) -> dict[str, Any]:
 
 def worth(sensitivity: Sensitivity, model: str, score: float) -> str:
     """How much real images must be spoilt for the same distance, in a sentence; empty where nothing compares."""
-    found = {way: amount_for(points, score) for way, points in sensitivity.spoilt.items() if way in WAYS}
+    found = {way: amount_for(points, score) for way, points in sensitivity.corrupted.items() if way in WAYS}
     words = [WAYS[way][2].format(f"{amount:.2g}") for way, amount in found.items() if amount is not None]
     if not words:
         return ""

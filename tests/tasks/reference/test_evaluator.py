@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from models.learners.classifier import ClassifierLearner, untrained
-from models.networks.classifier import Classifier, ClassifierShape, Kind
-from models.networks.pretrained import SuppliedName
+from models.networks.classifier import Classifier, ClassifierConfig, Kind
+from models.networks.pretrained import PretrainedName
 from models.pixels import to_model
 from models.settings import ClassifierSettings
 from models.training.device import Mode
@@ -18,9 +18,9 @@ from models.training.random import mix
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
 from tasks.common.params import load_params
-from tasks.reference import extractor as judging
-from tasks.reference.extractor import NETWORK, Judge, load_judge
-from tasks.reference.pretrained import supplied
+from tasks.reference import evaluator as evaluator_module
+from tasks.reference.evaluator import NETWORK, Evaluator, load_evaluator
+from tasks.reference.pretrained import load_pretrained
 from tests.pretended import There, pretended_gpu
 from tests.tasks.reference.blank import dinov2_weights, images, inception_weights, settings
 
@@ -34,18 +34,18 @@ def small(seed: int = 0) -> ClassifierSettings:
     return ClassifierSettings.model_validate({name: values[name] for name in ClassifierSettings.model_fields})
 
 
-def own(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Judge:
+def own(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Evaluator:
     """A judge whose batch norms have seen images, so that they do something."""
     network = untrained(small(seed), kind, channels, 3)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.momentum = 1.0  # the first batch counts in full
     network(to_model(torch.from_numpy(images(40, channels))))
-    return Judge(network)
+    return Evaluator(network)
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[SuppliedName, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[PretrainedName, Path]:
     folder = tmp_path_factory.mktemp("weights")
     torch.save(inception_weights(), folder / "inception.pth")
     torch.save(dinov2_weights(), folder / "dinov2.pth")
@@ -54,45 +54,45 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[SuppliedName, Path]:
 
 @pytest.mark.parametrize("batch", [1, 3, 6, 7, 100])
 def test_features_do_not_depend_on_the_batch(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, pixels = own(), images(7)
-    whole = judge.features(pixels)
-    monkeypatch.setattr(judging, "BATCH", batch)
-    np.testing.assert_allclose(judge.features(pixels), whole, rtol=1e-5, atol=1e-6)
+    evaluator, pixels = own(), images(7)
+    whole = evaluator.features(pixels)
+    monkeypatch.setattr(evaluator_module, "BATCH", batch)
+    np.testing.assert_allclose(evaluator.features(pixels), whole, rtol=1e-5, atol=1e-6)
     assert whole.shape == (7, 8)
     assert whole.dtype == np.float32
     assert whole.std(axis=0).max() > 0.01
 
 
 def test_features_do_not_depend_on_the_company_an_image_is_in() -> None:
-    judge, pixels = own(), images(7)
-    alone = np.concatenate([judge.features(image[None]) for image in pixels])
-    np.testing.assert_allclose(alone, judge.features(pixels), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(judge.features(pixels[::-1]), judge.features(pixels)[::-1], rtol=1e-5, atol=1e-6)
+    evaluator, pixels = own(), images(7)
+    alone = np.concatenate([evaluator.features(image[None]) for image in pixels])
+    np.testing.assert_allclose(alone, evaluator.features(pixels), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(evaluator.features(pixels[::-1]), evaluator.features(pixels)[::-1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "inception"])
-def test_a_judge_looks_where_it_is_put(kind: Any, files: dict[SuppliedName, Path], tmp_path: Path) -> None:
+def test_a_judge_looks_where_it_is_put(kind: Any, files: dict[PretrainedName, Path], tmp_path: Path) -> None:
     pixels = images(5)
-    judge = own() if kind == "classifier" else Judge(supplied(kind, settings(files[kind]), "here"))
-    judge.save(tmp_path)
+    evaluator = own() if kind == "classifier" else Evaluator(load_pretrained(kind, settings(files[kind]), "here"))
+    evaluator.save(tmp_path)
     with pretended_gpu() as device:
-        there, _ = load_judge(tmp_path, device)
+        there, _ = load_evaluator(tmp_path, device)
         assert all(isinstance(weight, There) for weight in there._network.state_dict().values())
         features = there.features(pixels)
         labels = there.labels(torch.from_numpy(features).to(device))
-    np.testing.assert_allclose(features, judge.features(pixels), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(labels, judge.labels(features))
+    np.testing.assert_allclose(features, evaluator.features(pixels), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(labels, evaluator.labels(features))
 
 
 @pytest.mark.gpu
 def test_a_gpu_sees_what_the_cpu_sees(tmp_path: Path) -> None:
     """TF32 would leave differences of about 1e-3."""
-    judge, pixels = own(), images(200)
-    judge.save(tmp_path)
-    there, _ = load_judge(tmp_path, torch.device("cuda", 0))
-    features = judge.features(pixels)
+    evaluator, pixels = own(), images(200)
+    evaluator.save(tmp_path)
+    there, _ = load_evaluator(tmp_path, torch.device("cuda", 0))
+    features = evaluator.features(pixels)
     np.testing.assert_allclose(there.features(pixels), features, rtol=1e-4, atol=1e-4 * np.abs(features).max())
-    np.testing.assert_array_equal(there.labels(features), judge.labels(features))
+    np.testing.assert_array_equal(there.labels(features), evaluator.labels(features))
 
 
 def test_a_classifier_gives_labels_and_no_other_judge_does() -> None:
@@ -108,12 +108,12 @@ def test_a_classifier_gives_labels_and_no_other_judge_does() -> None:
 
 @pytest.mark.parametrize("kind", OWN)
 def test_a_folder_gives_back_our_own_judges(kind: Kind, tmp_path: Path) -> None:
-    judge, pixels = own(kind, channels=3), images(5, 3)
-    judge.save(tmp_path)
-    loaded, sha256 = load_judge(tmp_path)
+    evaluator, pixels = own(kind, channels=3), images(5, 3)
+    evaluator.save(tmp_path)
+    loaded, sha256 = load_evaluator(tmp_path)
     assert (loaded.kind, loaded.resizer) == (kind, "none")
     assert sha256 == sha256_file(tmp_path / NETWORK)
-    np.testing.assert_array_equal(loaded.features(pixels), judge.features(pixels))
+    np.testing.assert_array_equal(loaded.features(pixels), evaluator.features(pixels))
 
 
 def test_a_saved_judge_has_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -125,17 +125,21 @@ def test_a_saved_judge_has_the_same_bytes_every_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "length"), [("inception", 2048), ("dinov2", 384)])
 def test_a_folder_gives_back_a_supplied_judge(
-    name: SuppliedName, length: int, files: dict[SuppliedName, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: PretrainedName,
+    length: int,
+    files: dict[PretrainedName, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge, pixels = Judge(supplied(name, settings(files[name]), "here")), images(3)
-    judge.save(tmp_path)
-    loaded, sha256 = load_judge(tmp_path)
-    assert (loaded.kind, loaded.resizer) == (name, judge.resizer)
+    evaluator, pixels = Evaluator(load_pretrained(name, settings(files[name]), "here")), images(3)
+    evaluator.save(tmp_path)
+    loaded, sha256 = load_evaluator(tmp_path)
+    assert (loaded.kind, loaded.resizer) == (name, evaluator.resizer)
     assert sha256 == sha256_file(tmp_path / NETWORK)
-    before = judge.features(pixels)
+    before = evaluator.features(pixels)
     assert before.shape == (3, length)
-    assert judge.labels(before) is None
-    monkeypatch.setattr(judging, "BATCH", 2)
+    assert evaluator.labels(before) is None
+    monkeypatch.setattr(evaluator_module, "BATCH", 2)
     after = loaded.features(np.repeat(pixels, 3, axis=1))  # RGB of the same grey, in other batches
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5 * np.abs(before).max())
     assert np.abs(before - before[0]).max() > 0.01 * np.abs(before).max()
@@ -143,12 +147,12 @@ def test_a_folder_gives_back_a_supplied_judge(
 
 def test_a_missing_and_a_damaged_judge_are_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network\.safetensors is missing; run the stage that makes it"):
-        load_judge(tmp_path)
+        load_evaluator(tmp_path)
     own().save(tmp_path)
     data = (tmp_path / NETWORK).read_bytes()
     (tmp_path / NETWORK).write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"network\.safetensors is damaged"):
-        load_judge(tmp_path)
+        load_evaluator(tmp_path)
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -158,7 +162,7 @@ def test_weights_are_drawn_from_a_stream_named_by_the_kind(kind: Kind) -> None:
     network = untrained(small(5), kind, 1, 3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(5, f"{kind} weights", 0))
-        shape = ClassifierShape(image_channels=1, channels=4, features=8, classes=3, kind=kind)
+        shape = ClassifierConfig(image_channels=1, channels=4, features=8, classes=3, kind=kind)
         expected = Classifier(shape).state_dict()
     assert network.shape == shape
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
@@ -187,10 +191,10 @@ def test_drawing_weights_leaves_the_global_stream_alone() -> None:
 
 def test_a_learner_begins_at_the_weights_of_its_kind() -> None:
     classifier = ClassifierLearner(small(), "classifier", 1, 3, CPU)
-    turns = ClassifierLearner(small(), "selfsupervised", 1, 3, CPU)
+    resources = ClassifierLearner(small(), "selfsupervised", 1, 3, CPU)
     assert torch.equal(first_weights(classifier.classifier), first_weights(untrained(small(), "classifier", 1, 3)))
-    assert torch.equal(first_weights(turns.classifier), first_weights(untrained(small(), "selfsupervised", 1, 4)))
-    assert (classifier.shape.classes, turns.shape.classes) == (3, 4)
+    assert torch.equal(first_weights(resources.classifier), first_weights(untrained(small(), "selfsupervised", 1, 4)))
+    assert (classifier.shape.classes, resources.shape.classes) == (3, 4)
 
 
 def test_classifier_weights_stay_what_they_are() -> None:

@@ -158,8 +158,8 @@ class Box:
 
     def family(self) -> list[psutil.Process]:
         """The keeper and everything under it."""
-        keeper = psutil.Process(self.pids()["keeper"])
-        return [keeper, *keeper.children(recursive=True)]
+        supervisor = psutil.Process(self.pids()["keeper"])
+        return [supervisor, *supervisor.children(recursive=True)]
 
     def processes(self) -> Iterator[psutil.Process]:
         """All processes whose working folder is the checkout or inside it."""

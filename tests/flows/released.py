@@ -61,7 +61,7 @@ pathlib.Path("report/index.html").write_text("<h1>a report</h1>")
 """
 
 
-class Shop(Toy):
+class ReleaseRepository(Toy):
     """What tests do to it, and what they find there."""
 
     def git(self, *arguments: str) -> str:
@@ -103,31 +103,31 @@ class Shop(Toy):
         return left == ["setup"] and len(self.git("worktree", "list").splitlines()) == 1
 
 
-def open_shop(path: Path) -> Shop:
+def open_release_repository(path: Path) -> ReleaseRepository:
     """Fills a copy of the toy at `path` and commits it; with a DVC remote beside it."""
-    shop = Shop(path)
-    (shop / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
-    (shop / "tasks").mkdir()
-    (shop / "tasks/__init__.py").write_text(OWN)
+    repo = ReleaseRepository(path)
+    (repo / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
+    (repo / "tasks").mkdir()
+    (repo / "tasks/__init__.py").write_text(OWN)
     for name, text in (("gate", GATE), ("report", REPORT)):
-        stub(shop, name, text)
+        stub(repo, name, text)
     shutil.copy(ROOT / "params.yaml", path)
     shutil.copytree(ROOT / "presets", path / "presets")
-    YAML().dump(_pipeline(), shop / "dvc.yaml")
-    (shop / ".work").mkdir()
-    shop.git("config", "user.name", "Test")
-    shop.git("config", "user.email", "test@example.com")
-    shop.git("add", "-A")
-    shop.git("commit", "-qm", "Start")
-    shop.dvc("remote", "add", "-q", "--local", "-d", "storage", str(path.parent / "remote"))
-    return shop
+    YAML().dump(_pipeline(), repo / "dvc.yaml")
+    (repo / ".work").mkdir()
+    repo.git("config", "user.name", "Test")
+    repo.git("config", "user.email", "test@example.com")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Start")
+    repo.dvc("remote", "add", "-q", "--local", "-d", "storage", str(path.parent / "remote"))
+    return repo
 
 
-def stub(shop: Shop, package: str, text: str) -> None:
+def stub(repo: ReleaseRepository, package: str, text: str) -> None:
     """Puts a program in the place of one of the project's commands; what else is in its package stays the project's."""
-    (shop / f"tasks/{package}").mkdir()
-    (shop / f"tasks/{package}/__init__.py").write_text(f"__path__.append({str(ROOT / 'tasks' / package)!r})\n")
-    (shop / f"tasks/{package}/__main__.py").write_text(text)
+    (repo / f"tasks/{package}").mkdir()
+    (repo / f"tasks/{package}/__init__.py").write_text(f"__path__.append({str(ROOT / 'tasks' / package)!r})\n")
+    (repo / f"tasks/{package}/__main__.py").write_text(text)
 
 
 def _pipeline() -> dict[str, Any]:

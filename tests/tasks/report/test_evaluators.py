@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.report.judges import amount_for, read_sensitivities, sensitivity_panels
+from tasks.report.evaluators import amount_for, read_sensitivities, sensitivity_panels
 from tasks.report.page import render
 from tests.tasks.report import standing
 
@@ -19,7 +19,7 @@ def test_the_facts_of_both_judges_stand_side_by_side(read: Read) -> None:
     assert "It learnt to tell labels of the training images apart to tell quarter turns of the training images" in page
     assert "Of the held-out images, blurred by a fourteenth of their side 0.187 0.187" in page
     assert "Its figures count yes yes" in page
-    Path("data/reference_second/judge.json").unlink()
+    Path("data/reference_second/evaluator.json").unlink()
     assert "Its figures count yes -" in read()
 
 
@@ -31,7 +31,7 @@ def test_a_judge_that_has_not_run_is_missing_without_a_fault(read: Read) -> None
 
 
 def test_each_way_of_spoiling_is_a_panel_with_both_judges(project: Path) -> None:
-    standing.fill_judges()
+    standing.fill_evaluators()
     panels = sensitivity_panels(read_sensitivities(), {"gan": 0.0913, "vae": 0.153})
     assert [panel.title for panel in panels] == ["Background lifted", "Blur", "Noise", "Less contrast"]
     for panel in panels:
