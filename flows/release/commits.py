@@ -25,7 +25,7 @@ from tasks.common.paths import in_turn
 LOCK = "dvc.lock"
 RELEASE = Path("data/release")
 PUSH_DEADLINE, PACK_DEADLINE = 6 * 3600, 1800
-INTERFACE = ("inputs", "outputs", "labels", "range", "noise_distribution")  # what a consumer's code rests on
+INTERFACE = ("inputs", "outputs", "labels", "range", "noise_law")  # what a consumer's code rests on
 
 
 def release_lock(work: Path, say: Log) -> AbstractContextManager[None]:

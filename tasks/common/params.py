@@ -20,6 +20,12 @@ from tasks.common.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 Variant = Literal["float16", "uint8", "static"]
+RENAMED = {  # keys of earlier versions, and what they are called now
+    "constant_for": "decay_start",
+    "gate.draws": "bootstrap_samples",
+    "evaluate.importance_draws": "iwae_samples",
+    "evaluate.importance_images": "iwae_images",
+}
 OPSETS = range(18, 24)  # ONNX operator sets that we write and read
 
 
@@ -181,7 +187,8 @@ def faults_text(error: ValidationError) -> str:
 def _sentence(place: tuple[int | str, ...], message: str, value: object) -> str:
     key = ".".join(str(part) for part in place)
     if message == "Extra inputs are not permitted":
-        return f"unknown parameter `{key}`"
+        new = RENAMED.get(key) or RENAMED.get(key.rpartition(".")[2])
+        return f"`{key}` is now called `{new}`" if new else f"unknown parameter `{key}`"
     if message == "Field required":
         return f"parameter `{key}` is missing"
     return f"`{key}` is {value!r}: {message[0].lower()}{message[1:]}"

@@ -89,7 +89,7 @@ def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: 
         "inputs": [tensor(given) for given in inputs],
         "outputs": [tensor(output) for output in graph.gives],
         "range": [0, 1],
-        "noise_distribution": "standard normal" if drawn else None,
+        "noise_law": "standard normal" if drawn else None,
         "tolerance": tolerance,
         "labels": about["labels"],
         **{name: about[name] for name in PROVENANCE},

@@ -47,7 +47,7 @@ def save(
         "inputs": inputs,
         "outputs": outputs,
         "range": [0, 1],
-        "noise_distribution": noise,
+        "noise_law": noise,
         "tolerance": 1e-4,
         "labels": ["bag", "coat"],
         "hashes": {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64},
