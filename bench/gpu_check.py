@@ -65,7 +65,7 @@ CHECKS = (
     Check("captured_steps", "captured steps against eager ones", 0.20, "an operation that waits for the device, or a "
           "number kept in the graph: models/training/steps.py names the first cause where a capture fails"),
     Check("marked_tests", "the tests marked gpu", 0.22, "the test's own message, above"),
-    Check("streamed_feed", "the streaming feed under load", 0.06, "an event or a stream that nobody waits for: "
+    Check("prefetched_loader", "the streaming feed under load", 0.06, "an event or a stream that nobody waits for: "
           "models/training/loaders.py"),
     Check("speeds", "the speed of training", 0.35, "other processes on the GPU, its power limit or clocks "
           "(nvidia-smi -q -d PERFORMANCE); many kernels of few microseconds a step; few CPU cores for the peer"),

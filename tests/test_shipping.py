@@ -124,7 +124,7 @@ def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("corrupt", "words"),
     [
         (lambda told: told.update(commit="0" * 40), "git: no commit 0000000000 here"),
         (lambda told: told["dvc"].update({"data/weights/gan": "f" * 32}), "names other hashes of data/weights/gan"),
@@ -160,7 +160,7 @@ def with_far_weights(whole: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("corrupt", "words"),
     [
         (lambda whole: whole[: len(whole) // 2], "is no ONNX file, or was cut short; get it again"),
         (lambda whole: b"", "carries no contract: it was cut short, or Imagewright did not make it"),

@@ -26,7 +26,7 @@ from tasks.metrics.intervals import share_interval
 from tasks.preprocess.dataset import open_prepared
 from tasks.reference.statistics import load_statistics_of_both
 
-ONNX, METRICS, EVALUATION, SAMPLES = (Path("data") / name for name in ("onnx", "metrics", "judged", "samples"))
+ONNX, METRICS, EVALUATION, SAMPLES = (Path("data") / name for name in ("onnx", "metrics", "evaluation", "samples"))
 
 
 def evaluate(model: str, params: Params) -> dict[str, object]:

@@ -30,7 +30,7 @@ def make_bundle(root: Path, name: str) -> Path:
     networks, shape = _vae() if name == "vae" else _gan(len(LABELS) if name == "told" else 0)
     model = "vae" if name == "vae" else "gan"
     splits = {split: {"count": 10} for split in ("train", "validation", "test")}
-    for folder in (f"weights/{model}", "prepared", "judged"):
+    for folder in (f"weights/{model}", "prepared", "evaluation"):
         (root / "data" / folder).mkdir(parents=True)
     manifest = {"source": "folder", "labels": LABELS, "splits": splits, "rejected": {}}
     write_json(root / "data/prepared/manifest.json", manifest)

@@ -217,7 +217,7 @@ def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("corrupt", "words"),
     [
         (
             lambda repo: (repo / "params.yaml").write_text("threads: [\n"),

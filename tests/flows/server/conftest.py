@@ -23,8 +23,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 @pytest.fixture(scope="session")
 def training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
-    """A mill that is up; nobody may outlive it."""
-    one = TrainingServer(tmp_path_factory.mktemp("mill") / "project")
+    """A server that is up; nobody may outlive it."""
+    one = TrainingServer(tmp_path_factory.mktemp("training_server") / "project")
     one.up()
     yield one
     one.run("down")

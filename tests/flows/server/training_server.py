@@ -66,7 +66,7 @@ class TrainingServer(Box):
         for name, value in (("name", "Test"), ("email", "test@example.com")):
             self.must("git", "config", f"user.{name}", value)
         self.must("git", "add", "-A")
-        self.must("git", "commit", "-qm", "Mill")
+        self.must("git", "commit", "-qm", "Start")
         self.must("dvc", "remote", "add", "-q", "--local", "-d", "storage", str(self / ".work/remote"))
         shutil.copytree(self / ".dvc/cache", self._cache)
 
