@@ -32,8 +32,8 @@ SMALL = {
     "train_vae__prior_steps": 20,
     "evaluate__n_images": 500,
     "evaluate__subsets": 10,
-    "evaluate__importance_images": 4,
-    "evaluate__importance_draws": 8,
+    "evaluate__iwae_images": 4,
+    "evaluate__iwae_samples": 8,
     "evaluate__accuracy_epochs": 1,
     "bundle__golden": 4,
 }
