@@ -7,7 +7,7 @@ FORCE  ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 NEEDED_GB := 10
-PROCESSES ?= $(shell expr `nproc` + 1) # of tests, which wait for servers a third of the time
+PROCESSES ?= $(shell expr `nproc` + 1) # test processes: one more than cores, since tests often wait for servers
 
 # What `make up` takes: from its command line, or under the longer name from the environment, where HOST may be a stray.
 $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=)$(eval export \
@@ -38,10 +38,10 @@ build-venv:
 	 || { echo "uv could not do it; trying pip"; .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; }
 	@cp requirements.lock .venv/requirements.lock
 
-data: setup ## fill data/raw: what data/raw.dvc pins, or DATA=fashion-mnist | digits | path
+data: setup ## fill data/raw with what data/raw.dvc pins, or with DATA=fashion-mnist | digits | path
 	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
 
-run: setup ## run the pipeline as a Prefect flow (DATA=..., PRESET=..., FORCE=1 are optional)
+run: setup ## run the pipeline as a Prefect flow (optional: DATA=..., PRESET=..., FORCE=1)
 	@$(if $(PRESET),python -m tasks.common.presets $(PRESET) $(if $(FORCE),--force))
 	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
 	@python -m flows.pipeline
@@ -50,16 +50,16 @@ repro: setup ## run the pipeline with DVC alone
 	@[ -e data/raw ] || python -m tasks.ingest
 	@dvc --wait-for-lock repro
 
-report: setup ## draw report/index.html again
+report: setup ## write report/index.html again
 	@python -m tasks.report
 
-release: setup ## bring the last commit's results before the gate and release what passes (REV=..., MODELS=gan, STAGE=candidate)
+release: setup ## gate the models of the last commit and release those that pass (REV=..., MODELS=gan, STAGE=candidate)
 	@python -m flows gate-and-release "$(or $(REV),HEAD)" $(if $(MODELS),--models "$(MODELS)") $(if $(STAGE),--stage "$(STAGE)")
 
-reproduce: setup ## make a release again in a clone and compare every hash: TAG=gan@v1.0.0
+reproduce: setup ## rebuild a release in a clone and compare every hash: TAG=gan@v1.0.0
 	@python -m flows.reproduce "$(TAG)"
 
-doctor: setup ## what of this machine would make a run fail, and the cure
+doctor: setup ## check what on this machine would make a run fail, and say how to mend it
 	@python -m flows.doctor
 
 up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
@@ -71,43 +71,43 @@ down: setup ## end what `make up` started
 status: setup ## what the box is doing; exit code 3 when it is down
 	@python -m flows.server status
 
-remote: setup ## name the place where data and released models are shared: URL=s3://..., ssh://..., a folder
+remote: setup ## set the DVC remote where data and released models are shared: URL=s3://..., ssh://..., a folder
 	@python -m flows.server remote "$(URL)"
 
-test: setup ## run the tests (LONG=1: also those that take long by themselves); packages.txt has what some need
+test: setup ## run the tests (LONG=1: also the long ones); packages.txt lists the system packages that some need
 	@python -m pytest -rs $(if $(LONG),,-m "not long") --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-torture: setup ## kill -9 every part of a box KILLS=10 times (SEED=...), be AWAY=120 s, retrain ROUNDS=30 times; an hour
+torture: setup ## kill -9 the server's processes KILLS=10 times (SEED=...), stop it for AWAY=120 s, retrain ROUNDS=30 times; an hour
 	@KILLS="$(or $(KILLS),10)" SEED="$(SEED)" AWAY="$(or $(AWAY),120)" ROUNDS="$(or $(ROUNDS),30)" python -m pytest \
 	   -n0 -q -s tests/flows/server/test_stops.py tests/flows/server/test_soak.py tests/flows/server/test_torture.py
 
-gpu-check: setup ## does it work on this machine's NVIDIA GPU, and how fast; eight minutes (LONG=1: thirty)
+gpu-check: setup ## check that the project works on this machine's NVIDIA GPU, and how fast; 8 minutes (LONG=1: 30)
 	@python bench/gpu_check.py $(if $(LONG),--long)
 
-figures: setup ## measure all that two cores end in an hour, after `make run`, into bench/RESULTS.md (NAMES=..., LONG=1)
+figures: setup ## run the benchmarks (an hour on two cores, after `make run`) and write bench/RESULTS.md (NAMES=..., LONG=1)
 	@python bench/figures.py $(NAMES) $(if $(LONG),--long)
 
-lint: setup ## ruff and mypy
+lint: setup ## run ruff and mypy
 	@ruff check && ruff format --check && mypy
 
-deps: setup ## write into dvc.yaml which code each stage depends on, from its imports
+deps: setup ## write each stage's code dependencies into dvc.yaml, from its imports
 	@python -m tests.closure
 
-check: lint test ## the linters, then all tests
+check: lint test ## run the linters, then the tests
 
-pictures: setup ## draw docs/pictures again: a training in Prefect's UI, seen in Debian's chromium; ten minutes
+pictures: setup ## make the screenshots in docs/pictures again: Prefect's UI in Debian's chromium; ten minutes
 	@PICTURES=docs/pictures python -m pytest -n0 -q -s tests/flows/server/test_ui.py
 
-tensorboard: setup ## watch the losses of running and past trainings
+tensorboard: setup ## show the losses of running and past trainings
 	@tensorboard --logdir .work/tensorboard
 
-lock: ## write requirements.lock anew from pyproject.toml
+lock: ## write requirements.lock again from pyproject.toml
 	@$(PYTHON) -m venv .work/lock && .work/lock/bin/python -m pip install -q --disable-pip-version-check uv
 	@.work/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	   --no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements.lock
 	@rm -rf .work/lock
 
-clean: ## remove .venv and .work (checkpoints, logs, Prefect's database); data/ and .work/remote stay
+clean: ## remove .venv, report and .work (checkpoints, logs, Prefect's database); data/ and .work/remote stay
 	@if [ -x .venv/bin/python ] && [ -d .work/box ]; then .venv/bin/python -m flows.server down; fi
 	@rm -rf .venv report
 	@if [ -d .work ]; then find .work -mindepth 1 -maxdepth 1 ! -name remote -exec rm -rf {} +; rmdir .work 2>/dev/null || true; fi
