@@ -18,7 +18,7 @@ from torchvision import transforms
 from models.losses.elbo import kl_to_standard_normal
 from models.networks.gan import Discriminator, GanConfig, Generator
 from models.networks.layers import initialise_dcgan
-from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code
+from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise
 
 
 class Pictures(Dataset[Tensor]):
@@ -86,7 +86,7 @@ def train_vae(images: Iterator[Tensor], shape: VaeConfig, device: torch.device) 
     for batch in images:
         optimiser.zero_grad()
         mean, log_variance = encoder(batch)
-        raw = decoder(draw_code(mean, log_variance, torch.randn_like(mean)))
+        raw = decoder(reparametrise(mean, log_variance, torch.randn_like(mean)))
         loss = F.mse_loss(raw, batch, reduction="sum") + kl_to_standard_normal(mean, log_variance).sum()
         loss.backward()
         optimiser.step()

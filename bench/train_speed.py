@@ -212,7 +212,7 @@ def engine(work: Work, split: Split, mode: Mode, share: float, gan: str = "class
     learner = learner_of(work, mode, gan)
     loader = make_loader(split, Sampler(len(split), 0), mode.device, share)
     if mode.device.type == "cuda" and not isinstance(loader, OnDevice if share else Prefetched):
-        sys.exit(f"error: {loader.place}, which is not what the figure says")
+        sys.exit(f"error: {loader.description}, which is not what the figure says")
     for _ in fit(learner, make_step(learner), loader, split, TrainState()):
         yield
 
@@ -231,9 +231,9 @@ def peer(work: Work, pictures: np.ndarray, device: torch.device, workers: int) -
     learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "for its shape"))
     images = peers.batches(pictures, work.side, work.batch, device, workers)
     if isinstance(learner, GanLearner):
-        return peers.train_gan(images, learner.shape, device)
+        return peers.train_gan(images, learner.config, device)
     assert isinstance(learner, VaeLearner)
-    return peers.train_vae(images, learner.shape, device)
+    return peers.train_vae(images, learner.config, device)
 
 
 def product_rate(mode: Mode) -> float:
@@ -266,7 +266,7 @@ def flops_per_image(work: Work) -> float:
     learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "counted"))
     raw = torch.zeros(work.batch, 1, work.side, work.side, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
-        run_step(learner, raw, None, learner.draw(0, work.batch), learner.schedule(0, 1.0))
+        run_step(learner, raw, None, learner.sample_noise(0, work.batch), learner.schedule(0, 1.0))
     return counter.get_total_flops() / work.batch
 
 

@@ -1,4 +1,4 @@
-"""Trainings of Fashion-MNIST in this process, looked at by the judge of `quick` while the clock stands still."""
+"""Trainings in this process, evaluated at intervals with the evaluator of `quick`; that time does not count."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(ROOT))
 
-from models.learners.gan import GanLearner, augments
+from models.learners.gan import GanLearner, uses_augmentation
 from models.learners.prior import Codes, fit_prior
 from models.learners.vae import VaeLearner
 from models.networks.prior import FlowPrior
@@ -35,11 +35,11 @@ from tasks.reference.statistics import load_statistics
 
 Model = Literal["gan", "vae"]
 Learner = GanLearner | VaeLearner
-MOMENTS = 3  # looks at what a training draws
+SNAPSHOTS = 3  # evaluations of a training
 CALIBRATION = 8.0  # seconds
-BATCH = 500  # images drawn at a time
-SIDE = 8  # of a grid of images
-NUMBERED = 10**9  # images, for a training that is only timed
+BATCH = 500  # images generated at a time
+SIDE = 8  # images along a side of a grid
+NUMBERED = 10**9  # images of a training that is only timed
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Recipe:
 
     @property
     def label(self) -> str:
-        """The preset, and what was changed of it."""
+        """The preset, and what was changed in it."""
         return f"{self.preset}, {self.change}" if self.change else self.preset
 
     @property
     def name(self) -> str:
-        """For a file."""
+        """The name for files."""
         return re.sub(r"[^a-z0-9]+", "-", str(self).lower())
 
     def __str__(self) -> str:
@@ -67,16 +67,16 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the judge said of a training after so many seconds."""
+class Snapshot:
+    """The metrics of a training after so many seconds."""
 
     seconds: float
     n_images: int
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 class Trainings:
-    """The data, the judge and the device that all recipes share; the working directory holds data/prepared."""
+    """The data, the evaluator and the device that all recipes share; the working directory holds data/prepared."""
 
     def __init__(self, params: Params, mode: Mode, calibration: float = CALIBRATION) -> None:
         self.params, self.mode, self.calibration = params, mode, calibration
@@ -84,26 +84,26 @@ class Trainings:
         reference = load_statistics(REFERENCE, params.evaluate, self.prepared.hash, mode.device)
         self.evaluator, self.real = reference.evaluator, reference.real
 
-    def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Look], np.ndarray]:
-        """Trains from nothing for so many seconds, or as the preset says: the looks, and at last a grid's images."""
+    def train(self, recipe: Recipe, seed: int, seconds: float | None) -> tuple[list[Snapshot], np.ndarray]:
+        """Trains for so many seconds, or as the preset says; returns snapshots, and images for a grid."""
         section = settings(recipe, seed)
         images = section["stop"]["n_images"] if seconds is None else self._affordable(section, recipe.model, seconds)
         learner = self._learner(section, recipe.model, images)
-        train_state, spent, looks = TrainState(), 0.0, list[Look]()
+        train_state, spent, snapshots = TrainState(), 0.0, list[Snapshot]()
         started = self._now()
         for _ in self._steps(learner, train_state):
-            if train_state.n_images * MOMENTS // images > len(looks):
+            if train_state.n_images * SNAPSHOTS // images > len(snapshots):
                 spent += self._now() - started
                 started = self._now()
                 prior = self._prior(learner)
                 fitting = self._now() - started
-                looks.append(Look(spent + fitting, train_state.n_images, self._figures(learner, prior)))
+                snapshots.append(Snapshot(spent + fitting, train_state.n_images, self._metrics(learner, prior)))
                 started = self._now()
         label = np.arange(SIDE**2) * len(self.prepared.manifest.labels) // SIDE**2
-        return looks, self._drawn(learner, prior, noise(SIDE**2, self._length(learner), 0, "grid"), label)
+        return snapshots, self._generate(learner, prior, noise(SIDE**2, self._length(learner), 0, "grid"), label)
 
     def _affordable(self, section: dict[str, object], model: Model, seconds: float) -> int:
-        """Images that can be seen in that time, by the recipe's own speed; the fit of a prior takes its part."""
+        """Returns how many images the recipe can train on in that time, by its measured speed, prior included."""
         learner, train_state = self._learner(section, model, NUMBERED), TrainState()
         steps = self._steps(learner, train_state)
         for _ in range(5):
@@ -114,21 +114,21 @@ class Trainings:
         rate = (train_state.n_images - first) / (self._now() - start)
         left = seconds - (self._prior_seconds(learner) if isinstance(learner, VaeLearner) else 0.0)
         if left <= 0:
-            sys.exit(f"error: {seconds:g} s are too few for the fit of the prior alone; give it more --seconds")
+            sys.exit(f"error: {seconds:g} s are too few, since fitting the prior takes longer; give more --seconds")
         return int(left * rate)
 
     def _prior_seconds(self, learner: VaeLearner) -> float:
         if learner.settings.prior == "standard":
             return 0.0
         s, times = learner.settings, []
-        prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, learner.shape.classes).to(self.mode.device)
+        prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, learner.config.classes).to(self.mode.device)
         some = torch.zeros(2048, s.latent, device=self.mode.device)
-        codes = Codes(some, some, torch.zeros_like(some[:, 0], dtype=torch.int64) if learner.shape.classes else None)
+        codes = Codes(some, some, torch.zeros_like(some[:, 0], dtype=torch.int64) if learner.config.classes else None)
         for count in (20, 120):
             start = self._now()
             fit_prior(prior, codes, count, 0, self.mode, lambda codes, nll: None)
             times.append(self._now() - start)
-        return (times[1] - times[0]) * s.prior_steps / 100  # without what only the first steps take
+        return (times[1] - times[0]) * s.prior_steps / 100  # without the cost of the first steps
 
     def _learner(self, section: dict[str, object], model: Model, images: int) -> Learner:
         manifest = self.prepared.manifest
@@ -136,7 +136,7 @@ class Trainings:
         if model == "gan":
             gan = GanSettings.model_validate(section)
             classes = num_conditional_labels(gan.conditional, self.prepared.train_counts)
-            augmented = augments(gan.augment, manifest.splits["train"].count)
+            augmented = uses_augmentation(gan.augment, manifest.splits["train"].count)
             return GanLearner(gan, manifest.size, manifest.channels, self.mode, classes, augmented)
         vae = VaeSettings.model_validate(section)
         classes = num_conditional_labels(vae.conditional, self.prepared.train_counts)
@@ -152,31 +152,31 @@ class Trainings:
     def _prior(self, learner: Learner) -> FlowPrior | None:
         if isinstance(learner, GanLearner):
             return None
-        return learner.fitted_prior(self.prepared.split("train"), lambda codes, nll: None)
+        return learner.fit_prior(self.prepared.split("train"), lambda codes, nll: None)
 
-    def _figures(self, learner: Learner, prior: FlowPrior | None) -> dict[str, float]:
-        """What the stage `evaluate` says of the exported file, here of images that PyTorch draws."""
+    def _metrics(self, learner: Learner, prior: FlowPrior | None) -> dict[str, float]:
+        """Computes what the stage `evaluate` does for an exported file, here for images that PyTorch generates."""
         s, counts = self.params.evaluate, np.array(self.prepared.train_counts)
         rows = noise(s.n_images, self._length(learner), s.seed, "evaluate")
         label = np.random.default_rng(s.seed).choice(len(counts), s.n_images, p=counts / counts.sum())
-        figures = score(self.evaluator.features(self._drawn(learner, prior, rows, label)), self.real, s)
+        metrics = score(self.evaluator.features(self._generate(learner, prior, rows, label)), self.real, s)
         if prior is not None:
-            standard = self.evaluator.features(self._drawn(learner, None, rows, label))
-            figures["fd_relative_standard_prior"] = relative_distance(standard, self.real)
-        return figures
+            standard = self.evaluator.features(self._generate(learner, None, rows, label))
+            metrics["fd_relative_standard_prior"] = relative_distance(standard, self.real)
+        return metrics
 
     @torch.no_grad()
-    def _drawn(self, learner: Learner, prior: FlowPrior | None, rows: torch.Tensor, label: np.ndarray) -> np.ndarray:
-        """Images uint8 from what ships."""
+    def _generate(self, learner: Learner, prior: FlowPrior | None, rows: torch.Tensor, label: np.ndarray) -> np.ndarray:
+        """Generates images uint8 [N, C, H, W] with the networks that ship."""
         parts = []
         for start in range(0, len(rows), BATCH):
-            part, told = rows[start : start + BATCH].to(self.mode.device), None
-            if learner.shape.classes:
-                told = torch.from_numpy(label[start : start + BATCH]).to(self.mode.device)
+            part, labels = rows[start : start + BATCH].to(self.mode.device), None
+            if learner.config.classes:
+                labels = torch.from_numpy(label[start : start + BATCH]).to(self.mode.device)
             if isinstance(learner, GanLearner):
-                images = learner.average.network(part, told)
+                images = learner.ema.network(part, labels)
             else:
-                images = sample(learner.average_decoder.network, prior, part, None if prior is None else told)
+                images = sample(learner.ema_decoder.network, prior, part, None if prior is None else labels)
             parts.append(to_bytes(to_unit(images)).cpu().numpy())
         return np.concatenate(parts)
 
@@ -191,7 +191,7 @@ class Trainings:
 
 
 def settings(recipe: Recipe, seed: int) -> dict[str, object]:
-    """The section of params.yaml that the recipe stands for, as plain values."""
+    """Returns the section of params.yaml for the recipe, as plain values."""
     section = YAML(typ="safe").load(ROOT / "presets" / f"{recipe.preset}.yaml")[f"train_{recipe.model}"]
     section |= {"seed": seed, "micro_batch": 0, "rollbacks": 0}
     for name, value in recipe.changes.items():

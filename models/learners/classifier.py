@@ -18,10 +18,10 @@ from models.training.random import generator as stream
 from models.training.random import seeded
 
 EVALUATION_BATCH = 512
-Trained = Literal["classifier", "selfsupervised"]
+TrainedKind = Literal["classifier", "selfsupervised"]
 
 
-def untrained(settings: ClassifierSettings, kind: Kind, image_channels: int, classes: int) -> Classifier:
+def make_classifier(settings: ClassifierSettings, kind: Kind, image_channels: int, classes: int) -> Classifier:
     """A network of these settings; its weights are drawn anew for each seed and kind."""
     shape = ClassifierConfig(
         image_channels=image_channels,
@@ -43,7 +43,7 @@ class ClassifierLearner:
     def __init__(
         self,
         settings: ClassifierSettings,
-        kind: Trained,
+        kind: TrainedKind,
         image_channels: int,
         classes: int,
         mode: Mode,
@@ -52,8 +52,8 @@ class ClassifierLearner:
         if kind == "classifier" and not classes:
             raise ValueError("the data has no labels for a classifier to tell apart; choose selfsupervised")
         self.settings, self.mode, self._kind = settings, mode, kind
-        network = untrained(settings, kind, image_channels, classes if kind == "classifier" else 4)
-        self.classifier, self.shape = mode.place_network(network), network.shape
+        network = make_classifier(settings, kind, image_channels, classes if kind == "classifier" else 4)
+        self.classifier, self.config = mode.place_network(network), network.config
         self.networks: dict[str, nn.Module] = {"classifier": self.classifier}
         self.optimisers = {"optimiser": make_optimiser(self.classifier.parameters(), settings.optimiser, mode)}
         self._run = MicroBatches(settings.micro_batch, mode)
@@ -62,7 +62,7 @@ class ClassifierLearner:
         """The learning rate."""
         return Schedule({"rate": lr_scale * learning_rate(self.settings.optimiser, progress(self.settings, n_images))})
 
-    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+    def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """`lift` [2, N, 1, 1, 1], uniform: how far, and whether, each image's background is raised."""
         random = stream(self.settings.seed, "lift", n_images, self.mode.device)
         return {"lift": torch.rand(2, count, 1, 1, 1, generator=random, device=self.mode.device)}
@@ -98,7 +98,7 @@ class ClassifierLearner:
         """`probe`: share of held-out images that are told wrongly."""
         return {"probe": 1 - self.accuracy(validation)}
 
-    def alarm(self, row: Row, best: float | None) -> str | None:
+    def diagnose(self, row: Row, best: float | None) -> str | None:
         """Nothing but what the engine sees itself, losses that are no numbers."""
         return None
 

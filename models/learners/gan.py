@@ -18,7 +18,7 @@ from models.training.device import Mode
 from models.training.ema import ExponentialMovingAverage
 from models.training.health import discriminator_dominates, generator_diverged, mode_collapsed
 from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
-from models.training.microbatches import MicroBatches, held_norms
+from models.training.microbatches import MicroBatches, frozen_spectral_norms
 from models.training.optimisers import learning_rate, make_optimiser, set_learning_rate
 from models.training.probe import LEAST, RandomFeatures, relative_distance, spread
 from models.training.random import generator as stream
@@ -29,7 +29,7 @@ SMALL = 20_000  # training images; Zhao 2020, tables 2 and 3: much is gained wit
 PROBE_IMAGES, PROBE_BATCH = 2048, 256
 
 
-def augments(asked: Choice, n_training: int) -> bool:
+def uses_augmentation(asked: Choice, n_training: int) -> bool:
     """Whether DiffAugment stands before the discriminator: by itself where it has few images to learn by heart."""
     match asked:
         case "on":
@@ -63,7 +63,7 @@ class GanLearner:
     ) -> None:
         """`classes` is the number of labels that both networks are told, 0 for none; `augmented`: by DiffAugment."""
         self.settings, self.mode, self._augmented = settings, mode, augmented
-        self.shape = GanConfig(
+        self.config = GanConfig(
             size=size,
             image_channels=image_channels,
             noise=settings.noise,
@@ -72,15 +72,15 @@ class GanLearner:
             upsample=settings.upsample,
         )
         with seeded(settings.seed, "gan weights"):
-            generator, discriminator = Generator(self.shape), Discriminator(self.shape, settings.discriminator_norm)
+            generator, discriminator = Generator(self.config), Discriminator(self.config, settings.discriminator_norm)
             initialise_dcgan(generator)
             initialise_dcgan(discriminator)
         self.generator, self.discriminator = mode.place_network(generator), mode.place_network(discriminator)
-        self.average = ExponentialMovingAverage(self.generator, settings.ema_half_life)
+        self.ema = ExponentialMovingAverage(self.generator, settings.ema_half_life)
         self.networks: dict[str, nn.Module] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
-            "average": self.average.network,
+            "ema": self.ema.network,
         }
         self.optimisers = {
             "generator_optimiser": make_optimiser(self.generator.parameters(), settings.generator, mode),
@@ -97,12 +97,12 @@ class GanLearner:
             {
                 "generator_rate": lr_scale * learning_rate(s.generator, done),
                 "discriminator_rate": lr_scale * learning_rate(s.discriminator, done),
-                "decay": self.average.decay(n_images, s.batch),
+                "decay": self.ema.decay(n_images, s.batch),
             },
             "penalised" if penalised else "plain",
         )
 
-    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+    def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """`noise` [N, L], standard normal; uniform `flip` [N], and `augment` [3, N, 7] for the three views of D."""
         device = self.mode.device
         random = stream(self.settings.seed, "gan", n_images, device)
@@ -117,14 +117,14 @@ class GanLearner:
         """The discriminator's update, the generator's on the same images it drew, then the average."""
         set_learning_rate(self.optimisers["generator_optimiser"], schedule.rates["generator_rate"])
         set_learning_rate(self.optimisers["discriminator_optimiser"], schedule.rates["discriminator_rate"])
-        label = batch.labels if self.shape.classes else None
+        label = batch.labels if self.config.classes else None
         real = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
         with self.mode.cast():
             fake = self._run(self.generator, batch.random["noise"], label).float()
         views = list(batch.random["augment"]) if "augment" in batch.random else [None] * 3
         losses = self._discriminate(real, fake.detach(), label, views, penalised=schedule.variant == "penalised")
         losses |= self._generate(seen(real, views[0]), seen(fake, views[2]), label)
-        self.average.update(self.generator, schedule.rates["decay"])
+        self.ema.update(self.generator, schedule.rates["decay"])
         return losses
 
     def _discriminate(
@@ -163,7 +163,7 @@ class GanLearner:
         for part, part_label, numbers in self._run.parts(images, label, view) if gamma else ():
             assert part is not None
             part, share = part.detach().requires_grad_(True), len(part) / len(images)
-            with held_norms(self.discriminator):
+            with frozen_spectral_norms(self.discriminator):
                 logits = self.discriminator(seen(part, numbers), part_label)
             penalty = gradient_penalty(logits, part, gamma * self.settings.penalty_every * share)
             penalty.backward()  # type: ignore[no-untyped-call]
@@ -192,13 +192,13 @@ class GanLearner:
     def _drawn(self, noise: Tensor, labels: np.ndarray | None, rows: np.ndarray) -> Tensor:
         """What the average draws from noise, with the labels of the rows where it is told any."""
         device, label = self.mode.device, None
-        if self.shape.classes:
+        if self.config.classes:
             assert labels is not None
             label = torch.from_numpy(labels[rows]).to(device)
-        images: Tensor = self.average.network(noise.to(device), label)
+        images: Tensor = self.ema.network(noise.to(device), label)
         return images
 
-    def alarm(self, row: Row, best: float | None) -> str | None:
+    def diagnose(self, row: Row, best: float | None) -> str | None:
         """Mode collapse and a generator that fell apart, seen at every probe; a discriminator that has won, always."""
         if not settled(self.settings, row["n_images"] or 0):
             return None

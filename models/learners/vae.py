@@ -11,7 +11,7 @@ from models.augment import flip
 from models.learners.prior import Codes, fit_prior
 from models.losses.elbo import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
 from models.networks.prior import FlowPrior
-from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code
+from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise
 from models.pixels import to_model, to_unit
 from models.settings import Prior, VaeSettings
 from models.training.device import Mode
@@ -19,7 +19,7 @@ from models.training.ema import ExponentialMovingAverage
 from models.training.health import active_units, posterior_collapsed, posterior_diverged
 from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
 from models.training.microbatches import MicroBatches
-from models.training.optimisers import largest_weight, learning_rate, make_optimiser, set_learning_rate
+from models.training.optimisers import learning_rate, linear_warmup, make_optimiser, set_learning_rate
 from models.training.random import generator as stream
 from models.training.random import seeded
 from models.training.steps import FallBack
@@ -46,7 +46,7 @@ class VaeLearner:
     def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode, classes: int = 0) -> None:
         """`classes` is the number of labels that the fitted prior is told; 0 for none."""
         self.settings, self.mode = settings, mode
-        self.shape = VaeConfig(
+        self.config = VaeConfig(
             size=size,
             image_channels=image_channels,
             latent=settings.latent,
@@ -58,15 +58,15 @@ class VaeLearner:
             prior_width=settings.prior_width,
         )
         with seeded(settings.seed, "vae weights"):
-            encoder, decoder = Encoder(self.shape), Decoder(self.shape)
+            encoder, decoder = Encoder(self.config), Decoder(self.config)
         self.encoder, self.decoder = mode.place_network(encoder), mode.place_network(decoder)
-        self.average_encoder = ExponentialMovingAverage(self.encoder, settings.ema_half_life)
-        self.average_decoder = ExponentialMovingAverage(self.decoder, settings.ema_half_life)
+        self.ema_encoder = ExponentialMovingAverage(self.encoder, settings.ema_half_life)
+        self.ema_decoder = ExponentialMovingAverage(self.decoder, settings.ema_half_life)
         self.networks: dict[str, nn.Module] = {
             "encoder": self.encoder,
             "decoder": self.decoder,
-            "average_encoder": self.average_encoder.network,
-            "average_decoder": self.average_decoder.network,
+            "ema_encoder": self.ema_encoder.network,
+            "ema_decoder": self.ema_decoder.network,
         }
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimisers = {"optimiser": make_optimiser(parameters, settings.optimiser, mode)}
@@ -78,12 +78,12 @@ class VaeLearner:
         return Schedule(
             {
                 "rate": lr_scale * learning_rate(s.optimiser, done),
-                "beta": s.beta * largest_weight(done, s.kl_warmup),
-                "decay": self.average_encoder.decay(n_images, s.batch),
+                "beta": s.beta * linear_warmup(done, s.kl_warmup),
+                "decay": self.ema_encoder.decay(n_images, s.batch),
             }
         )
 
-    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+    def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """`noise` [N, L], standard normal, for the codes; uniform `flip` [N]."""
         device = self.mode.device
         random = stream(self.settings.seed, "vae", n_images, device)
@@ -102,8 +102,8 @@ class VaeLearner:
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        self.average_encoder.update(self.encoder, schedule.rates["decay"])
-        self.average_decoder.update(self.decoder, schedule.rates["decay"])
+        self.ema_encoder.update(self.encoder, schedule.rates["decay"])
+        self.ema_decoder.update(self.decoder, schedule.rates["decay"])
         return {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
 
     def _bound(self, encoder: Encoder, decoder: Decoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ class VaeLearner:
             mean, log_variance = self._run(encoder, images)
         mean, log_variance = mean.float(), log_variance.float()
         with self.mode.cast():
-            raw = self._run(decoder, draw_code(mean, log_variance, noise)).float()
+            raw = self._run(decoder, reparametrise(mean, log_variance, noise)).float()
         divergence = kl_to_standard_normal(mean, log_variance).sum(1).mean()
         return self._reconstruction(decoder, raw, images), divergence
 
@@ -137,22 +137,22 @@ class VaeLearner:
             rows = np.arange(start, min(start + EVALUATION_BATCH, len(validation)))
             images = self.mode.place(to_model(torch.from_numpy(validation.gather(rows))))
             noise = torch.randn(len(rows), self.settings.latent, generator=random).to(self.mode.device)
-            parts = self._bound(self.average_encoder.network, self.average_decoder.network, images, noise)
+            parts = self._bound(self.ema_encoder.network, self.ema_decoder.network, images, noise)
             total += float(parts[0] + self.settings.beta * parts[1]) * len(rows)
-            means.append(self.average_encoder.network(images)[0])
+            means.append(self.ema_encoder.network(images)[0])
         return {"probe": total / len(validation), "active_units": float(active_units(torch.cat(means)))}
 
-    def alarm(self, row: Row, best: float | None) -> str | None:
+    def diagnose(self, row: Row, best: float | None) -> str | None:
         """A posterior that explodes, seen at every row, or that says nothing of the image, seen at every probe.
 
         The latter counts once the divergence has its full weight.
         """
         s, n_images = self.settings, int(row["n_images"] or 0)
-        ill = posterior_diverged(row["kl"], s.beta * largest_weight(progress(s, n_images), s.kl_warmup), s.latent)
+        ill = posterior_diverged(row["kl"], s.beta * linear_warmup(progress(s, n_images), s.kl_warmup), s.latent)
         warm = n_images > s.kl_warmup * s.stop.n_images and settled(s, n_images)
         return ill or (posterior_collapsed(row["active_units"], s.latent) if warm else None)
 
-    def fitted_prior(
+    def fit_prior(
         self, train: Images, seen: Callable[[int, float], None], fall_back: FallBack | None = None
     ) -> FlowPrior | None:
         """Fits the flow to the codes of the training images; None where the prior stays N(0, I).
@@ -163,7 +163,7 @@ class VaeLearner:
         if not has_flow(s.prior):
             return None
         with seeded(s.seed, "prior weights"):
-            prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.shape.classes)
+            prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.config.classes)
         prior = prior.to(self.mode.device)
         fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen, fall_back=fall_back)
         return prior.eval()
@@ -173,9 +173,9 @@ class VaeLearner:
         starts = range(0, len(images), EVALUATION_BATCH)
         rows = (np.arange(start, min(start + EVALUATION_BATCH, len(images))) for start in starts)
         batches = (self.mode.place(to_model(torch.from_numpy(images.gather(part)))) for part in rows)
-        codes = [self.average_encoder.network(batch) for batch in batches]
+        codes = [self.ema_encoder.network(batch) for batch in batches]
         label = None
-        if self.shape.classes:
+        if self.config.classes:
             assert images.labels is not None
             label = torch.from_numpy(images.labels).to(self.mode.device)
         return Codes(torch.cat([mean for mean, _ in codes]), torch.cat([variance for _, variance in codes]), label)

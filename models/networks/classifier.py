@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 
     def __init__(self, shape: ClassifierConfig) -> None:
         super().__init__()
-        self.shape, c = shape, shape.channels
+        self.config, c = shape, shape.channels
         self.body = nn.Sequential(
             *_block(shape.image_channels, c, stride=2),
             *_block(c, 2 * c, stride=1),

@@ -111,7 +111,7 @@ class Decoder(nn.Module):
         assert_never(self.output)
 
 
-def draw_code(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+def reparametrise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = m + exp(v / 2) * e, the reparametrisation (Kingma & Welling 2014, eq. 4); all float [N, L]."""
     return mean + (log_variance / 2).exp() * noise
 

@@ -58,7 +58,7 @@ class TrainState:
         ill = (
             f"{' and '.join(bad)} stopped being a finite number"
             if bad
-            else learner.alarm(row, min(self.probes, default=None))
+            else learner.diagnose(row, min(self.probes, default=None))
         )
         if ill:
             raise DivergedError(f"{ill} by image {self.n_images:,}")

@@ -8,7 +8,7 @@ from torch import Tensor
 LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
 LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
 DOUBTFUL_MARGIN = 10.0  # too large a margin where the probe says that the images are bad:
-WORSE, USELESS = 2.0, 1.0  # so many times its best, or no better than one mean point
+WORSE, CONSTANT_GENERATOR_PROBE = 2.0, 1.0  # so many times its best, or no better than one mean point
 ACTIVE_VARIANCE = 0.01
 LEAST_ACTIVE = 0.05  # share of the code's dimensions
 MOST_NATS = 10.0  # that a dimension adds to the loss; healthy runs stay below 4
@@ -31,7 +31,7 @@ def discriminator_dominates(
     """
     if real is None or fake is None:
         return None
-    bad = probe is not None and (probe > USELESS or (best is not None and probe > WORSE * best))
+    bad = probe is not None and (probe > CONSTANT_GENERATOR_PROBE or (best is not None and probe > WORSE * best))
     if real - fake <= (DOUBTFUL_MARGIN if bad else LARGEST_MARGIN):
         return None
     return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
@@ -39,7 +39,7 @@ def discriminator_dominates(
 
 def generator_diverged(probe: float | None, best: float | None) -> str | None:
     """A generator that fell apart: its images are no better than one mean point, and were far better."""
-    if probe is None or best is None or probe <= USELESS or probe <= WORSE * best:
+    if probe is None or best is None or probe <= CONSTANT_GENERATOR_PROBE or probe <= WORSE * best:
         return None
     return f"the generator fell apart (its images are {probe / best:.2g} times as far from real ones as at their best)"
 

@@ -37,7 +37,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step sees: images float32 [N, C, H, W] in [-1, 1], labels int64 [N], and what `Learner.draw` drew."""
+    """What a step sees: images float32 [N, C, H, W] in [-1, 1], labels int64 [N], and random numbers."""
 
     images: Tensor
     labels: Tensor | None
@@ -80,7 +80,7 @@ class Learner(Protocol):
         """What holds for the step that begins at `n_images`; learning rates are multiplied by `lr_scale`."""
         ...
 
-    def draw(self, n_images: int, count: int) -> dict[str, Tensor]:
+    def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """The random numbers of that step for `count` images, on the learner's device; they follow from the clock."""
         ...
 
@@ -92,7 +92,7 @@ class Learner(Protocol):
         """`probe`, a figure on held-out images that falls while the learner improves, and vital signs beside it."""
         ...
 
-    def alarm(self, row: Row, best: float | None) -> str | None:
+    def diagnose(self, row: Row, best: float | None) -> str | None:
         """What is wrong with a training whose curves' last row is this, in words, or None; `best` is its best probe."""
         ...
 

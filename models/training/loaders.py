@@ -24,7 +24,7 @@ AHEAD = 4  # batches that a stream keeps ready
 class Loader(Protocol):
     """Where batches come from; `place` says for people where the images wait."""
 
-    place: str
+    description: str
 
     def fetch(self, n_images: int, count: int) -> Raw:
         """Images number `n_images` to `n_images + count - 1` of the endless sequence; good until the next call."""
@@ -42,7 +42,7 @@ def make_loader(images: Images, sampler: Sampler, device: torch.device, share: f
 class MemoryMapped:
     """Images are fetched from where they lie at the moment they are needed: right for a CPU."""
 
-    place = "memory-mapped shards"
+    description = "memory-mapped shards"
 
     def __init__(self, images: Images, sampler: Sampler) -> None:
         self._images, self._sampler = images, sampler
@@ -60,7 +60,7 @@ class OnDevice:
     BLOCK = 4096  # images per transfer
 
     def __init__(self, images: Images, sampler: Sampler, device: torch.device) -> None:
-        self.place = f"all images on {device}"
+        self.description = f"all images on {device}"
         self._sampler, self._device = sampler, device
         self._images = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
         for start in range(0, len(images), self.BLOCK):
@@ -98,7 +98,7 @@ class Prefetched:
     """
 
     def __init__(self, images: Images, sampler: Sampler, device: torch.device) -> None:
-        self.place = f"streamed to {device}, {AHEAD} batches ahead"
+        self.description = f"streamed to {device}, {AHEAD} batches ahead"
         self._images, self._sampler, self._device = images, sampler, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")

@@ -49,7 +49,7 @@ class MicroBatches:
 
 
 @contextmanager
-def held_norms(network: nn.Module) -> Iterator[None]:
+def frozen_spectral_norms(network: nn.Module) -> Iterator[None]:
     """Within it spectral norms stay as they are; otherwise they come closer to the truth with every run."""
     found = [module for module in network.modules() if isinstance(module, ParametrizationList) and module.training]
     for module in found:
@@ -236,7 +236,7 @@ class _InParts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         inputs, latest = ctx.saved_tensors, [buffer.clone() for buffer in ctx.run.network.buffers()]
         _copy(ctx.buffers, ctx.run.network)
-        with held_norms(ctx.run.network):
+        with frozen_spectral_norms(ctx.run.network):
             found = ctx.run.backward(inputs, ctx.needs_input_grad[1 : 1 + len(inputs)], ctx.known, gradients)
         _copy(latest, ctx.run.network)
         return None, *found

@@ -62,6 +62,6 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float | Tensor) ->
             group["lr"] = float(rate)
 
 
-def largest_weight(progress: float, warmup: float) -> float:
+def linear_warmup(progress: float, warmup: float) -> float:
     """Share of a term that rises linearly from 0 to 1 over the first `warmup` of the run."""
     return 1.0 if progress >= warmup else progress / warmup

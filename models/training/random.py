@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def mix(seed: int, purpose: str, n_images: int) -> int:
+def derive_seed(seed: int, purpose: str, n_images: int) -> int:
     """A 63-bit seed: the first eight bytes of SHA-256 over `seed/purpose/n_images`, sign bit cleared."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{n_images}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -17,14 +17,14 @@ def mix(seed: int, purpose: str, n_images: int) -> int:
 
 def generator(seed: int, purpose: str, n_images: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """The random stream that belongs to one purpose at one moment of the clock."""
-    return torch.Generator(device).manual_seed(mix(seed, purpose, n_images))
+    return torch.Generator(device).manual_seed(derive_seed(seed, purpose, n_images))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
     """Within it, torch's global CPU stream, which layers read to initialise themselves, starts at a known place."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(seed, purpose, 0))
+        torch.manual_seed(derive_seed(seed, purpose, 0))
         yield
 
 

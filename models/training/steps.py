@@ -52,7 +52,7 @@ class Eager:
 
     def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, lr_scale: float) -> Tensor:
         """See Step."""
-        random = self._learner.draw(n_images, len(raw))
+        random = self._learner.sample_noise(n_images, len(raw))
         return run_step(self._learner, raw, labels, random, self._learner.schedule(n_images, lr_scale))
 
 
@@ -74,7 +74,7 @@ class Captured:
     def __call__(self, raw: Tensor, labels: Tensor | None, n_images: int, lr_scale: float) -> Tensor:
         """See Step."""
         schedule = self._learner.schedule(n_images, lr_scale)
-        self._fill(raw, labels, self._learner.draw(n_images, len(raw)), schedule.rates)
+        self._fill(raw, labels, self._learner.sample_noise(n_images, len(raw)), schedule.rates)
         if schedule.variant not in self._graphs:
             self._graphs[schedule.variant] = self._capture(schedule.variant, labelled=labels is not None)
         return self._graphs[schedule.variant]()

@@ -40,7 +40,7 @@ class Evaluator:
     @property
     def kind(self) -> str:
         """classifier, selfsupervised, random, inception or dinov2."""
-        return self._network.shape.kind if isinstance(self._network, Classifier) else self._network.kind
+        return self._network.config.kind if isinstance(self._network, Classifier) else self._network.kind
 
     @property
     def resizer(self) -> str:
@@ -68,7 +68,7 @@ class Evaluator:
 
     def save(self, folder: Path) -> None:
         """Writes the network into a folder, all that `load_evaluator` needs."""
-        shape = self._network.shape.model_dump() if isinstance(self._network, Classifier) else {}
+        shape = self._network.config.model_dump() if isinstance(self._network, Classifier) else {}
         about: dict[str, Any] = {"kind": self.kind, "shape": shape}
         if self._trained_with:
             about["trained_with"] = self._trained_with

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-from models.learners.classifier import ClassifierLearner, Trained, untrained
+from models.learners.classifier import ClassifierLearner, TrainedKind, make_classifier
 from tasks.common.errors import UserError
 from tasks.common.files import replacing, write_json
 from tasks.common.inputs import stage_inputs
@@ -17,7 +17,7 @@ from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.reference.validate import look
 from tasks.train.loop import trained
 
-Kind = Literal[Trained, "random", "inception", "dinov2"]
+Kind = Literal[TrainedKind, "random", "inception", "dinov2"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
     device = prepare(stage.params).device
     match kind:
         case "random":
-            evaluator = Evaluator(untrained(stage.settings, "random", stage.prepared.manifest.channels, 1), device)
+            network = make_classifier(stage.settings, "random", stage.prepared.manifest.channels, 1)
+            evaluator = Evaluator(network, device)
         case "inception" | "dinov2":
             evaluator = Evaluator(
                 load_pretrained(kind, stage.settings.weights, f"params.yaml: {stage.name}.weights"), device
@@ -91,7 +92,7 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
     return {"kind": kind, "threads": stage.params.threads}
 
 
-def _train(stage: _Stage, kind: Trained) -> dict[str, object]:
+def _train(stage: _Stage, kind: TrainedKind) -> dict[str, object]:
     prepared, mode = stage.prepared, prepare(stage.params)
     learner = ClassifierLearner(stage.settings, kind, prepared.manifest.channels, len(prepared.manifest.labels), mode)
     inputs = stage_inputs(stage.name)

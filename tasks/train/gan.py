@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.learners.gan import GanLearner, augments
+from models.learners.gan import GanLearner, uses_augmentation
 from models.training.state import network_tensors
 from tasks.common.inputs import stage_inputs
 from tasks.common.params import Params
@@ -17,14 +17,14 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     prepared, inputs = open_prepared(), stage_inputs("train_gan")
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_gan.conditional, prepared)
-    augmented = augments(params.train_gan.augment, manifest.splits["train"].count)
+    augmented = uses_augmentation(params.train_gan.augment, manifest.splits["train"].count)
     print(f"augmentation: {'DiffAugment' if augmented else 'none'}, flip {params.train_gan.flip}", flush=True)
     learner = GanLearner(params.train_gan, manifest.size, manifest.channels, mode, classes, augmented)
     with trained(
         "train_gan", learner, prepared, inputs, params, resume, preview=lambda: preview_gan(learner)
     ) as training:
-        tensors = network_tensors({"generator": learner.average.network})
-        write_result("gan", tensors, learner.shape, inputs, prepared, training)
+        tensors = network_tensors({"generator": learner.ema.network})
+        write_result("gan", tensors, learner.config, inputs, prepared, training)
     return training.facts()
 
 

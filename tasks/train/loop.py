@@ -148,7 +148,7 @@ class _Run:
         self._steps, self._previews = steps, Previews(preview)
         train, self._validation = prepared.split("train"), prepared.split("validation")
         self._loader = make_loader(train, Sampler(len(train), learner.settings.seed), learner.mode.device, device_share)
-        print(f"{self._stage}: {self._loader.place}", flush=True)
+        print(f"{self._stage}: {self._loader.description}", flush=True)
 
     def train(self, resume: Path | None) -> Training:
         """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""

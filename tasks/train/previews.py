@@ -50,21 +50,21 @@ class Previews:
 
 def preview_gan(learner: GanLearner) -> tuple[Images, str]:
     """What the average draws from the same noise each time, label after label where it is told any."""
-    count, classes = _columns(learner.shape.size) ** 2, learner.shape.classes
+    count, classes = _columns(learner.config.size) ** 2, learner.config.classes
     device, settings = learner.mode.device, learner.settings
     noise = draw_noise(count, settings.noise, settings.seed, "sketch").to(device)
     label = torch.arange(count, device=device) % classes if classes else None
     with torch.no_grad():
-        return _bytes(learner.average.network(noise, label)), "drawn from the same noise each time"
+        return _bytes(learner.ema.network(noise, label)), "drawn from the same noise each time"
 
 
 def preview_vae(learner: VaeLearner, validation: Split) -> tuple[Images, str]:
     """The same held-out images each time, each beside what the averages make of it."""
-    count = min(_columns(learner.shape.size) ** 2 // 2, len(validation))
+    count = min(_columns(learner.config.size) ** 2 // 2, len(validation))
     images = validation.gather(np.arange(count))
-    decoder = learner.average_decoder.network
+    decoder = learner.ema_decoder.network
     with torch.no_grad():
-        codes, _ = learner.average_encoder.network(learner.mode.place(to_model(torch.from_numpy(images))))
+        codes, _ = learner.ema_encoder.network(learner.mode.place(to_model(torch.from_numpy(images))))
         copies = _bytes(decoder.to_image(decoder(codes)))
     return paired(images, copies), "held-out images, each with its reconstruction to its right"
 

@@ -28,13 +28,13 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
         "train_vae", learner, prepared, inputs, params, resume, preview=lambda: preview_vae(learner, validation)
     ) as training:
         networks: dict[str, nn.Module] = {
-            "encoder": learner.average_encoder.network,
-            "decoder": learner.average_decoder.network,
+            "encoder": learner.ema_encoder.network,
+            "decoder": learner.ema_decoder.network,
         }
         prior = _fit_prior(learner, prepared, training)
         if prior is not None:
             networks["prior"] = prior
-        write_result("vae", network_tensors(networks), learner.shape, inputs, prepared, training)
+        write_result("vae", network_tensors(networks), learner.config, inputs, prepared, training)
     return training.facts()
 
 
@@ -45,7 +45,7 @@ def _fit_prior(learner: VaeLearner, prepared: Prepared, training: Training) -> F
             shown.advance(codes, nll=nll)
             training.stop.check()
 
-        return learner.fitted_prior(prepared.split("train"), seen, training.steps.fall_back)
+        return learner.fit_prior(prepared.split("train"), seen, training.steps.fall_back)
 
 
 if __name__ == "__main__":

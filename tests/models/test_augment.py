@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.augment import NUMBERS, cut_out, diff_augment, flip, translate
-from models.learners.gan import GanLearner, augments
+from models.learners.gan import GanLearner, uses_augmentation
 from models.losses.adversarial import gradient_penalty
 from models.training.device import Mode
 from models.training.learner import Batch
@@ -69,7 +69,7 @@ def test_gradients_come_through() -> None:
     [("auto", 19_999, True), ("auto", 20_000, False), ("on", 10**6, True), ("off", 5, False)],
 )
 def test_small_data_sets_are_augmented(asked: str, count: int, does: bool) -> None:
-    assert augments(asked, count) is does  # type: ignore[arg-type]
+    assert uses_augmentation(asked, count) is does  # type: ignore[arg-type]
 
 
 def test_penalties_are_slopes_at_the_images_through_their_augmentation(
@@ -87,7 +87,7 @@ def test_penalties_are_slopes_at_the_images_through_their_augmentation(
         return gradient_penalty(logits, images, gamma)
 
     monkeypatch.setattr("models.learners.gan.gradient_penalty", watch)
-    real, random = torch.rand(8, 1, 28, 28) * 2 - 1, learner.draw(0, 8)
+    real, random = torch.rand(8, 1, 28, 28) * 2 - 1, learner.sample_noise(0, 8)
     before = deepcopy(learner.discriminator)
     learner.step(Batch(real, None, random), learner.schedule(0, 1.0))
     (at_real, slope, gamma), (_, _, other) = found

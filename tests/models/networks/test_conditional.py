@@ -46,7 +46,7 @@ def test_a_gan_draws_the_square_that_the_label_says(
     for _ in fit(learner, Eager(learner), MemoryMapped(images, Sampler(64, 0)), images, TrainState()):
         pass
     with torch.no_grad():
-        drawn = [learner.average.network(torch.randn(32, 8), torch.full((32,), label)).mean() for label in range(4)]
+        drawn = [learner.ema.network(torch.randn(32, 8), torch.full((32,), label)).mean() for label in range(4)]
     assert drawn == sorted(drawn)  # a label's square is the larger the higher its number
     assert drawn[3] - drawn[0] > 0.3
 
@@ -55,7 +55,7 @@ def test_a_vaes_prior_samples_what_the_label_says(mode: Mode, vae_settings: Call
     learner = VaeLearner(vae_settings(n_images=3200, prior_steps=200), 28, 1, mode, classes=4)
     for _ in fit(learner, Eager(learner), MemoryMapped(images, Sampler(64, 0)), images, TrainState()):
         pass
-    prior, decoder = learner.fitted_prior(images, lambda *_: None), learner.average_decoder.network
+    prior, decoder = learner.fit_prior(images, lambda *_: None), learner.ema_decoder.network
     with torch.no_grad():
         drawn = [sample(decoder, prior, torch.randn(32, 4), torch.full((32,), label)).mean() for label in range(4)]
     assert drawn == sorted(drawn)

@@ -7,7 +7,7 @@ from torch import nn
 from models.networks.classifier import Classifier, ClassifierConfig, QuadrantAvgPool2d
 from models.networks.gan import Discriminator, GanConfig, Generator
 from models.networks.layers import ChannelsLastFlatten, ChannelsLastUnflatten, sides, widths
-from models.networks.vae import Decoder, Encoder, VaeConfig, draw_code, sample
+from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise, sample
 
 SIZES = [28, 32, 64, 128, 256]
 
@@ -74,7 +74,7 @@ def test_vae(size: int, network: str) -> None:
     encoder, decoder = Encoder(shape), Decoder(shape)
     mean, log_variance = encoder(torch.randn(2, 3, size, size))
     assert mean.shape == log_variance.shape == (2, 4)
-    raw = decoder(draw_code(mean, log_variance, torch.randn(2, 4)))
+    raw = decoder(reparametrise(mean, log_variance, torch.randn(2, 4)))
     assert raw.shape == (2, 3, size, size)
     assert reaches_every_parameter(nn.ModuleList([encoder, decoder]), raw)
     assert sample(decoder, None, torch.randn(2, 4) * 100).abs().max() <= 1
@@ -91,7 +91,7 @@ def test_classifier_takes_any_size(size: int) -> None:
 
 def test_code_is_mean_plus_scaled_noise() -> None:
     mean, log_variance, noise = torch.tensor([[1.0]]), torch.tensor([[2.0]]).log() * 2, torch.tensor([[3.0]])
-    assert draw_code(mean, log_variance, noise).item() == pytest.approx(7.0)
+    assert reparametrise(mean, log_variance, noise).item() == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize("side", [2, 3, 7, 8, 16])

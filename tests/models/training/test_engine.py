@@ -16,7 +16,7 @@ from models.training.ema import ExponentialMovingAverage
 from models.training.engine import DivergedError, TrainState, crossed, fit, stop_reason
 from models.training.learner import Learner
 from models.training.loaders import MemoryMapped
-from models.training.optimisers import largest_weight, learning_rate, make_optimiser
+from models.training.optimisers import learning_rate, linear_warmup, make_optimiser
 from models.training.random import Sampler
 from models.training.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
 from models.training.steps import Eager
@@ -174,8 +174,8 @@ def test_schedules() -> None:
     )
     rates = [learning_rate(settings, progress) for progress in (0, 0.5, 0.75, 1)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.001])
-    assert [largest_weight(progress, 0.2) for progress in (0, 0.1, 0.2, 1)] == pytest.approx([0, 0.5, 1, 1])
-    assert largest_weight(0, 0) == 1
+    assert [linear_warmup(progress, 0.2) for progress in (0, 0.1, 0.2, 1)] == pytest.approx([0, 0.5, 1, 1])
+    assert linear_warmup(0, 0) == 1
 
 
 @pytest.mark.parametrize(("name", "beta2"), [("adam", 0.9), ("adamw", 0.9), ("rmsprop", 0.9), ("sgd", 0.0)])

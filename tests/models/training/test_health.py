@@ -93,12 +93,12 @@ def test_a_generator_that_ignores_its_noise_is_told(
 ) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(), 28, 1, mode)
     with torch.no_grad():
-        next(learner.average.network.parameters()).zero_()
+        next(learner.ema.network.parameters()).zero_()
     diagnostics = learner.probe(images)
     assert diagnostics["diversity"] == pytest.approx(0, abs=1e-4)
     row = {"logit_real": 1.0, "logit_fake": -1.0, **diagnostics}
-    assert learner.alarm({"n_images": 199 * 8.0, **row}, None) is None  # too early to say
-    assert "the generator collapsed" in str(learner.alarm({"n_images": 200 * 8.0, **row}, None))
+    assert learner.diagnose({"n_images": 199 * 8.0, **row}, None) is None  # too early to say
+    assert "the generator collapsed" in str(learner.diagnose({"n_images": 200 * 8.0, **row}, None))
 
 
 def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
@@ -106,11 +106,11 @@ def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
 ) -> None:  # type: ignore[no-untyped-def]
     learner = VaeLearner(vae_settings(n_images=16_000, kl_warmup=0.5), 28, 1, mode)
     with torch.no_grad():
-        [*learner.average_encoder.network.parameters()][-2].zero_()
+        [*learner.ema_encoder.network.parameters()][-2].zero_()
     diagnostics = {"kl": 20.0} | learner.probe(images)
     assert diagnostics["active_units"] == 0
-    assert learner.alarm({"n_images": 8_000.0, **diagnostics}, None) is None
-    assert "the code collapsed" in str(learner.alarm({"n_images": 8_008.0, **diagnostics}, None))
+    assert learner.diagnose({"n_images": 8_000.0, **diagnostics}, None) is None
+    assert "the code collapsed" in str(learner.diagnose({"n_images": 8_008.0, **diagnostics}, None))
 
 
 def test_a_code_that_explodes_is_told_from_the_first_row_on(
@@ -118,8 +118,8 @@ def test_a_code_that_explodes_is_told_from_the_first_row_on(
 ) -> None:
     learner = VaeLearner(vae_settings(), 28, 1, mode)  # a code of 4
     row = {"n_images": 16.0, "probe": None, "active_units": None}
-    assert learner.alarm({"kl": 40.0, **row}, None) is None
-    assert "the code exploded" in str(learner.alarm({"kl": 41.0, **row}, None))
+    assert learner.diagnose({"kl": 40.0, **row}, None) is None
+    assert "the code exploded" in str(learner.diagnose({"kl": 41.0, **row}, None))
 
 
 def test_a_healthy_code_far_from_the_prior_early_in_a_long_warm_up_raises_no_alarm(

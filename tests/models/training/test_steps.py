@@ -152,7 +152,7 @@ def test_images_on_another_device_are_refused(mode: Mode, gan_settings, images) 
 def test_buffers_lie_where_the_step_runs(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     there = replace(mode, captured=True, device=torch.device("meta"))
     learner = GanLearner(gan_settings(), 28, 1, mode)
-    learner.mode, learner.draw = there, lambda n_images, count: {"noise": torch.zeros(count, 8)}  # type: ignore[method-assign]
+    learner.mode, learner.sample_noise = there, lambda n_images, count: {"noise": torch.zeros(count, 8)}  # type: ignore[method-assign]
     step = Captured(learner, lambda body: lambda: torch.zeros(4))
     step(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), 0, 1.0)
     held = [step._raw, step._labels, *step._random.values(), *step._rates.values()]

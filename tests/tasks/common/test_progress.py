@@ -91,7 +91,7 @@ def test_where_nothing_can_be_left_one_line_says_so_and_the_training_goes_on(
 def test_a_generators_picture_is_the_same_each_time_and_takes_no_random_number(size: int, count: int) -> None:
     learner = GanLearner(load_params().train_gan.model_copy(update={"channels": 4}), size, 3, choose_mode("cpu"), 10)
     with torch.no_grad():
-        for weight in learner.average.network.parameters():
+        for weight in learner.ema.network.parameters():
             weight.mul_(10)  # as they are drawn, everything is grey
     state = {name: value.clone() for name, value in network_tensors(learner.networks).items()}
     before = torch.get_rng_state()

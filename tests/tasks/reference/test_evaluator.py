@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.learners.classifier import ClassifierLearner, untrained
+from models.learners.classifier import ClassifierLearner, make_classifier
 from models.networks.classifier import Classifier, ClassifierConfig, Kind
 from models.networks.pretrained import PretrainedName
 from models.pixels import to_model
 from models.settings import ClassifierSettings
 from models.training.device import Mode
-from models.training.random import mix
+from models.training.random import derive_seed
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
 from tasks.common.params import load_params
@@ -36,7 +36,7 @@ def small(seed: int = 0) -> ClassifierSettings:
 
 def own(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Evaluator:
     """A judge whose batch norms have seen images, so that they do something."""
-    network = untrained(small(seed), kind, channels, 3)
+    network = make_classifier(small(seed), kind, channels, 3)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.momentum = 1.0  # the first batch counts in full
@@ -159,12 +159,12 @@ def test_a_missing_and_a_damaged_judge_are_said_plainly(tmp_path: Path) -> None:
 def test_weights_are_drawn_from_a_stream_named_by_the_kind(kind: Kind) -> None:
     """So that neither another judge nor what was drawn before moves them."""
     torch.manual_seed(123)
-    network = untrained(small(5), kind, 1, 3)
+    network = make_classifier(small(5), kind, 1, 3)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(5, f"{kind} weights", 0))
+        torch.manual_seed(derive_seed(5, f"{kind} weights", 0))
         shape = ClassifierConfig(image_channels=1, channels=4, features=8, classes=3, kind=kind)
         expected = Classifier(shape).state_dict()
-    assert network.shape == shape
+    assert network.config == shape
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
@@ -173,31 +173,32 @@ def first_weights(network: nn.Module) -> torch.Tensor:
 
 
 def test_random_weights_repeat_by_seed_and_differ_by_seed_and_kind() -> None:
-    drawn = first_weights(untrained(small(0), "random", 1, 1))
+    drawn = first_weights(make_classifier(small(0), "random", 1, 1))
     torch.rand(5)
-    assert torch.equal(drawn, first_weights(untrained(small(0), "random", 1, 1)))
-    assert not torch.equal(drawn, first_weights(untrained(small(1), "random", 1, 1)))
-    assert not torch.equal(drawn, first_weights(untrained(small(0), "selfsupervised", 1, 1)))
-    assert not torch.equal(drawn, first_weights(untrained(small(0), "classifier", 1, 1)))
+    assert torch.equal(drawn, first_weights(make_classifier(small(0), "random", 1, 1)))
+    assert not torch.equal(drawn, first_weights(make_classifier(small(1), "random", 1, 1)))
+    assert not torch.equal(drawn, first_weights(make_classifier(small(0), "selfsupervised", 1, 1)))
+    assert not torch.equal(drawn, first_weights(make_classifier(small(0), "classifier", 1, 1)))
 
 
 def test_drawing_weights_leaves_the_global_stream_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    untrained(small(), "random", 1, 1)
+    make_classifier(small(), "random", 1, 1)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_learner_begins_at_the_weights_of_its_kind() -> None:
     classifier = ClassifierLearner(small(), "classifier", 1, 3, CPU)
-    resources = ClassifierLearner(small(), "selfsupervised", 1, 3, CPU)
-    assert torch.equal(first_weights(classifier.classifier), first_weights(untrained(small(), "classifier", 1, 3)))
-    assert torch.equal(first_weights(resources.classifier), first_weights(untrained(small(), "selfsupervised", 1, 4)))
-    assert (classifier.shape.classes, resources.shape.classes) == (3, 4)
+    rotations = ClassifierLearner(small(), "selfsupervised", 1, 3, CPU)
+    for learner, kind, classes in ((classifier, "classifier", 3), (rotations, "selfsupervised", 4)):
+        expected = make_classifier(small(), kind, 1, classes)  # type: ignore[arg-type]
+        assert torch.equal(first_weights(learner.classifier), first_weights(expected))
+    assert (classifier.config.classes, rotations.config.classes) == (3, 4)
 
 
 def test_classifier_weights_stay_what_they_are() -> None:
     """Any change of these numbers makes every judge anew, and no figure of before can be compared with one of after."""
-    weights = first_weights(untrained(small(0), "classifier", 1, 3)).flatten()[:3]
+    weights = first_weights(make_classifier(small(0), "classifier", 1, 3)).flatten()[:3]
     torch.testing.assert_close(weights, torch.tensor([-0.24043524, 0.00350503, -0.17747764]), rtol=1e-5, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.learners.classifier import untrained
+from models.learners.classifier import make_classifier
 from tasks.common.params import load_params
 from tasks.common.runtime import StopSignals
 from tasks.common.tensors import load_tensors
@@ -26,7 +26,7 @@ GOOD = {"held_out": 0.001, "blurred": 0.5, "missing_class": 0.2} | NO_CHANCE
 @pytest.fixture(scope="module")
 def evaluator() -> Evaluator:
     settings = load_params().reference.model_copy(update={"channels": 4, "features": 8})
-    return Evaluator(untrained(settings, "random", 1, 1))
+    return Evaluator(make_classifier(settings, "random", 1, 1))
 
 
 @pytest.fixture(scope="module")
