@@ -1,7 +1,7 @@
 // A bundle's generator behind checks of everything that is asked of it; for Node and for a browser.
 import { Random } from "./random.mjs";
 
-export const FORMAT = 1; // of contract.json
+export const FORMATS = [1, 2]; // of contract.json; they differ in the name of a key that nothing here reads
 export const LARGEST = 4096; // images at once; more would only fill the memory
 const CHUNK = 64; // images that go through the network at a time
 
@@ -40,8 +40,8 @@ function readContract(bytes) {
   } catch {
     throw new BundleError("contract.json cannot be read; get the bundle again");
   }
-  if (whole?.format !== FORMAT) {
-    throw new BundleError(`the bundle has a contract of format ${whole?.format}, and this program reads format ${FORMAT} alone`);
+  if (!FORMATS.includes(whole?.format)) {
+    throw new BundleError(`the bundle has a contract of format ${whole?.format}, and this program reads formats ${FORMATS.join(" and ")}`);
   }
   const file = `${whole.model}.onnx`;
   const contract = whole.models?.[file];

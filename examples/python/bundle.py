@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-FORMAT = 1  # of contract.json
+FORMATS = (1, 2)  # of contract.json; they differ in the name of a key that nothing here reads
 LARGEST = 4096  # images at once; more would only fill the memory
 CHUNK = 64  # images that go through the network at a time
 
@@ -142,8 +142,9 @@ def read_contract(folder: Path) -> tuple[str, dict[str, Any]]:
         raise BundleError(f"{folder} is no bundle: {Path(error.filename).name} is not there") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder / 'contract.json'} cannot be read; get the bundle again") from error
-    if found != FORMAT:
-        raise BundleError(f"{folder} has a contract of format {found}, and this program reads format {FORMAT} alone")
+    if found not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise BundleError(f"{folder} has a contract of format {found}, and this program reads formats {known}")
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for file in ("contract.json", *(file for file in contracts if _is_used(file, model))):
         _check_hash(folder / file, sums.get(file))

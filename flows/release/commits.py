@@ -1,9 +1,10 @@
-"""A release on its way out: data goes to the DVC remote first, then commit and branch, then the tags, so that a tag
-that somebody sees has its data.
+"""Commits and pushes of a release.
 
-What ships is data/release/MODEL: the stage's bundle, and the lineage that no stage may know. DVC has the folder and git
-its lineage in a commit of its own on top of the results', which only the tags name: branches, and whoever merges them,
-never see it, and the stage's output stays a function of its inputs.
+Data goes to the DVC remote first, then the branch, then the tags, so that a visible tag always has its data.
+
+What ships is data/release/MODEL: the stage's bundle with its lineage, which no stage can know. DVC tracks the folder, and
+git its lineage, in a commit on top of the results that only the tags name. Branches do not get that commit, so the
+outputs of the stages on them stay functions of their inputs.
 """
 
 import json
@@ -21,20 +22,21 @@ from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
 from tasks.common.model_names import MODELS
 from tasks.common.paths import in_turn
+from tasks.export.contract import upgraded
 
 LOCK = "dvc.lock"
 RELEASE = Path("data/release")
 PUSH_DEADLINE, PACK_DEADLINE = 6 * 3600, 1800
-INTERFACE = ("inputs", "outputs", "labels", "range", "noise_law")  # what a consumer's code rests on
+INTERFACE = ("inputs", "outputs", "labels", "range", "noise_distribution")  # what the code of a consumer depends on
 
 
-def release_lock(work: Path, say: Log) -> AbstractContextManager[None]:
-    """One run at a time compares with what is live and takes its place."""
-    return in_turn(work / "release.lock", "waiting for another run to release its models", say)
+def release_lock(work: Path, log: Log) -> AbstractContextManager[None]:
+    """Lets one run at a time compare its models with the live ones and replace them."""
+    return in_turn(work / "release.lock", "waiting for another run to release its models", log)
 
 
 def commit_results(root: Path, branch: str, subject: str, body: str) -> str:
-    """Commits what git keeps of a run in the worktree `root`, on a new branch; returns the commit's hash."""
+    """Commits the results of a run that git tracks, on a new branch of the worktree `root`; returns the commit's hash."""
     git(root, "switch", "--quiet", "--create", branch)
     git(root, "add", "--all", "--", *(name for name in RECORD if (root / name).exists()))
     git(root, "commit", "--quiet", "--allow-empty", "-m", subject, "-m", body)
@@ -42,20 +44,20 @@ def commit_results(root: Path, branch: str, subject: str, body: str) -> str:
 
 
 def pack(
-    processes: ProcessGroup, release: Release, parent: Release | None, run: str, decision: Path | None, say: Log
+    processes: ProcessGroup, release: Release, parent: Release | None, run: str, decision: Path | None, log: Log
 ) -> None:
-    """Makes data/release/MODEL in the crew's worktree and gives it to DVC; the commit comes after the push."""
+    """Makes data/release/MODEL in the worktree and adds it to DVC; `commit_release` follows after the push."""
     command = ["python", "-m", "tasks.release", release.model, "--version", release.version, "--run", run]
     command += ["--parent", parent.version] if parent else []
     command += ["--decision", str(decision)] if decision else []
     if key := signing_key(processes.root):
         command += ["--key", str(key)]
-    processes.run(command, say, PACK_DEADLINE)
-    processes.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), say, PACK_DEADLINE)
+    processes.run(command, log, PACK_DEADLINE)
+    processes.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), log, PACK_DEADLINE)
 
 
 def signing_key(root: Path) -> Path | None:
-    """The private key that releases are signed with, if git's configuration names one."""
+    """Returns the private key that signs releases, if git's configuration names one."""
     try:
         return Path(git(root, "config", "--type=path", "imagewright.signingKey"))
     except GitError:
@@ -63,49 +65,50 @@ def signing_key(root: Path) -> Path | None:
 
 
 def commit_release(root: Path, packed: list[Release]) -> str:
-    """Commits what git keeps of the packed releases, on no branch; returns the commit's hash."""
+    """Commits the .dvc files and lineages of the packed releases on no branch; returns the commit's hash."""
     git(root, "switch", "--quiet", "--detach")
     files = [str(RELEASE / f"{release.model}{suffix}") for release in packed for suffix in (".dvc", ".json")]
     git(root, "add", "--force", "--", *files)
-    names = ", ".join(map(str, packed))
-    git(root, "commit", "--quiet", "-m", f"Release {names}", *_bodies(root, packed))
+    paragraphs = [f"Release {', '.join(map(str, packed))}", *(notes_of(root, release.model) for release in packed)]
+    git(root, "commit", "--quiet", *(part for paragraph in paragraphs for part in ("-m", paragraph)))
     return commit_of(root, "HEAD")
 
 
-def _bodies(root: Path, packed: list[Release]) -> list[str]:
-    return [part for release in packed for part in ("-m", notes_of(root, release.model))]
-
-
 def notes_of(root: Path, model: str) -> str:
-    """The release notes without their pictures, which a message cannot hold."""
+    """Returns the release notes without images and their captions, which a git message cannot show."""
     text = (root / RELEASE / model / "RELEASE.md").read_text(encoding="utf-8")
     blocks = text.rstrip("\n").split("\n\n")
-    pictures = {number for number, block in enumerate(blocks) if block.startswith("![")}
-    kept = [block for number, block in enumerate(blocks) if not {number, number + 1} & pictures]
+    images = {number for number, block in enumerate(blocks) if block.startswith("![")}
+    kept = [block for number, block in enumerate(blocks) if not {number, number + 1} & images]
     return "\n\n".join(kept).removeprefix("# ")
 
 
-def push_data(processes: ProcessGroup, say: Log) -> None:
-    """Pushes everything that the folder's dvc.lock and .dvc files name to the DVC remote.
+def push_data(processes: ProcessGroup, log: Log) -> None:
+    """Pushes everything that the worktree's dvc.lock and .dvc files name to the DVC remote.
 
-    Raises StageError when the remote refuses; the data stays in the cache then.
+    Raises StageError when the remote refuses; the data is still in the cache then.
     """
     try:
-        processes.run(dvc_command("push"), say, PUSH_DEADLINE)
+        processes.run(dvc_command("push"), log, PUSH_DEADLINE)
     except StageError as error:
-        lines = str(error).splitlines()
-        said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
-        raise StageError(f"the DVC remote refused it ({said}); nothing is lost, the data is in the cache") from None
+        reason = dvc_reason(error)
+        raise StageError(f"the DVC remote refused the push ({reason}); the data is still in DVC's cache") from None
 
 
-def publish_refs(root: Path, branch: str | None, say: Log) -> None:
-    """Pushes a branch, if one is named, then all release tags, to the git remote, where there is one.
+def dvc_reason(error: StageError) -> str:
+    """Returns the first line that DVC marks as an error, else its last line."""
+    lines = str(error).splitlines()
+    return next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
 
-    Raises UserError when it refuses; branch and tags stay here.
+
+def publish_refs(root: Path, branch: str | None, log: Log) -> None:
+    """Pushes a branch, if one is given, then all release tags, to the git remote, if there is one.
+
+    Raises UserError when the remote refuses; branch and tags then stay in this repository.
     """
     name = remote(root)
     if name is None:
-        say("no git remote: branch and tags stay in this repository")
+        log("no git remote: branch and tags stay in this repository")
         return
     names = [tag for model in MODELS for kind in "@#" for tag, _ in tags(root, f"{model}{kind}*")]
     try:
@@ -115,13 +118,13 @@ def publish_refs(root: Path, branch: str | None, say: Log) -> None:
             git(root, "push", "--quiet", name, *(f"refs/tags/{tag}" for tag in names))
     except GitError as error:
         raise UserError(
-            f"{error}; nothing is lost: the data is in the DVC remote, {branch or 'the tags'} here. When {name} takes "
-            f"them again: git push {name} {branch or ''} --tags"
+            f"{error}; nothing is lost: the data is in the DVC remote, {branch or 'the tags'} in {root}. When {name} "
+            f"accepts them again, run git push {name} {branch or ''} --tags"
         ) from None
 
 
 def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | None:
-    """DVC's hash of the model's bundle in a commit, else in the folder; None where it has none."""
+    """Returns DVC's hash of the model's bundle in a commit, or in the folder without one; None if there is no bundle."""
     if revision:
         text = git(root, "show", f"{revision}:{LOCK}")
     elif (root / LOCK).is_file():
@@ -134,22 +137,23 @@ def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | Non
 
 
 def change(bundle: Path, before: Path | None) -> Change:
-    """What a bundle is to whoever uses the one `before`.
+    """Classifies the change from the bundle `before` for semantic versioning.
 
-    major: code that was written for that may fail with this, since noise, images, labels or a file are others. patch:
-    every model file is the same, byte for byte, and something beside it changed. minor: all else.
+    major: code written for `before` may fail, because inputs, outputs, labels, range, noise or a file differ. patch:
+    every model file is the same, byte for byte. minor: all other changes, and a first bundle.
     """
     if before is None:
         return "minor"
-    now, then = _interface(bundle), _interface(before)
-    if any(now.get(file) != promised for file, promised in then.items()):
+    new, old = _interface(bundle), _interface(before)
+    if any(new.get(file) != interface for file, interface in old.items()):
         return "major"
-    same = now.keys() == then.keys() and all(
-        (bundle / name).read_bytes() == (before / name).read_bytes() for name in now
+    same = new.keys() == old.keys() and all(
+        (bundle / name).read_bytes() == (before / name).read_bytes() for name in new
     )
     return "patch" if same else "minor"
 
 
 def _interface(bundle: Path) -> dict[str, Any]:
     contract = json.loads((bundle / "contract.json").read_text(encoding="utf-8"))
-    return {file: {name: one.get(name) for name in INTERFACE} for file, one in contract["models"].items()}
+    models = {file: upgraded(model) for file, model in contract["models"].items()}
+    return {file: {key: model.get(key) for key in INTERFACE} for file, model in models.items()}

@@ -6,12 +6,14 @@ from pathlib import Path
 from tasks.bundle import verify
 from tasks.bundle.card import model_card
 from tasks.bundle.faults import bundle_faults
-from tasks.bundle.golden import golden_vectors, read_contract, variant_vectors, write_vectors
+from tasks.bundle.golden import golden_vectors, variant_vectors, write_vectors
 from tasks.bundle.sbom import write_sbom
 from tasks.bundle.sums import write_sums
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, replacing, write_bytes, write_json
 from tasks.common.params import BundleSettings
+from tasks.export.checks import read_model
+from tasks.export.contract import FORMAT, read_contract
 from tasks.export.session import session
 
 MANIFEST = Path("data/prepared/manifest.json")
@@ -43,9 +45,9 @@ def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int
     exported = Path("data/onnx") / model
     paths = {path.name: path for path in sorted({exported / f"{model}.onnx", *exported.glob("*.onnx")})}
     sessions = {file: session(path, threads) for file, path in paths.items()}
-    contracts = {file: read_contract(sessions[file], path) for file, path in paths.items()}
+    contracts = {file: read_contract(read_model(path)[0], path) for file, path in paths.items()}
     labels = len(contracts[f"{model}.onnx"]["labels"])
-    contract = {"format": 1, "model": model, "models": contracts}
+    contract = {"format": FORMAT, "model": model, "models": contracts}
     for path in paths.values():
         shutil.copyfile(path, folder / path.name)
     golden = golden_vectors(model, sessions, labels, settings.golden, settings.seed)

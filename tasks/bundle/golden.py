@@ -1,7 +1,6 @@
 """Golden vectors: inputs with the outputs that ONNX Runtime gives for them on a CPU, one archive per model file."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.training.random import noise
-from tasks.common.errors import UserError
 from tasks.common.files import write_bytes
 from tasks.export.session import run_onnx
 
 Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]]
-
-
-def read_contract(session: ort.InferenceSession, path: Path) -> dict[str, Any]:
-    """The contract that the export stage wrote into an .onnx file; raises UserError when it is not there."""
-    properties = session.get_modelmeta().custom_metadata_map
-    if "imagewright.contract" not in properties:
-        raise UserError(f"{path} carries no contract; run the export stage again")
-    contract: dict[str, Any] = json.loads(properties["imagewright.contract"])
-    return contract
 
 
 def golden_vectors(

@@ -12,7 +12,8 @@ from tasks.common.errors import UserError
 from tasks.common.params import Params
 from tasks.evaluate.sampling import Draw, Rows, Sampling, as_bytes, blocks
 from tasks.evaluate.scores import relative_distance, rounded
-from tasks.export.checks import read_contract, read_model
+from tasks.export.checks import read_model
+from tasks.export.contract import read_contract
 from tasks.export.session import run_in_batches, session
 from tasks.preprocess.dataset import Prepared, Split
 from tasks.reference.statistics import ReferenceStatistics
@@ -35,7 +36,7 @@ def variant_metrics(
     sessions = {path.name: session(path, params.threads, reference.evaluator.device) for path in paths}
     of: dict[str, list[str]] = {}
     for path in paths:
-        contract = read_contract(read_model(path)[0])
+        contract = read_contract(read_model(path)[0], path)
         of.setdefault(contract["of"], []).append(path.name)
     found: dict[str, dict[str, float]] = {}
     for file, files in of.items():

@@ -1,7 +1,6 @@
 """What an .onnx file may hold: looked at before one is run, and in full before one ships."""
 
 import getpass
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tasks.common.errors import UserError
 from tasks.common.params import OPSETS
+from tasks.export.contract import CONTRACT
 
-CONTRACT = "imagewright.contract"
 RANDOM = {
     "Bernoulli",
     "Multinomial",
@@ -46,12 +45,6 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, bytes]:
     if not model.graph.output:
         raise unfit(path, "it is damaged or was cut short: it has no output")
     return model, data
-
-
-def read_contract(model: onnx.ModelProto) -> dict[str, Any]:
-    """What a file promises; raises KeyError where it carries no contract."""
-    contract: dict[str, Any] = json.loads({entry.key: entry.value for entry in model.metadata_props}[CONTRACT])
-    return contract
 
 
 def unfit(path: Path, why: str) -> UserError:

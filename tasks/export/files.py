@@ -17,11 +17,12 @@ from torch import Tensor
 from tasks.common.files import replacing
 from tasks.common.params import ExportSettings, Params
 from tasks.common.tensors import load_tensors
-from tasks.export.checks import check_graph, read_contract
+from tasks.export.checks import check_graph
+from tasks.export.contract import FORMAT, Contract, read_contract, with_contract
 from tasks.export.graphs import Graph, build_graphs
 from tasks.export.parity import Difference, Way, check_parity, exact_outputs, parity_inputs, ways
 from tasks.export.provenance import provenance
-from tasks.export.variants import make_variants, with_contract
+from tasks.export.variants import make_variants
 
 WEIGHTS, ONNX = Path("data/weights"), Path("data/onnx")
 PROVENANCE = ("hashes", "images", "quarantined", "trained_with", "libraries")
@@ -49,7 +50,7 @@ def export(model: str, params: Params) -> dict[str, object]:
 
 
 def write_checked(
-    folder: Path, graph: Graph, contract: Mapping[str, Any], settings: ExportSettings, along: Sequence[Way]
+    folder: Path, graph: Graph, contract: Contract, settings: ExportSettings, along: Sequence[Way]
 ) -> Iterator[tuple[str, dict[str, Difference]]]:
     """Writes the float32 file of a graph and its variants, and gives what each differs along these ways to run it.
 
@@ -59,7 +60,7 @@ def write_checked(
     exact, arrays = exact_outputs(graph, inputs), [given.numpy() for given in inputs]
     model = to_onnx(graph, inputs, contract, settings)
     for made in (model, *make_variants(model, contract, settings).values()):
-        promised = read_contract(made)
+        promised = read_contract(made, contract["file"])
         path, batch = folder / promised["file"], promised["inputs"][0]["shape"][0]
         check_graph(path.name, made, None if batch == "N" else batch)
         path.write_bytes(made.SerializeToString(deterministic=True))
@@ -67,13 +68,13 @@ def write_checked(
 
 
 def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """What a consumer may rely on: names, types and shapes, range, law of the noise, tolerance, and origin by hash."""
+    """Returns the contract of a float32 file: tensors, range, distribution of the noise, tolerance, origin by hash."""
     shape = about["shape"]
     length = shape["latent"] if "latent" in shape else shape["noise"]
     image = ["N", shape["image_channels"], shape["size"], shape["size"]]
     sizes = {"image": image, "label": ["N"]}
-    drawn = graph.takes == "noise"
-    inputs = (graph.takes, "label") if drawn and shape["classes"] else (graph.takes,)
+    samples = graph.input == "noise"
+    inputs = (graph.input, "label") if samples and shape["classes"] else (graph.input,)
 
     def tensor(of: str) -> dict[str, Any]:
         layout = {"layout": "NCHW"} if of == "image" else {}
@@ -81,24 +82,22 @@ def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: 
         return {"name": of, "dtype": dtype, "shape": sizes.get(of, ["N", length]), **layout}
 
     return {
-        "format": 1,
+        "format": FORMAT,
         "model": about["model"],
         "file": name,
         "of": name,
         "variant": "float32",
         "inputs": [tensor(given) for given in inputs],
-        "outputs": [tensor(output) for output in graph.gives],
+        "outputs": [tensor(output) for output in graph.outputs],
         "range": [0, 1],
-        "noise_law": "standard normal" if drawn else None,
+        "noise_distribution": "standard normal" if samples else None,
         "tolerance": tolerance,
         "labels": about["labels"],
         **{name: about[name] for name in PROVENANCE},
     }
 
 
-def to_onnx(
-    graph: Graph, example: tuple[Tensor, ...], contract: Mapping[str, Any], settings: ExportSettings
-) -> onnx.ModelProto:
+def to_onnx(graph: Graph, example: tuple[Tensor, ...], contract: Contract, settings: ExportSettings) -> onnx.ModelProto:
     """The graph as one self-contained ONNX file with a free batch size and the contract as its metadata.
 
     Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed.

@@ -10,7 +10,7 @@ from models.networks.gan import GanConfig, Generator
 from models.networks.prior import FlowPrior
 from models.networks.vae import Decoder, Encoder, VaeConfig, sample
 from models.pixels import from_unit, to_unit
-from tasks.common.tensors import below
+from tasks.common.tensors import select_prefix
 
 LARGEST = 2**31 - 1
 
@@ -23,14 +23,14 @@ def out_of_range_if_negative(label: Tensor) -> Tensor:
 class Graph(nn.Module):
     """A function that ships; the names of its tensors, of which noise may have a label beside it."""
 
-    takes: str
-    gives: tuple[str, ...] = ("image",)
+    input: str
+    outputs: tuple[str, ...] = ("image",)
 
 
 class GanGraph(Graph):
     """noise [N, L], standard normal, and label [N] where it is told one, to image [N, C, H, W]."""
 
-    takes = "noise"
+    input = "noise"
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class GanGraph(Graph):
 class VaeGraph(Graph):
     """noise [N, L], standard normal, and label [N] where the prior is told one, to image [N, C, H, W]."""
 
-    takes = "noise"
+    input = "noise"
 
     def __init__(self, decoder: Decoder, prior: FlowPrior | None) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class VaeGraph(Graph):
 class DecoderGraph(Graph):
     """latent [N, L], a code as the encoder gives it, to image [N, C, H, W]."""
 
-    takes = "latent"
+    input = "latent"
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class DecoderGraph(Graph):
 class EncoderGraph(Graph):
     """image [N, C, H, W] to mean and log_variance [N, L] of its code."""
 
-    takes, gives = "image", ("mean", "log_variance")
+    input, outputs = "image", ("mean", "log_variance")
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -92,16 +92,16 @@ def build_graphs(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> dic
     """
     if about["model"] == "gan":
         generator = Generator(GanConfig.model_validate(about["shape"]))
-        generator.load_state_dict(below(tensors, "generator"))
+        generator.load_state_dict(select_prefix(tensors, "generator"))
         return {"gan.onnx": GanGraph(generator).eval()}
     if about["model"] != "vae":
         raise ValueError(f"weights of an unknown model: {about['model']}")
     shape = VaeConfig.model_validate(about["shape"])
     encoder, decoder, prior = Encoder(shape), Decoder(shape), None
-    encoder.load_state_dict(below(tensors, "encoder"))
-    decoder.load_state_dict(below(tensors, "decoder"))
+    encoder.load_state_dict(select_prefix(tensors, "encoder"))
+    decoder.load_state_dict(select_prefix(tensors, "decoder"))
     if shape.prior_layers:
         prior = FlowPrior(shape.latent, shape.prior_layers, shape.prior_width, shape.classes)
-        prior.load_state_dict(below(tensors, "prior"))
+        prior.load_state_dict(select_prefix(tensors, "prior"))
     graphs = {"vae.onnx": VaeGraph(decoder, prior), "encoder.onnx": EncoderGraph(encoder)}
     return {name: graph.eval() for name, graph in (graphs | {"decoder.onnx": DecoderGraph(decoder)}).items()}

@@ -5,10 +5,9 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,12 +19,12 @@ from models.training.device import DeviceName
 from models.training.random import generator as stream
 from tasks.common.errors import UserError
 from tasks.common.params import ExportSettings
+from tasks.export.contract import Contract
 from tasks.export.session import CPU, CUDA, run_onnx, session
 
 BATCHES = (1, 2, 3, 7, 16, 64)
 NORMAL, FAR, SPIKES, BLANK = 64, 16, 15, 1  # rows of each kind; see `parity_inputs`
 RARE = 1e-6  # the chance of noise as far out as the extreme rows
-Contract = Mapping[str, Any]
 Arrays = Sequence[np.ndarray]
 
 

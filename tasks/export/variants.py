@@ -5,7 +5,6 @@ Equal weights give equal bytes.
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -15,12 +14,10 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from tasks.common.files import canonical
 from tasks.common.params import ExportSettings, Variant
-from tasks.export.checks import CONTRACT
+from tasks.export.contract import Contract, with_contract
 
 STEP = 1  # of 255, that a byte may be away from the one rounded from float64
-Contract = Mapping[str, Any]
 
 
 def make_variants(model: onnx.ModelProto, contract: Contract, settings: ExportSettings) -> dict[str, onnx.ModelProto]:
@@ -36,14 +33,6 @@ def make_variants(model: onnx.ModelProto, contract: Contract, settings: ExportSe
 def gives_images(contract: Contract) -> bool:
     """Whether the file's only output are images."""
     return [output["name"] for output in contract["outputs"]] == ["image"]
-
-
-def with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
-    """The model with this contract as its only metadata."""
-    del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = CONTRACT, canonical(contract).decode()
-    return model
 
 
 def to_float16(model: onnx.ModelProto, _: ExportSettings) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from tasks.export.files import export
 from tests.conftest import ROOT
 
 LABELS = ["bag", "coat", "shoe"]
-FORMAT_2 = "a contract of format 2, and this program reads format 1 alone"
+FORMAT_3 = "a contract of format 3, and this program reads formats 1 and 2"
 CHANGED = "gan.onnx has another content than when it was bundled; get the bundle again"
 
 
@@ -62,20 +62,21 @@ def _vae() -> tuple[dict[str, nn.Module], Any]:
 def damaged(bundle: Path, place: Path, damage: str) -> Path:
     """A copy of the bundle at `place` with one thing wrong; where a file changed, `repaired` says the sums hide it."""
     shutil.copytree(bundle, place)
-    if damage == "format":
-        write_json(place / "contract.json", read_json(place / "contract.json") | {"format": 2})
+    if damage in ("format", "format 1"):  # of which the second is none: programs read both formats
+        number = 3 if damage == "format" else 1
+        write_json(place / "contract.json", read_json(place / "contract.json") | {"format": number})
     if damage.startswith("truncated"):
         (place / "gan.onnx").write_bytes((bundle / "gan.onnx").read_bytes()[:500])
     if damage == "missing":
         (place / "gan.onnx").unlink()
-    if damage in ("format", "truncated and repaired"):
+    if damage in ("format", "format 1", "truncated and repaired"):
         sums = sha256_tree(place, without=frozenset({"SHA256SUMS"}))
         (place / "SHA256SUMS").write_text("".join(f"{sha}  {name}\n" for name, sha in sums.items()))
     return place
 
 
 DAMAGES = [
-    ("format", FORMAT_2),
+    ("format", FORMAT_3),
     ("truncated", CHANGED),
     ("truncated and repaired", "gan.onnx cannot be loaded"),
     ("missing", "gan.onnx is missing; get the bundle again"),

@@ -82,6 +82,11 @@ def test_a_label_is_given_by_name_or_number(example: Path, told: Path, tmp_path:
     assert drawn["coat"] == drawn["1"] != drawn["shoe"]
 
 
+def test_a_bundle_of_the_earlier_format_is_read(example: Path, gan: Path, tmp_path: Path) -> None:
+    done = node(example, "generate.mjs", damaged(gan, tmp_path / "earlier", "format 1"), "--out", tmp_path / "one.png")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(("damage", "complaint"), DAMAGES)
 def test_a_bad_bundle_is_a_sentence(example: Path, gan: Path, tmp_path: Path, damage: str, complaint: str) -> None:
     assert complaint in sentence(node(example, "generate.mjs", damaged(gan, tmp_path / "bad", damage)))

@@ -53,6 +53,12 @@ def test_images_are_the_golden_ones(example: ModuleType, gan: Path, told: Path, 
         np.testing.assert_allclose(images, wanted["image"], atol=1e-4)
 
 
+def test_a_bundle_of_the_earlier_format_is_read(example: ModuleType, gan: Path, tmp_path: Path) -> None:
+    wanted = golden(gan, "gan")
+    images = example.Bundle(damaged(gan, tmp_path / "earlier", "format 1")).generate(wanted["noise"])
+    np.testing.assert_allclose(images, wanted["image"], atol=1e-4)
+
+
 def test_chunks_give_what_one_run_gives(example: ModuleType, told: Path) -> None:
     bundle = example.Bundle(told)
     noise, labels = bundle.draw(range(150))

@@ -26,7 +26,8 @@ if data == "broken":
 folder = pathlib.Path("data/bundle") / model
 folder.mkdir(parents=True)
 seed = params["train_" + model]["seed"]
-contract = {"models": {model + ".onnx": {"inputs": [params["train_gan"]["noise"]], "labels": []}}, "seed": seed}
+generator = {"format": 2, "inputs": [params["train_gan"]["noise"]], "labels": []}
+contract = {"models": {model + ".onnx": generator}, "seed": seed}
 (folder / "contract.json").write_text(json.dumps(contract))
 (folder / (model + ".onnx")).write_text(f"{data} {seed}")
 pathlib.Path("data/metrics").mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from tasks.common.cli import run
 from tasks.common.files import sha256_file
 from tasks.release.lineage.checks import against_git, bound
 from tasks.release.lineage.history import History
-from tasks.release.lineage.tell import Line, find_lineage, parse, read_contract, told_by_file, told_by_lineage
+from tasks.release.lineage.tell import Line, contract_of, find_lineage, parse, told_by_file, told_by_lineage
 
 WIDTH = 14
 
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("file", type=Path, metavar="MODEL.onnx")
     parser.add_argument("--repo", type=Path, default=Path(), help="a clone of the repository; the current folder")
     given = parser.parse_args()
-    contract, history = read_contract(given.file), History(given.repo)
+    contract, history = contract_of(given.file), History(given.repo)
     show([*told_by_file(contract), ("sha256", sha256_file(given.file))])
     found = find_lineage(given.file, contract["model"], history)
     if found is None:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
-from tasks.export.checks import CONTRACT
+from tasks.export.contract import read_contract
 from tasks.export.provenance import trained_with_text
 from tasks.gate.record import GateDecision
 from tasks.release.lineage.collect import LINEAGE, record_path
@@ -24,7 +24,7 @@ NAME, VERSION, COMMIT = re.compile(r"[a-z]+"), re.compile(r"v\d+\.\d+\.\d+"), re
 Line = tuple[str, str]
 
 
-def read_contract(path: Path) -> dict[str, Any]:
+def contract_of(path: Path) -> dict[str, Any]:
     """The contract inside a file; raises UserError when it is no file, is cut short, or is not ours."""
     if not path.is_file():
         raise UserError(f"{path} is not there; name an .onnx file, such as data/bundle/gan/gan.onnx")
@@ -32,11 +32,8 @@ def read_contract(path: Path) -> dict[str, Any]:
         model = onnx.load(path, load_external_data=False)
     except DecodeError:
         raise UserError(f"{path} is no ONNX file, or was cut short; get it again") from None
-    found = [entry.value for entry in model.metadata_props if entry.key == CONTRACT]
-    if not found:
-        raise UserError(f"{path} carries no contract: it was cut short, or Imagewright did not make it")
+    contract = read_contract(model, path)
     try:
-        contract: dict[str, Any] = json.loads(found[0])
         good = NAME.fullmatch(contract["model"]) and {"file", *PROVENANCE} <= contract.keys()
         trained_with_text(contract.get("trained_with"))
     except (ValueError, KeyError, TypeError, AttributeError):

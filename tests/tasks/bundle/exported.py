@@ -39,7 +39,7 @@ def save(
     graph = helper.make_graph(nodes, "tiny", tensors(inputs), tensors(outputs), constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     contract = {
-        "format": 1,
+        "format": 2,
         "model": path.parent.name,
         "file": path.name,
         "of": path.name,
@@ -47,7 +47,7 @@ def save(
         "inputs": inputs,
         "outputs": outputs,
         "range": [0, 1],
-        "noise_law": noise,
+        "noise_distribution": noise,
         "tolerance": 1e-4,
         "labels": ["bag", "coat"],
         "hashes": {"data": "a" * 64, "code": "b" * 64, "params": "c" * 64, "weights": "d" * 64},

@@ -16,7 +16,7 @@ from models.training.state import network_tensors
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_tree
 from tasks.common.params import load_params
-from tasks.export.checks import CONTRACT, read_contract
+from tasks.export.contract import CONTRACT, read_contract
 from tasks.export.files import make_contract, to_onnx, write_checked
 from tasks.export.graphs import Graph, build_graphs
 from tasks.export.parity import BATCHES, check_parity, exact_outputs, parity_inputs, ways

@@ -14,7 +14,7 @@ from tasks.common.files import sha256_file, write_json
 from tasks.common.lockfile import locked_versions
 from tasks.export.checks import CONTRACT
 from tasks.export.provenance import provenance, trained_with_text
-from tasks.release.lineage.tell import read_contract, told_by_file
+from tasks.release.lineage.tell import contract_of, told_by_file
 from tests.conftest import Checkout
 
 MANIFEST = {"splits": {"train": {"count": 80}, "test": {"count": 9}}, "rejected": {"truncated": 2}}
@@ -69,8 +69,8 @@ def test_weights_of_earlier_code_say_that_nothing_was_recorded(trained: Path) ->
 
 def contract(**more: object) -> dict[str, Any]:
     """A contract of a tiny generator, as earlier code wrote it."""
-    made: dict[str, Any] = {"model": "gan", "file": "gan.onnx", "hashes": {"data": "a" * 64}, "images": {"train": 80}}
-    return made | {"quarantined": {}, "libraries": {"torch": "2.14.1"}, **more}
+    made: dict[str, Any] = {"format": 1, "model": "gan", "file": "gan.onnx", "hashes": {"data": "a" * 64}}
+    return made | {"images": {"train": 80}, "quarantined": {}, "libraries": {"torch": "2.14.1"}, **more}
 
 
 def write_onnx(path: Path, about: dict[str, Any]) -> Path:
@@ -84,19 +84,19 @@ def write_onnx(path: Path, about: dict[str, Any]) -> Path:
 
 
 def test_lineage_tells_what_trained_and_what_exported(tmp_path: Path) -> None:
-    now = read_contract(write_onnx(tmp_path / "now.onnx", contract(trained_with=TRAINED_WITH)))
+    now = contract_of(write_onnx(tmp_path / "now.onnx", contract(trained_with=TRAINED_WITH)))
     assert dict(told_by_file(now))["trained with"] == (
         "numpy 2.4.6, torch 2.11.0 on cpu AVX512 (cpu/bfloat16/channels_last, 2 threads)"
     )
     assert dict(told_by_file(now))["exported with"] == "torch 2.14.1"
-    earlier = read_contract(write_onnx(tmp_path / "earlier.onnx", contract()))
+    earlier = contract_of(write_onnx(tmp_path / "earlier.onnx", contract()))
     assert dict(told_by_file(earlier))["trained with"].startswith("not recorded")
 
 
 @pytest.mark.parametrize("damaged", ["torch", {"libraries": {}}, {**TRAINED_WITH, "threads": "two"}])
 def test_a_damaged_record_of_the_training_is_one_sentence(tmp_path: Path, damaged: object) -> None:
     with pytest.raises(UserError, match="was made by another version, or is damaged"):
-        read_contract(write_onnx(tmp_path / "gan.onnx", contract(trained_with=damaged)))
+        contract_of(write_onnx(tmp_path / "gan.onnx", contract(trained_with=damaged)))
 
 
 def test_weights_of_other_images_are_refused(trained: Path) -> None:

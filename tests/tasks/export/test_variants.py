@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto
 from torch import Tensor
 
-from tasks.export.checks import check_graph, read_contract
+from tasks.export.checks import check_graph
+from tasks.export.contract import read_contract
 from tasks.export.files import make_contract
 from tasks.export.graphs import build_graphs
 from tasks.export.session import run_onnx, session
