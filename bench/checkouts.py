@@ -1,4 +1,4 @@
-"""A temporary clone of the project for measurements that run its stages, so that the checkout itself stays as it is."""
+"""Temporary clones of the project for measurements that run its stages, so that the checkout stays unchanged."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-SHORT = {  # trainings of moments, and a gate that lets what they make through; a judge of moments fails its own checks
+SHORT = {  # short trainings, and a gate that passes their models; an evaluator trained as briefly fails its own checks
     "train_gan.stop.n_images": 64_000,
     "train_vae.stop.n_images": 64_000,
     "gate.limits.fd_relative": 10.0,
@@ -23,15 +23,15 @@ SHORT = {  # trainings of moments, and a gate that lets what they make through; 
 }
 LEARNERS = ("reference", "reference_second", "train_gan", "train_vae")
 STOP = {"stop.n_images": 1280, "log_every": 640, "probe_every": 640, "checkpoint_every": 640}
-TINY: dict[str, object] = {  # what --tiny lays over all other values
+TINY: dict[str, object] = {  # --tiny sets these over all other values
     "threads": 1,
     **{f"{learner}.{name}": value for learner in LEARNERS for name, value in ({"channels": 4} | STOP).items()},
     "reference.channels": 8,
     "reference.batch": 64,
-    "reference.stop.n_images": 12_800,  # on `digits` a smaller judge fails its own checks
+    "reference.stop.n_images": 12_800,  # on `digits` an evaluator trained for less fails its own checks
     "train_gan.channels": 8,
     "train_gan.batch": 32,
-    "train_gan.stop.n_images": 5120,  # after 1280 it draws one label alone, and from 6400 on the watch may stop it
+    "train_gan.stop.n_images": 5120,  # after 1280 it generates a single label; from 6400 on diagnostics may stop it
     "train_gan.ema_half_life": 500,
     "train_vae.prior_layers": 2,
     "train_vae.prior_width": 8,
@@ -52,13 +52,13 @@ sys.path.insert(0, "")
 for command in sys.argv[1:]:
     sys.argv = command.split()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""  # stages as modules of one process, which imports torch once
+"""  # runs stages as modules of one process, which imports torch once
 
 
 class Checkout:
     """A folder that holds the project as it was last committed; commands run in it with this interpreter.
 
-    A tiny one keeps the smallest sizes whatever else it is told, and its data are scikit-learn's digits.
+    A tiny one always has the smallest sizes, and its data are scikit-learn's digits.
     """
 
     def __init__(self, path: Path, tiny: bool = False) -> None:
@@ -80,7 +80,7 @@ class Checkout:
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def must(self, *arguments: str) -> str:
-        """Runs `python ARGUMENTS` and returns what it printed; ends this process with its complaint if it fails."""
+        """Runs `python ARGUMENTS` and returns its stdout; ends this process with its stderr if it fails."""
         done = self.python(*arguments)
         if done.returncode:
             sys.exit(f"error: `python {' '.join(arguments)}` failed: {done.stderr.strip()}")
@@ -103,15 +103,15 @@ class Checkout:
         yaml.dump(values, path)
 
     def ingest(self, source: str, folder: Path | None = None) -> None:
-        """Takes a data set in by name, from a folder that has its files where one is given."""
+        """Ingests a data set by name, from the files in `folder` where one is given."""
         given = ["--from", str(folder.resolve())] if folder else []
         self.must("-m", "tasks.ingest", *(["digits"] if self.tiny else [source, *given]))
 
     def make(self, *stages: str) -> None:
-        """Runs stages of dvc.yaml and what they rest on through DVC; a tiny checkout only these, in their order."""
+        """Runs stages of dvc.yaml and their dependencies with DVC; a tiny checkout runs only these, in order."""
         if self.tiny:
-            known = YAML(typ="safe").load(self / "dvc.yaml")["stages"]
-            self.run_stages(*(known[name]["cmd"].removeprefix("python -m ") for name in stages))
+            stages_of = YAML(typ="safe").load(self / "dvc.yaml")["stages"]
+            self.run_stages(*(stages_of[name]["cmd"].removeprefix("python -m ") for name in stages))
         else:
             self.must("-m", "dvc", "--wait-for-lock", "repro", *stages)
 
@@ -125,7 +125,7 @@ class Checkout:
 
 
 def shorten(clone: Checkout, source: str) -> None:
-    """Makes a clone one whose flows take minutes: `source` as data, SHORT as parameters, committed, a DVC remote."""
+    """Sets a clone up so that flows take minutes: ingests `source`, sets SHORT, adds a DVC remote and commits."""
     clone.set_params(SHORT)
     clone.ingest(source)
     clone.must("-m", "dvc", "remote", "add", "-d", "storage", str(clone / ".work/remote"))
@@ -142,10 +142,10 @@ def commit(clone: Checkout, subject: str) -> None:
 
 @contextmanager
 def cloned(count: int = 1, tiny: bool = False) -> Iterator[list[Checkout]]:
-    """So many clones of the last commit, deleted at the end; each has its own locks, so that trainings do not wait.
+    """Yields `count` clones of the last commit and deletes them at the end.
 
-    They know no remote, or what a flow releases in one would be pushed to the checkout. Tiny ones hold the files as
-    they stand, so that a test that runs before a commit sees what will be committed.
+    Each clone has its own locks, so that trainings do not wait for each other, and no git remote, since flows would
+    push releases to the checkout. Tiny clones hold the uncommitted files too, so that tests see what will be committed.
     """
     with TemporaryDirectory(prefix="imagewright-") as place:
         clones = [Checkout(Path(place) / str(number), tiny) for number in range(count)]
@@ -160,7 +160,7 @@ def cloned(count: int = 1, tiny: bool = False) -> Iterator[list[Checkout]]:
 
 
 def copy_working_tree(clone: Checkout) -> None:
-    """Lays the checkout's files over a clone, those that git does not know yet included."""
+    """Copies the checkout's files over a clone, untracked ones included."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):

@@ -1,9 +1,9 @@
 """Runs the measurements and writes bench/RESULTS.md: `python bench/figures.py [NAME ...] [--long]`, or `make figures`.
 
-Without names, every measurement that two cores end in an hour, after `make run`; `--long` adds those that take half an
-hour or more each. What a measurement wrote is kept in bench/results with its command, machine and commit, and
-RESULTS.md is made of all that lies there, so a long one keeps its figures until it is run again. Exit code 1 when
-something required was missed or a measurement failed.
+Without names it runs all short measurements, together an hour on two cores, after `make run`; `--long` adds those that
+take half an hour or more each. The results of each measurement are kept in bench/results with its command, machine and
+commit, and RESULTS.md shows all of them, so a measurement that is not run keeps its last results. Exit code 1 when a
+requirement is not met or a measurement fails.
 """
 
 import json
@@ -27,14 +27,14 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.common.cli import machine
 
-GPU_CHECK = "gpu_check"  # which keeps its own figures, on machines that have a GPU
+GPU_CHECK = "gpu_check"  # it writes its own results, on machines that have a GPU
 RESULTS, PAGE = ROOT / "bench/results", ROOT / "bench/RESULTS.md"
 NEEDED = ROOT / "data/bundle/gan"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A script of this folder and what it is told."""
+    """A script of this folder and its arguments."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ MEASUREMENTS = (
     Measurement("resume"),
     Measurement("repeat"),
     Measurement("neighbours"),
-    Measurement("judging"),
+    Measurement("evaluation"),
     Measurement("inference"),
     Measurement("serving", ("data/bundle/gan",)),
     Measurement("shipping"),
@@ -58,17 +58,17 @@ MEASUREMENTS = (
     Measurement("orchestration"),
     Measurement("newcomer", long=True),
     Measurement("recipes", ("--seeds", "0", "1"), long=True),
-    Measurement("watch", long=True),
+    Measurement("health", long=True),
     Measurement("gate", long=True),
 )
 
 
 def main() -> int:
-    """Measures, keeps, and writes the page."""
+    """Runs the measurements and writes the page."""
     names = [one.name for one in MEASUREMENTS]
     made = parser(__doc__)
     made.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)}")
-    made.add_argument("--long", action="store_true", help="also what takes half an hour or more each")
+    made.add_argument("--long", action="store_true", help="also the measurements that take half an hour or more each")
     given = parse(made, names=["stream_memory"])
     if unknown := [name for name in given.names if name not in names]:
         made.error(f"there is no measurement {unknown[0]}; there are {', '.join(names)}")
@@ -86,21 +86,21 @@ def main() -> int:
 
 
 def publish_all(kept: list[dict[str, Any]], file: Path | None) -> None:
-    """Writes all rows that are kept as one table, where a file is named."""
+    """Writes all rows as one table, where a file is named."""
     if file:
         rows = [row for one in kept for row in one["rows"]]
         file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 def measured(one: Measurement, results: Path, tiny: bool = False) -> bool:
-    """Runs one and keeps what it wrote; False when it wrote nothing."""
+    """Runs one measurement and keeps its rows; returns False when it wrote none."""
     print(f"\n{one.command}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         file, start = Path(folder) / "rows.json", time.monotonic()
         options = ["--json", str(file), *["--tiny"] * tiny]
         subprocess.run([sys.executable, *one.command.split()[1:], *options], cwd=ROOT, check=False)
         if not file.is_file():
-            print(f"{one.command} failed, so its figures stay as they were", file=sys.stderr)
+            print(f"{one.command} failed, so its last results stay", file=sys.stderr)
             return False
         rows = json.loads(file.read_text(encoding="utf-8"))
     keep(one.name, one.command, time.monotonic() - start, rows, results)
@@ -116,7 +116,7 @@ def keep(name: str, command: str, seconds: float, rows: list[dict[str, Any]], re
 
 
 def write_page(results: Path, written: Path) -> list[dict[str, Any]]:
-    """Writes RESULTS.md from all that lies in the folder of results, and returns that."""
+    """Writes RESULTS.md from all files in the folder of results, and returns their contents."""
     names = [*(one.name for one in MEASUREMENTS), GPU_CHECK]
     kept = [json.loads(file.read_text()) for name in names if (file := results / f"{name}.json").exists()]
     written.write_text("\n".join(page(kept)), encoding="utf-8")
@@ -125,7 +125,7 @@ def write_page(results: Path, written: Path) -> list[dict[str, Any]]:
 
 
 def commit() -> str:
-    """The last commit, which is what the measurements clone; on a machine without git, that it is not known."""
+    """Returns the last commit, which the measurements clone; `unknown` on a machine without git."""
     command = ["git", "rev-parse", "--short=10", "HEAD"]
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -134,7 +134,7 @@ def commit() -> str:
 
 
 def describe() -> str:
-    """The machine in one line."""
+    """Describes the machine in one line."""
     here = machine()
     memory = psutil.virtual_memory().total / 2**30
     parts = [f"{psutil.cpu_count()} cores of {here['processor']}", f"{memory:.0f} GiB", str(here["gpu"] or "no GPU")]
@@ -142,16 +142,16 @@ def describe() -> str:
 
 
 def page(kept: list[dict[str, Any]]) -> Iterator[str]:
-    """The lines of RESULTS.md."""
+    """Yields the lines of RESULTS.md."""
     yield "# Results\n"
-    yield "Written by `python bench/figures.py`; [README.md](README.md) says what is measured and what was tried.\n"
-    yield from _those("What falls short", kept, reached=False)
-    yield from _those("What this machine cannot measure", kept, reached=None)
+    yield "Written by `python bench/figures.py`; [README.md](README.md) describes all measurements.\n"
+    yield from _those("Requirements that are not met", kept, reached=False)
+    yield from _those("Requirements that this machine cannot measure", kept, reached=None)
     for one in kept:
         yield f"\n## {one['name']}\n"
         yield f"    {one['command']}\n"
         yield f"{one['machine']}; commit {one['commit']}, {one['date']}, {one['seconds'] / 60:.1f} minutes.\n"
-        yield "| figure | value | required | reached |\n| --- | --- | --- | --- |"
+        yield "| result | value | required | met |\n| --- | --- | --- | --- |"
         yield from map(_line, one["rows"])
     yield ""
 
@@ -172,7 +172,7 @@ def _figure(row: Mapping[str, Any]) -> str:
 
 def _value(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
-        return "not here"
+        return "unmeasured"
     text = f"{row['value']:,.4g}" if abs(row["value"]) < 1000 else f"{row['value']:,.0f}"
     return f"{text} {row['unit']}".strip()
 

@@ -1,13 +1,13 @@
-"""Whether the gate refuses what is worse and blesses what is not: `python bench/gate.py [--json FILE]`.
+"""Measures how often the gate refuses worse models and accepts others: `python bench/gate.py [--json FILE]`.
 
-In a temporary clone of the last commit, on Fashion-MNIST. Live is `quick`'s GAN of seed 0. Trainings: the same recipe
-with ten other seeds, and once with twice the images, each judged as `python -m tasks.gate` judges, on
-`evaluate.n_images`; the spread of all eleven seeds says what the margin should be. Trials: the live model's own images
-of other noise, as they are and spoilt, on fewer images each. Altered: every initialiser of the live bundle's .onnx, one
-at a time, by 10 %.
+It runs in a temporary clone of the last commit, on Fashion-MNIST. The live model is `quick`'s GAN with seed 0. There
+are three kinds of candidates. Trainings: the same recipe with ten other seeds, and once with twice the images,
+compared as `python -m tasks.gate` does, on `evaluate.n_images`; the spread of the eleven seeds gives the margin.
+Trials: the live model's images from other noise, unchanged or corrupted, with fewer images each. Altered files: every
+initialiser of the live bundle's .onnx, one at a time, changed by 10 %.
 
-Needs the checkout's .venv. Twelve trainings take an hour on two cores; `--trained FOLDER` keeps what they export, and
-takes what is there already. The trials take most of another.
+Needs the checkout's .venv. Twelve trainings take an hour on two cores; `--trained FOLDER` keeps the exported files and
+reuses those that are there. The trials take most of another hour.
 """
 
 import os
@@ -24,7 +24,7 @@ from arguments import parse, parser
 from checkouts import ROOT, Checkout, cloned
 from onnx import numpy_helper
 from rows import Row, at_least, publish
-from trials import KINDS, seen_as, trials
+from trials import KINDS, measured_bundle, trials
 
 sys.path.insert(0, str(ROOT))
 
@@ -32,8 +32,9 @@ from tasks.common.params import Params, load_params
 from tasks.common.runtime import limit_threads
 from tasks.evaluate.sampling import Sampling
 from tasks.export.session import session
-from tasks.gate.bundles import LoadedBundle
-from tasks.gate.decision import Decision, decide
+from tasks.gate.bundles import BundleEvaluation
+from tasks.gate.decision import decide
+from tasks.gate.record import GateDecision
 from tasks.reference.statistics import ReferenceStatistics, load_statistics_of_both
 
 SEEDS = range(1, 11)
@@ -44,12 +45,12 @@ def main() -> None:
     """Measures, prints a table and writes the JSON."""
     made = parser(__doc__)
     made.add_argument("--trials", type=int, default=100)
-    made.add_argument("--images", type=int, default=2000, help="that a trial looks at, on either side")
-    made.add_argument("--draws", type=int, default=100, help="resamplings of a trial's images")
-    made.add_argument("--trained", type=Path, metavar="FOLDER", help="where exported trainings are kept")
-    made.add_argument("--n-images", type=int, help="that each training sees; the recipe's own number unless told")
-    made.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="trials to do; all of them")
-    made.add_argument("--skip-trainings", action="store_true", help="the trials and the altered files alone")
+    made.add_argument("--images", type=int, default=2000, help="images of a trial, on either side")
+    made.add_argument("--resamplings", type=int, default=100, help="bootstrap resamplings of a trial's images")
+    made.add_argument("--trained", type=Path, metavar="FOLDER", help="folder for the exported files")
+    made.add_argument("--n-images", type=int, help="images of each training; by default the recipe's own number")
+    made.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="kinds of trials; by default all")
+    made.add_argument("--skip-trainings", action="store_true", help="run only the trials and the altered files")
     given = parse(made, trials=2, images=200, kinds=["itself", "half of the labels", "replay"])
     with cloned(tiny=given.tiny) as [clone], TemporaryDirectory() as spare:
         trained = (given.trained or Path(spare)).resolve()
@@ -61,14 +62,14 @@ def main() -> None:
         os.chdir(clone.path)
         rows = [] if given.skip_trainings else trainings(trained, seeds)
         for kind in given.kinds:
-            rows += told_at_once(trials(kind, live, given))
-        rows += told_at_once(altered(clone))
+            rows += printed(trials(kind, live, given))
+        rows += printed(altered(clone))
         os.chdir(ROOT)
     publish(rows, given.json)
 
 
-def told_at_once(rows: Iterator[Row]) -> list[Row]:
-    """The rows, printed as they come: the table is far off."""
+def printed(rows: Iterator[Row]) -> list[Row]:
+    """Prints the rows as they come, since the table is printed much later, and returns them."""
     found = list(rows)
     for row in found:
         print(f"{row.figure}: {row.value} {row.unit}", flush=True)
@@ -76,7 +77,7 @@ def told_at_once(rows: Iterator[Row]) -> list[Row]:
 
 
 def make_live(clone: Checkout, trained: Path) -> Path:
-    """The two judges, and the live bundle of seed 0, in data/bundle/gan; returns its .onnx file."""
+    """Makes the two evaluators and the live bundle of seed 0 in data/bundle/gan; returns its .onnx file."""
     clone.ingest("fashion-mnist")
     clone.make("preprocess", "reference", "reference_second")
     file = export(clone, trained, "0", {})
@@ -87,7 +88,7 @@ def make_live(clone: Checkout, trained: Path) -> Path:
 
 
 def make_others(clone: Checkout, trained: Path, seeds: Sequence[int]) -> None:
-    """The live model's recipe with other seeds, and with twice the images."""
+    """Trains the live model's recipe with other seeds, and with twice the images."""
     for seed in seeds:
         export(clone, trained, str(seed), {"train_gan.seed": seed})
     images = load_params(clone / "params.yaml").train_gan.stop.n_images
@@ -95,7 +96,7 @@ def make_others(clone: Checkout, trained: Path, seeds: Sequence[int]) -> None:
 
 
 def export(clone: Checkout, trained: Path, name: str, changes: dict[str, object]) -> Path:
-    """Trains and exports, unless the file is there."""
+    """Trains and exports a GAN, unless its file is there; returns the file."""
     file = trained / f"gan-{name}.onnx"
     if not file.is_file():
         before = (clone / "params.yaml").read_bytes()
@@ -109,59 +110,59 @@ def export(clone: Checkout, trained: Path, name: str, changes: dict[str, object]
 
 
 def trainings(trained: Path, seeds: Sequence[int]) -> list[Row]:
-    """The decisions about trainings of other seeds and of twice the images, and the margin that the seeds ask for."""
+    """Decides on the trainings with other seeds and twice the images; computes the margin from the seeds."""
     params = load_params()
     limit_threads(params.threads)
     references = load_statistics_of_both(params.evaluate)
     names = ["0", *map(str, seeds), TWICE]
-    seen = {name: look_at(trained / f"gan-{name}.onnx", references, params) for name in names}
-    blessed = {name: told(name, decide(seen[name], seen["0"], params.gate, 0)) for name in names[1:]}
+    bundles = {name: load(trained / f"gan-{name}.onnx", references, params) for name in names}
+    blessed = {name: blessed_by(name, decide(bundles[name], bundles["0"], params.gate, 0)) for name in names[1:]}
     same = sum(blessed[str(seed)] for seed in seeds)
     first, second = (
-        [one.first.figures["fd_relative"] for name, one in seen.items() if name != TWICE],
-        [one.second.figures["fd_relative"] for name, one in seen.items() if name != TWICE and one.second],
+        [one.first.metrics["fd_relative"] for name, one in bundles.items() if name != TWICE],
+        [one.second.metrics["fd_relative"] for name, one in bundles.items() if name != TWICE and one.second],
     )
     return [
         at_least("the same recipe, other seeds, blessed", same, len(seeds) - 1, f"of {len(seeds)}"),
-        *spread("first judge", first, params.gate.margin.fd_relative),
-        *spread("second judge", second, params.gate.margin.fd_relative_second),
+        *spread("first evaluator", first, params.gate.margin.fd_relative),
+        *spread("second evaluator", second, params.gate.margin.fd_relative_second),
         at_least("twice the training, blessed", float(blessed[TWICE]), 1, "of 1"),
-        Row("    its fd_relative / live", seen[TWICE].first.figures["fd_relative"] / first[0], "times"),
+        Row("    its fd_relative / live", bundles[TWICE].first.metrics["fd_relative"] / first[0], "times"),
     ]
 
 
 def spread(evaluator: str, distances: list[float], margin: float) -> Iterator[Row]:
-    """What training again moves: two trainings differ by sqrt(2) deviations, and the margin is twice that."""
+    """Yields the spread by seed; the difference of two seeds has sqrt(2) deviations, and the margin is twice that."""
     deviation = statistics.stdev(np.log(distances))
     yield Row(f"    {evaluator}: fd_relative, the median of {len(distances)} seeds", statistics.median(distances))
     yield Row(f"    {evaluator}: deviation by seed", 100 * deviation, "%")
     yield Row(f"    {evaluator}: the worst seed / the best", max(distances) / min(distances), "times")
-    yield Row(f"    {evaluator}: the margin that asks for", float(np.expm1(2 * np.sqrt(2) * deviation)))
+    yield Row(f"    {evaluator}: the margin that this gives", float(np.expm1(2 * np.sqrt(2) * deviation)))
     yield Row(f"    {evaluator}: the margin that is set", margin)
 
 
-def told(name: str, decision: Decision) -> bool:
-    """Prints the decision and returns whether it blesses."""
-    ratio = next(one.interval for one in decision.comparisons if one.figure == "fd_relative")
+def blessed_by(name: str, decision: GateDecision) -> bool:
+    """Prints the decision and returns whether it accepts the candidate."""
+    ratio = decision.comparisons["fd_relative"]
     print(
         f"{name}: {ratio.estimate:.3f} ({ratio.low:.3f} to {ratio.high:.3f}) {decision.reasons or 'blessed'}",
         flush=True,
     )
-    return decision.blessed
+    return decision.passed
 
 
-def look_at(file: Path, references: tuple[ReferenceStatistics, ReferenceStatistics], params: Params) -> LoadedBundle:
-    """A file's images as both judges see them."""
-    drawing = Sampling(session(file, params.threads), params.evaluate, [])
-    return seen_as(drawing(np.arange(params.evaluate.n_images)), references, params)
+def load(file: Path, references: tuple[ReferenceStatistics, ReferenceStatistics], params: Params) -> BundleEvaluation:
+    """Generates images with a file and returns what the gate needs of them."""
+    generate = Sampling(session(file, params.threads), params.evaluate, [])
+    return measured_bundle(generate(np.arange(params.evaluate.n_images)), references, params)
 
 
 def altered(clone: Checkout) -> Iterator[Row]:
-    """Every floating-point initialiser of the live bundle that is not 0, times 1.1, before `python -m tasks.gate`."""
+    """Multiplies each nonzero float initialiser of the live bundle by 1.1 and runs `python -m tasks.gate` on it."""
     bundle, copy = clone / "data/bundle/gan", clone / "data/bundle/altered"
     weights = onnx.load(bundle / "gan.onnx").graph.initializer
-    some = [one for one in weights if one.data_type == onnx.TensorProto.FLOAT]
-    names = [one.name for one in some if numpy_helper.to_array(one).any()][: 1 if clone.tiny else None]
+    floats = [one for one in weights if one.data_type == onnx.TensorProto.FLOAT]
+    names = [one.name for one in floats if numpy_helper.to_array(one).any()][: 1 if clone.tiny else None]
     refused = 0
     for name in names:
         shutil.copytree(bundle, copy)

@@ -1,6 +1,6 @@
-"""What gpu_check.py runs, check by check: each gives its rows one by one, as they are measured.
+"""The checks of gpu_check.py; each yields its rows one by one, as they are measured.
 
-On a machine without a GPU the same code runs on the CPU at the smallest sizes, and its figures mean nothing.
+On a machine without a GPU the same code runs on the CPU at the smallest sizes, and its results mean nothing.
 """
 
 import os
@@ -48,19 +48,19 @@ Ends = dict[str, Tensor]  # all tensors of a learner
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: on a CPU the least, on a GPU what ends in eight minutes, or with `long` in thirty."""
+    """How much is run: on a CPU the least, on a GPU what takes eight minutes, or thirty with `long`."""
 
     gpu: bool
     long: bool = False
 
     def of(self, least: float, short: float, long: float) -> float:
-        """The value for this size."""
+        """Returns the value for this size."""
         return (long if self.long else short) if self.gpu else least
 
 
 # ---- the tests that need a GPU --------------------------------------------------------------------------------------
 def marked_tests(size: Size) -> Iterator[Row]:
-    """Those marked `gpu`, in a process of their own; other files may need packages that a bare machine lacks."""
+    """Runs the tests marked `gpu` in a process of their own; others may need packages that a bare machine lacks."""
     marked = [str(file) for file in (ROOT / "tests").rglob("test_*.py") if "@pytest.mark.gpu" in file.read_text()]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *sorted(marked)]
     command += ["--continue-on-collection-errors", *["--collect-only"] * (not size.gpu)]
@@ -70,12 +70,12 @@ def marked_tests(size: Size) -> Iterator[Row]:
     passed, failed, errors, skipped = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in TEST_ENDS)
     failed += max(errors - lacking, 0)
     yield at_least("tests marked gpu that pass", passed, max(passed + failed, 1), f"of {passed + failed}")
-    yield Row("    files of tests whose packages are not here", lacking)
-    yield Row("    tests left out, since this ONNX Runtime has no CUDA in it", skipped)
+    yield Row("    test files whose packages are not installed", lacking)
+    yield Row("    tests skipped, since this ONNX Runtime is built without CUDA", skipped)
 
 
 def onnx_on_the_gpu() -> bool:
-    """Whether the installed ONNX Runtime was built with CUDA."""
+    """Returns whether the installed ONNX Runtime was built with CUDA."""
     import onnxruntime
 
     return CUDA in onnxruntime.get_available_providers()
@@ -83,7 +83,7 @@ def onnx_on_the_gpu() -> bool:
 
 # ---- captured steps against eager ones ------------------------------------------------------------------------------
 class Noise:
-    """A split of images of noise with ten labels."""
+    """A split of noise images with ten labels."""
 
     def __init__(self, count: int, side: int, channels: int) -> None:
         self.shape = (channels, side, side)
@@ -94,14 +94,14 @@ class Noise:
         return len(self._pixels)
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [n, C, H, W] for int64 [n]."""
+        """Returns uint8 [n, C, H, W] for indices int64 [n]."""
         pixels: np.ndarray = self._pixels[indices]
         return pixels
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A learner: whose section of which preset, with which changes, on images of which side and channels."""
+    """A learner: model, preset, changed settings, and the side and channels of its images."""
 
     model: str
     preset: str = "classic"
@@ -113,7 +113,7 @@ class Kind:
     batch: int = 32
 
     def learner(self, mode: Mode) -> Learner:
-        """The learner, narrow, and without an end."""
+        """Returns the learner, with few channels and no end."""
         section = self.model if self.model == "reference" else f"train_{self.model}"
         forever = {"stop": {"n_images": 10**12, "patience": 0, "max_seconds": 0}, "probe_every": 10**12}
         values = train_speed.preset(self.preset)[section] | {"seed": 0, "micro_batch": 0, "rollbacks": 0, "channels": 8}
@@ -129,7 +129,7 @@ class Kind:
 
 
 def optimiser(name: str) -> dict[str, object]:
-    """Settings of an optimiser by name."""
+    """Returns settings of an optimiser by name."""
     beta2 = 0.0 if name == "sgd" else 0.99
     return {"name": name, "learning_rate": 1e-3, "beta1": 0.5, "beta2": beta2, "weight_decay": 0.0, "decay_start": 0.5}
 
@@ -155,10 +155,10 @@ KINDS = {
 
 
 def captured_steps(size: Size) -> Iterator[Row]:
-    """Every kind of learner, resident and streamed, in the mode that repeats itself: the bits must be the same."""
+    """Compares captured with eager steps of every kind of learner, with both loaders; the bits must be equal."""
     mode = choose_mode("auto", deterministic=True)
     for name, kind in KINDS.items():
-        if not size.gpu and (name == "GAN, rmsprop" or kind.batch > 32):  # no CPU runs it as graphs have it, or soon
+        if not size.gpu and (name == "GAN, rmsprop" or kind.batch > 32):  # a CPU has no such kernel, or is too slow
             continue
         images, shares = Noise(256, kind.side, kind.channels), (1.0, 0.0) if size.gpu else (1.0,)
         steps, ways = int(size.of(2, 12, 40)), [(way, share) for way in (Captured, Eager) for share in shares]
@@ -168,9 +168,9 @@ def captured_steps(size: Size) -> Iterator[Row]:
 
 
 def trained(kind: Kind, mode: Mode, way: type[Captured | Eager], images: Images, share: float, steps: int) -> Ends:
-    """All tensors of a learner after so many steps; on a CPU a stand-in records.
+    """Returns all tensors of a learner after `steps` steps; on a CPU `rerun` stands in for a CUDA graph.
 
-    Both ways have the optimisers of captured steps: others round their rates otherwise.
+    Both ways use the optimisers of captured steps, since others round learning rates differently.
     """
     learner = kind.learner(replace(mode, captured=True))
     stand_in = None if mode.device.type == "cuda" else rerun
@@ -183,15 +183,15 @@ def trained(kind: Kind, mode: Mode, way: type[Captured | Eager], images: Images,
 
 
 def rerun(body: Callable[[], Tensor]) -> Graph:
-    """Stands in for a recording: the steps before one, then the operations again and again."""
+    """Stands in for a CUDA graph: runs the warm-up steps and returns the function itself."""
     for _ in range(WARM_UP):
         body()
     return body
 
 
-# ---- the feed -------------------------------------------------------------------------------------------------------
+# ---- the loader -----------------------------------------------------------------------------------------------------
 def prefetched_loader(size: Size) -> Iterator[Row]:
-    """Batches streamed while the device computes all the time."""
+    """Counts wrong batches of the prefetching loader while the device is busy."""
     mode, images = choose_mode(), Noise(4000, 64, 1)
     loader, rule = Prefetched(images, Sampler(4000, 0), mode.device), Sampler(4000, 0)
     load, wrong, batches = torch.randn(1024, 1024, device=mode.device), 0, int(size.of(10, 300, 2000))
@@ -204,12 +204,12 @@ def prefetched_loader(size: Size) -> Iterator[Row]:
             kept_labels.cpu().numpy() == images.labels[rows]
         ).all()
         wrong += not same
-    yield at_most("streamed batches that are wrong under load", wrong, 0, f"of {batches}")
+    yield at_most("wrong batches of the prefetching loader under load", wrong, 0, f"of {batches}")
 
 
 # ---- speed of training ----------------------------------------------------------------------------------------------
 def speeds(size: Size) -> Iterator[Row]:
-    """Beside the peer's loop, with kernels a step and the share of the device's matrix rate."""
+    """Compares with the peer's loop; adds kernels per step and the share of the device's matrix-product rate."""
     with TemporaryDirectory() as place:
         pictures = train_speed.synthetic(60_000 if size.gpu else 500)
         modes = train_speed.modes()[: 2 if size.gpu else 1]
@@ -227,7 +227,7 @@ def speeds(size: Size) -> Iterator[Row]:
 
 
 def kernels(place: Path, size: Size) -> Iterator[Row]:
-    """Kernels and busy milliseconds of a captured step."""
+    """Counts the kernels of a captured step and their milliseconds."""
     place.mkdir()
     mode = choose_mode()
     works = [Work("gan", 32, 128), Work("gan", 64, 256), Work("vae", 32, 128)] if size.gpu else [Work("vae", 32, 16)]
@@ -249,12 +249,12 @@ def kernels(place: Path, size: Size) -> Iterator[Row]:
 
 # ---- ONNX Runtime ---------------------------------------------------------------------------------------------------
 def onnx_runtime(size: Size) -> Iterator[Row]:
-    """The file against float64 PyTorch with and without TF32, and its speed at batch 1 and 256."""
+    """Compares the file with float64 PyTorch, with and without TF32, and measures its speed at batch 1 and 256."""
     import inference
     import onnxruntime
 
     if size.gpu and not onnx_on_the_gpu():
-        yield Row(f"ONNX Runtime {onnxruntime.__version__} on the GPU: this package has no CUDA in it", None)
+        yield Row(f"ONNX Runtime {onnxruntime.__version__} on the GPU: this package is built without CUDA", None)
         yield from inference.cuda_bounds({})
         return
     shape = inference.TEXTBOOK if size.gpu else inference.small(inference.QUICK)
@@ -267,7 +267,7 @@ def onnx_runtime(size: Size) -> Iterator[Row]:
 
 # ---- the stages -----------------------------------------------------------------------------------------------------
 def stages(size: Size) -> Iterator[Row]:
-    """Real stages, without git, DVC and Prefect: equal bits, 50,000 images judged, and `full` beside `classic`."""
+    """Runs real stages without git, DVC and Prefect: recipes, equal bits, an evaluation of 50,000 images."""
     with bare_checkout(size) as place:
         place.run_stages("tasks.preprocess", "tasks.reference", "tasks.reference.second")
         os.chdir(place.path)
@@ -279,7 +279,7 @@ def stages(size: Size) -> Iterator[Row]:
 
 @contextmanager
 def bare_checkout(size: Size) -> Iterator[Checkout]:
-    """The project's code and data in a temporary folder: Fashion-MNIST where data/raw has it, else digits."""
+    """Copies the project's code and data to a temporary folder: Fashion-MNIST where data/raw has it, else digits."""
     with TemporaryDirectory(prefix="imagewright-") as folder:
         place = Checkout(Path(folder), tiny=not size.gpu)
         for name in ("models", "tasks", "presets"):
@@ -292,7 +292,7 @@ def bare_checkout(size: Size) -> Iterator[Checkout]:
 
 
 def fill(raw: Path, size: Size) -> None:
-    """Data as ingest leaves them."""
+    """Writes data as ingest does."""
     from tasks.ingest.raw import take_stock, write_manifest
     from tasks.ingest.sources import digits
 
@@ -304,7 +304,7 @@ def fill(raw: Path, size: Size) -> None:
 
 
 def repeated(place: Checkout) -> Row:
-    """The GAN of the committed parameters, shortened, twice with `deterministic: on`."""
+    """Trains the GAN of the committed parameters, shortened, twice with `deterministic: on`."""
     from tasks.common.files import remove, sha256_file
 
     place.set_params({"deterministic": "on", "train_gan.stop.n_images": 64_000})
@@ -315,14 +315,14 @@ def repeated(place: Checkout) -> Row:
         place.run_stages("tasks.train.gan")
         found.add(sha256_file(weights))
     place.set_params({"deterministic": "off"})
-    return at_most("deterministic: on, other bits in a second training", len(found) - 1, 0)
+    return at_most("deterministic: on, repeated trainings with different bits", len(found) - 1, 0)
 
 
 def evaluated(place: Checkout, size: Size) -> Iterator[Row]:
-    """A whole process that judges; the file is exported on the CPU, since that is checked elsewhere."""
-    title = f"judging {MANY:,} images, a whole process"
+    """Times a whole process that evaluates; the file is exported on the CPU, since export is checked elsewhere."""
+    title = f"evaluating {MANY:,} images, a whole process"
     if size.gpu and not onnx_on_the_gpu():
-        yield at_most(f"{title} (this ONNX Runtime has no CUDA in it)", None, MANY_SECONDS, "s")
+        yield at_most(f"{title} (this ONNX Runtime is built without CUDA)", None, MANY_SECONDS, "s")
         return
     place.set_params({"device": "cpu"})
     place.run_stages("tasks.export gan")
@@ -333,7 +333,7 @@ def evaluated(place: Checkout, size: Size) -> Iterator[Row]:
 
 
 def recipes(size: Size) -> Iterator[Row]:
-    """`full`, cut to a tenth of its images (whole with `long`), and `classic` for as many seconds."""
+    """Trains `full`, cut to a tenth of its images (whole with `long`), and `classic` for the same seconds."""
     from recipes import tiny
     from trainings import Recipe, Trainings, settings
 
@@ -351,18 +351,18 @@ def recipes(size: Size) -> Iterator[Row]:
             ours = trainings.train(Recipe(model, "full", changes=cut(shorter, model)), 0, None)[0][-1]
             seconds = ours.seconds if size.gpu else None
             theirs = trainings.train(Recipe(model, "classic", changes=small), 0, seconds)[0][-1]
-        except DivergedError as alarm:  # few images are soon learnt by heart
-            yield at_most(f"{model.upper()}, full / classic: a training went wrong ({alarm})", None, RATIOS[model])
+        except DivergedError as error:  # a discriminator soon memorises few images
+            yield at_most(f"{model.upper()}, full / classic: a training diverged ({error})", None, RATIOS[model])
             continue
-        for name, look in (("full", ours), ("classic", theirs)):
-            yield Row(f"{model.upper()}, {name}: fd_relative", look.figures["fd_relative"])
-            yield Row("    after", look.seconds, "s")
-            yield Row("    images seen", look.n_images)
-        ratio = ours.figures["fd_relative"] / theirs.figures["fd_relative"]
-        known = ratio if train_speed.RAW.is_file() or not size.gpu else None  # the bounds are of Fashion-MNIST
-        yield at_most(f"{model.upper()}, full / classic in the same seconds: fd_relative", known, RATIOS[model])
+        for name, snapshot in (("full", ours), ("classic", theirs)):
+            yield Row(f"{model.upper()}, {name}: fd_relative", snapshot.metrics["fd_relative"])
+            yield Row("    after", snapshot.seconds, "s")
+            yield Row("    images seen", snapshot.n_images)
+        ratio = ours.metrics["fd_relative"] / theirs.metrics["fd_relative"]
+        comparable = ratio if train_speed.RAW.is_file() or not size.gpu else None  # the bounds hold for Fashion-MNIST
+        yield at_most(f"{model.upper()}, full / classic in the same seconds: fd_relative", comparable, RATIOS[model])
 
 
 def cut(changes: Mapping[str, object], model: str) -> dict[str, object]:
-    """The changes without those that only a VAE has."""
+    """Returns the changes, for a GAN without those that only a VAE has."""
     return {name: value for name, value in changes.items() if model == "vae" or name != "prior_steps"}

@@ -1,9 +1,9 @@
-"""How fast the files that ship draw, beside PyTorch: `python bench/inference.py [--json FILE]`.
+"""Measures the speed of the exported files and of PyTorch: `python bench/inference.py [--json FILE]`.
 
-The export stage's own code makes gan.onnx and its variants from fresh weights, whose values do not change the speed.
-Beside them run the same network in PyTorch, eager and compiled, and a plain `session.run` as most people write it. All
-take turns, a slice of time each, so that what else the machine does falls on all alike. On the CPU the network is that
-of `quick`; where there is an NVIDIA GPU, it is there the textbook's for 64x64 RGB images as well.
+The code of the export stage makes gan.onnx and its variants from random weights, whose values do not change the speed.
+They are compared with the same network in PyTorch, eager and compiled, and with a plain `session.run`. All take turns
+in short slices of time, so that other load on the machine affects all alike. The network is that of `quick` on the CPU;
+where there is an NVIDIA GPU, the textbook network for 64x64 RGB images is measured there too.
 """
 
 import argparse
@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from models.networks.gan import GanConfig, Generator  # noqa: E402 - the project is no installed package
 from tasks.common.params import PARAMS_FILE, load_params  # noqa: E402
 from tasks.export.files import PROVENANCE, make_contract, write_checked  # noqa: E402
-from tasks.export.graphs import GanGraph  # noqa: E402
+from tasks.export.gan import GanGraph  # noqa: E402
 from tasks.export.parity import ways  # noqa: E402
 from tasks.export.session import CUDA, session  # noqa: E402
 from tasks.export.variants import to_static  # noqa: E402
@@ -38,7 +38,7 @@ BATCHES = (1, 16, 64, 256)
 ENDS = (BATCHES[0], BATCHES[-1])
 QUICK = GanConfig(size=28, image_channels=1, noise=100, classes=0, channels=32, upsample="transposed")
 TEXTBOOK = GanConfig(size=64, image_channels=3, noise=100, classes=0, channels=64, upsample="transposed")
-EAGER, COMPILED, PLAIN = "torch eager", "torch.compile", "session.run, as it comes"
+EAGER, COMPILED, PLAIN = "torch eager", "torch.compile", "session.run, default session"
 OURS = "gan.onnx, our session"  # tasks/export/session.py
 EXACT = f"{OURS}, without TF32"
 BOUND, FIXED = f"{OURS}, IO binding", "a fixed batch, IO binding"
@@ -46,15 +46,15 @@ GRAPHED = "gan.onnx, IO binding, CUDA graph"
 SEARCHES = ("HEURISTIC", "DEFAULT", "EXHAUSTIVE")  # for a convolution's fastest algorithm
 REQUIRED_OF = ("H100", "H200")
 Call = Callable[[], object]
-Seconds = dict[tuple[int, str], list[float]]  # of every call by batch size and who ran
+Seconds = dict[tuple[int, str], list[float]]  # seconds of every call, by batch size and runner
 
 
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=10)
-    made.add_argument("--seconds", type=float, default=0.3, help="of each slice; three calls at least")
-    made.add_argument("--threads", type=int, default=2, help="of torch and of our sessions on the CPU")
+    made.add_argument("--seconds", type=float, default=0.3, help="seconds of each slice; at least three calls")
+    made.add_argument("--threads", type=int, default=2, help="threads of torch and of our sessions on the CPU")
     given = parse(made, rounds=1, seconds=0.0, threads=1)
     torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, ONNX Runtime {ort.__version__}, {given.threads} threads", flush=True)
@@ -68,14 +68,14 @@ def main() -> None:
 
 
 def small(shape: GanConfig) -> GanConfig:
-    """The same network with few channels."""
+    """Returns the same network with few channels."""
     return shape.model_copy(update={"channels": 4})
 
 
 def measured(
     calls: Callable[..., dict[str, Call]], shape: GanConfig, folder: Path, given: argparse.Namespace
 ) -> list[Row]:
-    """The rows of one device."""
+    """Measures one device and returns its rows."""
     graph, parity = exported(shape, folder, given.threads)
     runs = {
         (batch, name): call
@@ -92,7 +92,7 @@ def measured(
 
 
 def exported(shape: GanConfig, folder: Path, threads: int) -> tuple[GanGraph, list[Row]]:
-    """Writes gan.onnx and its variants; the network they were made of, and how far the files are from it."""
+    """Writes gan.onnx and its variants; returns the network, and how far the files are from it."""
     folder.mkdir()
     torch.manual_seed(0)
     graph = GanGraph(Generator(shape)).eval()
@@ -110,7 +110,7 @@ def exported(shape: GanConfig, folder: Path, threads: int) -> tuple[GanGraph, li
 
 
 def timed(call: Call, seconds: float) -> list[float]:
-    """Seconds of each call in a slice of time, after one that does not count."""
+    """Returns the seconds of each call in a slice of time, after one that does not count."""
     call()
     found, start = [], time.perf_counter()
     while len(found) < 3 or time.perf_counter() - start < seconds:
@@ -121,7 +121,7 @@ def timed(call: Call, seconds: float) -> list[float]:
 
 
 def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[str, Call]:
-    """By name, what draws a batch once."""
+    """Returns functions that generate one batch, by name."""
     noise = torch.randn(batch, graph.generator.layers[0].in_features)
     files = {name: folder / f"{name}.onnx" for name in ("gan", "gan.float16", "gan.uint8")}
     fixed = fixed_batch(files["gan"], batch)
@@ -140,7 +140,7 @@ def cpu_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[s
 
 
 def compiled(graph: GanGraph, noise: torch.Tensor, **options: str) -> dict[str, Call]:
-    """PyTorch's own compiler, which needs one of C; nothing where there is none."""
+    """Returns the network under torch.compile; empty where there is no C compiler, which it needs."""
     if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
         print(f"{COMPILED}: left out, since there is no C compiler here", flush=True)
         return {}
@@ -148,7 +148,7 @@ def compiled(graph: GanGraph, noise: torch.Tensor, **options: str) -> dict[str, 
 
 
 def cuda_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[str, Call]:
-    """The same on a GPU: ONNX Runtime multiplies in TF32 unless told otherwise, so PyTorch does in every layer too."""
+    """Does the same on a GPU; ONNX Runtime multiplies in TF32 by default, so PyTorch does too, in every layer."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     device = torch.device("cuda")
     there, noise = graph.to(device), torch.randn(batch, graph.generator.layers[0].in_features, device=device)
@@ -174,7 +174,7 @@ def cuda_calls(graph: GanGraph, folder: Path, batch: int, threads: int) -> dict[
 
 
 def cuda_session(file: Path, options: dict[str, str] | None = None) -> ort.InferenceSession:
-    """A session as most people open it, or with other options of the provider; ends the process where it falls back."""
+    """Opens a session with the provider's defaults or options; ends the process if it falls back to the CPU."""
     quiet = ort.SessionOptions()
     quiet.log_severity_level = 3
     running = ort.InferenceSession(file.as_posix(), quiet, providers=[(CUDA, options or {}), "CPUExecutionProvider"])
@@ -182,7 +182,7 @@ def cuda_session(file: Path, options: dict[str, str] | None = None) -> ort.Infer
 
 
 def on_the_gpu(running: ort.InferenceSession, file: Path) -> ort.InferenceSession:
-    """The session, if it is there; ONNX Runtime would go on on the CPU, at once or when a run fails."""
+    """Returns the session if it runs on the GPU; otherwise ONNX Runtime would fall back to the CPU silently."""
     if running.get_providers()[0] != CUDA:
         sys.exit(f"error: ONNX Runtime does not run {file.name} on the GPU that PyTorch sees")
     running.disable_fallback()
@@ -190,7 +190,7 @@ def on_the_gpu(running: ort.InferenceSession, file: Path) -> ort.InferenceSessio
 
 
 def fixed_batch(file: Path, batch: int) -> Path:
-    """The file's static variant of this batch size, written beside it."""
+    """Writes the static variant of this batch size beside the file, and returns its path."""
     settings = load_params(ROOT / PARAMS_FILE).export.model_copy(update={"static_batch": batch})
     path = file.with_name(f"fixed{batch}.onnx")
     onnx.save(to_static(onnx.load(file), settings), path)
@@ -198,19 +198,19 @@ def fixed_batch(file: Path, batch: int) -> Path:
 
 
 def torch_call(network: Callable[[torch.Tensor], torch.Tensor], noise: torch.Tensor) -> Call:
-    """A pass without gradients, waited for."""
+    """Returns a call that runs the network without gradients and waits for the result."""
 
     @torch.inference_mode()
-    def draw() -> None:
+    def generate() -> None:
         network(noise)
         if noise.is_cuda:
             torch.cuda.synchronize()
 
-    return draw
+    return generate
 
 
 def bound_call(running: ort.InferenceSession, noise: torch.Tensor) -> Call:
-    """A run whose input and output lie in memory that is there already, where the noise is, and stay there."""
+    """Returns a call whose input and output are bound to memory on the device of the noise."""
     [output], number = running.get_outputs(), noise.device.index or 0
     dtype = torch.uint8 if output.type == "tensor(uint8)" else torch.float32
     images = torch.empty(len(noise), *output.shape[1:], dtype=dtype, device=noise.device)
@@ -221,17 +221,17 @@ def bound_call(running: ort.InferenceSession, noise: torch.Tensor) -> Call:
     ):
         kind = np.uint8 if tensor.dtype == torch.uint8 else np.float32
         bind(name, noise.device.type, number, kind, tuple(tensor.shape), tensor.data_ptr())
-    kept = (noise, images)  # as long as the call lives, or the memory goes
+    kept = (noise, images)  # keeps the bound memory alive as long as the call
 
-    def draw() -> tuple[torch.Tensor, ...]:
+    def generate() -> tuple[torch.Tensor, ...]:
         running.run_with_iobinding(binding)
         return kept
 
-    return draw
+    return generate
 
 
 def three(device: str, batch: int, name: str, seconds: list[float]) -> list[Row]:
-    """Median and 99th percentile of the calls, and images per second of all of them."""
+    """Returns median and 99th percentile of the calls, and images per second."""
     return [
         Row(f"{device}, batch {batch}, {name}", 1e3 * statistics.median(seconds), "ms"),
         Row("    99th percentile", 1e3 * float(np.quantile(seconds, 0.99)), "ms"),
@@ -240,15 +240,15 @@ def three(device: str, batch: int, name: str, seconds: list[float]) -> list[Row]
 
 
 def cpu_bounds(seconds: Seconds) -> list[Row]:
-    """What is required on a CPU."""
+    """Returns the requirement for a CPU."""
     return [at_least("cpu, batch 1: our session over torch eager", times(seconds, 1, OURS), 2.5, "times")]
 
 
 def cuda_bounds(seconds: Seconds) -> list[Row]:
-    """What is required of an H100; without a verdict on other GPUs."""
-    known = bool(seconds) and any(name in torch.cuda.get_device_name() for name in REQUIRED_OF)
+    """Returns the requirements for an H100; unmeasured on other GPUs."""
+    applies = bool(seconds) and any(name in torch.cuda.get_device_name() for name in REQUIRED_OF)
     found: tuple[float | None, float | None, float | None] = (None, None, None)
-    if known:
+    if applies:
         best = min(
             {name for _, name in seconds} - {EAGER, COMPILED, PLAIN}, key=lambda name: middle(seconds, 256, name)
         )
@@ -261,12 +261,12 @@ def cuda_bounds(seconds: Seconds) -> list[Row]:
 
 
 def middle(seconds: Seconds, batch: int, name: str) -> float:
-    """Median seconds of a call."""
+    """Returns the median seconds of a call."""
     return statistics.median(seconds[batch, name])
 
 
 def times(seconds: Seconds, batch: int, name: str) -> float:
-    """How many times as fast as torch eager."""
+    """Returns how many times as fast as torch eager a call is."""
     return middle(seconds, batch, EAGER) / middle(seconds, batch, name)
 
 

@@ -1,7 +1,8 @@
-"""Whether int8 pays: `python bench/int8.py --model FILE [--json FILE]`, FILE a float32 gan.onnx or vae.onnx.
+"""Measures speed and loss of int8: `python bench/int8.py --model FILE [--json FILE]`.
 
-ONNX Runtime quantises the file as its manual advises: weights by channel, activations calibrated on noise of the
-model's own law, and both files take turns on the CPU. The pixels of either, from the same noise, say what is lost.
+The model is a float32 gan.onnx or vae.onnx. ONNX Runtime quantises it as its manual advises: weights per channel,
+activations calibrated on standard normal noise. Both files take turns on the CPU; their pixels from the same noise are
+compared.
 """
 
 import argparse
@@ -29,13 +30,13 @@ PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 class Noise(CalibrationDataReader):
-    """Noise of the model's law, 16 images at a time."""
+    """Standard normal noise, 16 vectors at a time."""
 
     def __init__(self, length: int) -> None:
         self._left = iter(np.random.default_rng(0).standard_normal((CALIBRATED // 16, 16, length), dtype=np.float32))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next ones, or None at the end."""
+        """Returns the next batch, or None at the end."""
         batch = next(self._left, None)
         return None if batch is None else {"noise": batch}
 
@@ -45,7 +46,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--model", type=Path)
     made.add_argument("--rounds", type=int, default=10)
-    made.add_argument("--seconds", type=float, default=0.2, help="of each slice; three calls at least")
+    made.add_argument("--seconds", type=float, default=0.2, help="seconds of each slice; at least three calls")
     made.add_argument("--threads", type=int, default=2)
     given = parse(made, rounds=1, threads=1, seconds=0.0)
     if not given.model and not given.tiny:
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def quantise(file: Path, target: Path, length: int) -> Path:
-    """Writes the int8 file; ends this process where ONNX Runtime left a product as it was."""
+    """Writes the int8 file; ends this process if ONNX Runtime did not quantise every product."""
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     quantize_static(file, target, Noise(length), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
     graph = onnx.load(target).graph
@@ -78,7 +79,7 @@ def quantise(file: Path, target: Path, length: int) -> Path:
 
 
 def speeds(sessions: dict, length: int, given: argparse.Namespace) -> list[Row]:
-    """Images per second of either in turns, and how many times as fast int8 is."""
+    """Measures images per second of both files in turns, and their ratio."""
     rows = []
     for batch in BATCHES:
         noise = np.random.default_rng(1).standard_normal((batch, length), dtype=np.float32)
@@ -93,7 +94,7 @@ def speeds(sessions: dict, length: int, given: argparse.Namespace) -> list[Row]:
 
 
 def losses(sessions: dict, length: int) -> list[Row]:
-    """How far the 8-bit pixels of int8 lie from those of float32."""
+    """Compares the 8-bit pixels of int8 with those of float32."""
     noise = np.random.default_rng(2).standard_normal((COMPARED, length), dtype=np.float32)
     first, second = (np.rint(run_onnx(running, noise)[0] * 255) for running in sessions.values())
     apart = np.abs(first - second)

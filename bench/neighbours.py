@@ -1,14 +1,13 @@
-"""What training keeps of its speed beside a busy process: `python bench/neighbours.py [--json FILE]`.
+"""Measures the speed of training beside a busy process: `python bench/neighbours.py [--json FILE]`.
 
-The engine trains the GAN of `quick` on pictures of noise with two threads, in a process that has two cores and nothing
-else to itself; then beside a neighbour on the same two cores: a process of two threads that multiply matrices without
-waiting for each other, or a second training of the same kind. PyTorch's threads wait for each other many times in a
-step. As long as one waits by asking again and again, it keeps the core that the other needs while a neighbour has it;
-OMP_WAIT_POLICY and GOMP_SPINCOUNT say how long it asks before it sleeps. And Linux may leave both threads on one core,
-where each waits for the other's turn. Measured is PyTorch as it comes, then values of either variable, last what the
-stages set themselves: a spin count, and a core for each thread. Of that a share of the speed that PyTorch has alone as
-it comes is required; two trainings side by side have half of it each at best. Needs Linux, since only there a process
-can be kept to cores; two to three minutes.
+The engine trains the GAN of `quick` on noise images with two threads: first alone on two cores, then beside a neighbour
+on the same two cores. The neighbour is a process of two threads that multiply matrices independently, or a second
+training of the same kind. PyTorch's threads synchronise many times per step. A thread that waits by spinning occupies
+the core that the other thread needs when a neighbour has the other core; OMP_WAIT_POLICY and GOMP_SPINCOUNT set how
+long it spins before it sleeps. Linux may also leave both threads on one core, where each waits for the other. The rows
+are PyTorch's defaults, values of either variable, and last what the stages set: a spin count, and a core per thread.
+For that row a share of the speed of PyTorch's defaults alone is required; two trainings side by side can reach half of
+it each at best. Needs Linux, the only system where a process can be bound to cores; takes two to three minutes.
 """
 
 import os
@@ -28,7 +27,7 @@ from rows import Row, at_least, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = 2
-LEAST = 0.4  # of the speed alone
+LEAST = 0.4  # share of the speed alone
 SIDE, IMAGES = 28, 1000
 OWN = "what the stages set"
 MULTIPLYING, TRAINING = "multiplications", "a second training"
@@ -38,7 +37,7 @@ READY = "ready"
 
 @dataclass(frozen=True)
 class Setting:
-    """How threads wait: variables of the environment, and whether torch comes up before `tasks` can set its own."""
+    """How threads wait: environment variables, and whether torch is imported before `tasks` can set its own."""
 
     name: str
     environment: Mapping[str, str]
@@ -46,7 +45,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("PyTorch as it comes", {}),
+    Setting("PyTorch's defaults", {}),
     Setting("OMP_WAIT_POLICY=ACTIVE", {"OMP_WAIT_POLICY": "ACTIVE"}),
     Setting("GOMP_SPINCOUNT=10000", {"GOMP_SPINCOUNT": "10000"}),
     Setting("OMP_WAIT_POLICY=PASSIVE", {"OMP_WAIT_POLICY": "PASSIVE"}),
@@ -55,7 +54,7 @@ SETTINGS = (
 
 
 def main() -> None:
-    """Measures, prints a table and writes the JSON; or is a process that is measured, or a neighbour."""
+    """Measures, prints a table and writes the JSON; with --role, runs as the measured process or a neighbour."""
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=1)
     made.add_argument("--seconds", type=float, default=3.0, help="of each run")
@@ -70,27 +69,27 @@ def main() -> None:
         sys.exit(f"error: this needs Linux and {CORES} cores")
     settings = SETTINGS[-1:] if given.tiny else SETTINGS
     with TemporaryDirectory() as place:
-        os.environ["TMPDIR"] = place  # where a neighbour that is killed leaves its pictures
+        os.environ["TMPDIR"] = place  # where a killed neighbour leaves its images
         found = list[Row]()
         for setting in settings:
             found += rows(setting, given, found[0].value if found else None)
     publish(found, given.json)
 
 
-def rows(setting: Setting, given: Namespace, as_it_comes: float | None) -> Iterator[Row]:
-    """The speed alone and beside each neighbour, and what share that is of PyTorch's alone, `as_it_comes`."""
+def rows(setting: Setting, given: Namespace, default_alone: float | None) -> Iterator[Row]:
+    """Yields the speed alone and beside each neighbour, also as a share of `default_alone`."""
     alone = speed(setting, None, given)
-    whole = as_it_comes or alone
+    whole = default_alone or alone
     yield Row(f"{setting.name}: alone", alone, "images/s")
     for neighbour in (MULTIPLYING, TRAINING):
         beside = speed(setting, neighbour, given)
         yield Row(f"{setting.name}: beside {neighbour}", beside, "images/s")
-        title = f"    {setting.name}: beside {neighbour} / PyTorch as it comes, alone"
+        title = f"    {setting.name}: beside {neighbour} / PyTorch's defaults, alone"
         yield at_least(title, beside / whole, LEAST) if setting.name == OWN else Row(title, beside / whole)
 
 
 def speed(setting: Setting, neighbour: str | None, given: Namespace) -> float:
-    """Images/s of a training process, the median of the rounds."""
+    """Returns images/s of a training process, the median of the rounds."""
     found = []
     for _ in range(given.rounds):
         with beside(setting, neighbour, given.batch), started(setting, TRAINING, given.seconds, given.batch) as process:
@@ -104,7 +103,7 @@ def speed(setting: Setting, neighbour: str | None, given: Namespace) -> float:
 
 @contextmanager
 def beside(setting: Setting, neighbour: str | None, batch: int) -> Iterator[None]:
-    """Within, the neighbour is at work; ends this process where it was not until the end."""
+    """Runs the neighbour within the context; ends this process if the neighbour did not run until the end."""
     if neighbour is None:
         yield
         return
@@ -115,13 +114,13 @@ def beside(setting: Setting, neighbour: str | None, batch: int) -> Iterator[None
                 sys.exit(f"error: the neighbour ({neighbour}) did not start")
             yield
             if process.poll() is not None:
-                sys.exit(f"error: the neighbour ({neighbour}) ended before what was measured beside it")
+                sys.exit(f"error: the neighbour ({neighbour}) ended before the measurement did")
         finally:
             process.kill()
 
 
 def started(setting: Setting, role: str, seconds: float, batch: int) -> "subprocess.Popen[str]":
-    """A process of this script with the setting's environment and none of the caller's own for OpenMP."""
+    """Starts this script as a process with the setting's environment, without the caller's OpenMP variables."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
     command = [sys.executable, __file__, "--role", role, "--seconds", str(seconds), "--batch", str(batch)]
     command += ["--torch-first"] * setting.torch_first
@@ -129,7 +128,7 @@ def started(setting: Setting, role: str, seconds: float, batch: int) -> "subproc
 
 
 def work(given: Namespace) -> None:
-    """What a child process does on the first cores that it may use."""
+    """Runs the role of a child process on the first cores that it may use."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     sys.path.insert(0, str(ROOT))
     if given.role == MULTIPLYING:
@@ -139,7 +138,7 @@ def work(given: Namespace) -> None:
 
 
 def multiply() -> None:
-    """As many threads as cores, each with products of its own, for ever."""
+    """Multiplies matrices for ever in as many threads as cores."""
     from threading import Thread
 
     import numpy as np
@@ -158,9 +157,9 @@ def multiply() -> None:
 
 
 def train(given: Namespace) -> None:
-    """Trains for so long and prints images/s.
+    """Trains for the given seconds and prints images/s.
 
-    OpenMP reads its variables when torch comes up, so a stage, whose first import is `tasks`, can set them.
+    OpenMP reads its variables when torch is imported, so a stage, whose first import is `tasks`, can set them.
     """
     import_module("torch" if given.torch_first else "tasks")
     import torch
@@ -171,10 +170,10 @@ def train(given: Namespace) -> None:
 
     torch.set_num_threads(CORES)
     if not given.torch_first:
-        from tasks.common.runtime import spread_threads
+        from tasks.common.runtime import pin_threads
 
-        if not spread_threads(CORES):
-            sys.exit("error: the threads could not be given a core each")
+        if not pin_threads(CORES):
+            sys.exit("error: the threads could not be bound to a core each")
     mode, work = choose_mode("cpu"), Work("gan", SIDE, given.batch)
     with TemporaryDirectory() as place:
         steps = engine(work, packed(Path(place), synthetic(IMAGES), SIDE), mode, share=1.0, gan="quick")

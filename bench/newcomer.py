@@ -1,8 +1,8 @@
-"""How long the README's commands take where nothing is there yet: `python bench/newcomer.py [--json FILE]`.
+"""Measures the README's commands on a fresh clone: `python bench/newcomer.py [--json FILE]`.
 
 In a clone of the last commit, without .venv and with empty caches of pip, uv, Prefect and DVC: `make run` on
-Fashion-MNIST with the preset `quick`, the same again with nothing changed, `make repro`, and `make test`. What the run
-scored and what its largest stage held in memory is told too. Half an hour on two cores.
+Fashion-MNIST with the preset `quick`, the same again with nothing changed, `make repro`, and `make test`. The
+table also has the run's metrics and the memory of its largest stage. Half an hour on two cores.
 """
 
 import json
@@ -19,7 +19,14 @@ from rows import Row, at_most, publish
 
 CACHES = ("UV_CACHE_DIR", "PIP_CACHE_DIR", "XDG_CACHE_HOME", "PREFECT_HOME", "DVC_SITE_CACHE_DIR")
 MODELS = ("gan", "vae")
-STAGES = ("preprocess", "reference", "reference_second", "train_gan", "export_gan", "evaluate_gan")  # of a tiny run
+STAGES = (
+    "preprocess",
+    "reference",
+    "reference_second",
+    "train_gan",
+    "export_gan",
+    "evaluate_gan",
+)  # stages of a tiny run
 METRICS = ("fd_relative", "coverage", "precision", "recall", "memorised")
 
 
@@ -28,12 +35,12 @@ def main() -> None:
     given = parse(parser(__doc__))
     with cloned(tiny=given.tiny) as [clone]:
         environment = empty(clone.path.parent / "caches")
-        rows = helped(clone, environment) if given.tiny else measured(clone, environment)
+        rows = tiny_rows(clone, environment) if given.tiny else measured(clone, environment)
     publish(rows, given.json)
 
 
 def measured(clone: Checkout, environment: Mapping[str, str]) -> list[Row]:
-    """What the README promises."""
+    """Measures the commands of the README."""
     return [
         at_most("make run, set-up and data included", timed(clone, environment, "run") / 60, 15, "minutes"),
         *scored(clone),
@@ -44,8 +51,8 @@ def measured(clone: Checkout, environment: Mapping[str, str]) -> list[Row]:
     ]
 
 
-def helped(clone: Checkout, environment: Mapping[str, str]) -> list[Row]:
-    """A target that sets nothing up, timed in the same way, and the figures of stages run with this interpreter."""
+def tiny_rows(clone: Checkout, environment: Mapping[str, str]) -> list[Row]:
+    """Measures `make help`, which installs nothing, and the metrics of stages run with this interpreter."""
     clone.ingest("digits")
     clone.make(*STAGES)
     return [
@@ -56,7 +63,7 @@ def helped(clone: Checkout, environment: Mapping[str, str]) -> list[Row]:
 
 
 def empty(caches: Path) -> dict[str, str]:
-    """The environment of somebody who has never run any of this: no caches, no virtual environment."""
+    """Returns an environment without caches and without a virtual environment."""
     path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != Path(sys.executable).parent]
     own = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
@@ -64,7 +71,7 @@ def empty(caches: Path) -> dict[str, str]:
 
 
 def timed(clone: Checkout, environment: Mapping[str, str], target: str) -> float:
-    """Seconds of `make TARGET`; ends this process with its last lines if it fails."""
+    """Returns the seconds of `make TARGET`; ends this process with its last lines if it fails."""
     start = time.perf_counter()
     done = subprocess.run(
         ["make", target], cwd=clone.path, env=environment, capture_output=True, text=True, check=False
@@ -77,14 +84,14 @@ def timed(clone: Checkout, environment: Mapping[str, str], target: str) -> float
 
 
 def scored(clone: Checkout, models: Sequence[str] = MODELS) -> Iterator[Row]:
-    """What the run's models score by the first judge."""
+    """Yields the metrics of the run's models with the first evaluator."""
     for model in models:
         figures = json.loads((clone / f"data/metrics/{model}.json").read_text(encoding="utf-8"))
         yield from (Row(f"{model.upper()}: {figure}", figures[figure]) for figure in METRICS)
 
 
 def memory(clone: Checkout) -> Iterator[int]:
-    """Peak resident MiB of each stage, by its receipt."""
+    """Yields the peak resident memory of each stage in MiB, from its receipts."""
     for receipt in (clone / ".work/receipts").glob("*/*.json"):
         yield json.loads(receipt.read_text(encoding="utf-8"))["peak_mib"]
 

@@ -1,11 +1,11 @@
-"""What the two flows cost beside the bare commands: `python bench/orchestration.py [--json FILE]`.
+"""Measures the overhead of the two flows: `python bench/orchestration.py [--json FILE]`.
 
 In a temporary clone of the last commit, on Fashion-MNIST with short trainings, the same stages run three times: as bare
 commands one after the other (`python -m tasks.X`, the peer), as the flow `pipeline` (`make run`) and as the flow
-`retrain`, which adds worktree, gate, push, commit and tags; then both with nothing to do. The prepared images and the
-judges are there from the start, so that the flows find them unchanged; between runs all else is removed, checkpoints
-included. The cost is the flow's seconds less the bare commands' and, for `retrain`, less the seconds that gate and
-report compute. Needs the checkout's .venv; twenty minutes on two cores.
+`retrain`, which adds worktree, gate, push, commit and tags; then both flows run with nothing to do. The prepared images
+and the evaluators exist from the start, so that the flows find them unchanged; everything else is removed between runs,
+checkpoints included. The overhead is the flow's seconds less those of the bare commands and, for `retrain`, less the
+seconds of gate and report. Needs the checkout's .venv; twenty minutes on two cores.
 """
 
 import re
@@ -19,8 +19,8 @@ from checkouts import Checkout, cloned, commit, shorten
 from rows import Row, at_most, publish
 from ruamel.yaml import YAML
 
-THERE = ("preprocess", "reference", "reference_second")
-OURS = ("data/weights", "data/onnx", "data/evaluation", "data/samples", "data/bundle")
+MADE_BEFORE = ("preprocess", "reference", "reference_second")
+OUTPUTS = ("data/weights", "data/onnx", "data/evaluation", "data/samples", "data/bundle")
 TEN_MINUTES = 600.0
 COPY = """
 import shutil, sys
@@ -41,12 +41,12 @@ def main() -> None:
 
 
 def measure(clone: Checkout) -> list[Row]:
-    """All rows."""
+    """Runs everything and returns the rows."""
     shorten(clone, "fashion-mnist")
     if clone.tiny:
         stand_in(clone)
-    clone.must("-m", "dvc", "--wait-for-lock", "repro", *THERE)
-    commit(clone, "Judges")
+    clone.must("-m", "dvc", "--wait-for-lock", "repro", *MADE_BEFORE)
+    commit(clone, "Evaluators")
     clone.git("tag", "start")
     bare = sum(timed(clone, *command.split()[1:]) for command in commands(clone))
     wipe(clone)
@@ -60,35 +60,32 @@ def measure(clone: Checkout) -> list[Row]:
     return [
         Row("bare commands, one after the other", bare, "s"),
         Row("flow `pipeline`, server and report included", pipeline, "s"),
-        at_most("    its cost", cost, 30, "s"),
-        at_most("    of a run of ten minutes", 100 * cost / TEN_MINUTES, 5, "%"),
+        at_most("    overhead", cost, 30, "s"),
+        at_most("    overhead in a run of ten minutes", 100 * cost / TEN_MINUTES, 5, "%"),
         Row("flow `retrain`, server included", retrain, "s"),
-        Row("    of that gate and report", computed, "s"),
-        at_most("    its cost", extra, 30, "s"),
+        Row("    of that, gate and report", computed, "s"),
+        at_most("    overhead", extra, 30, "s"),
         at_most("flow `pipeline`, unchanged tree", again, 20, "s"),
         at_most("flow `retrain`, nothing new", nothing, 20, "s"),
     ]
 
 
 def commands(clone: Checkout) -> list[str]:
-    """The other stages' own commands, in an order that the DAG allows."""
+    """Returns the commands of the other stages, in an order that the DAG allows."""
     stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
-    return [stage["cmd"] for name, stage in stages.items() if name not in THERE]
+    return [stage["cmd"] for name, stage in stages.items() if name not in MADE_BEFORE]
 
 
 def retraining(clone: Checkout) -> list[str]:
-    """The flow's arguments."""
+    """Returns the flow's arguments."""
     return ["-m", "flows", "retrain", *(["--models", "gan"] if clone.tiny else [])]
 
 
 def stand_in(clone: Checkout) -> None:
-    """Makes the GAN once, and stages of it that copy their outputs from there, since the flows' cost is the question.
-
-    The VAE's stages go.
-    """
+    """Makes the GAN once, and replaces its stages by ones that copy those outputs; removes the VAE's stages."""
     yaml, kept, description = YAML(), clone / ".work/kept", clone / "dvc.yaml"
-    told = yaml.load(description)
-    stages = told["stages"] = {name: stage for name, stage in told["stages"].items() if not name.endswith("_vae")}
+    dag = yaml.load(description)
+    stages = dag["stages"] = {name: stage for name, stage in dag["stages"].items() if not name.endswith("_vae")}
     clone.make(*stages)
     (clone / "copy_kept.py").write_text(COPY)
     for stage in stages.values():
@@ -97,26 +94,26 @@ def stand_in(clone: Checkout) -> None:
             (kept / name).parent.mkdir(parents=True, exist_ok=True)
             (clone / name).rename(kept / name)
         stage["cmd"] = " ".join(["python copy_kept.py", str(kept), *written])
-    yaml.dump(told, description)
+    yaml.dump(dag, description)
     commit(clone, "Stand-ins")
 
 
 def names(output: str | dict[str, object]) -> list[str]:
-    """The path of an output in dvc.yaml, which has options where it is a mapping."""
+    """Returns the path of an output in dvc.yaml, which is a mapping where the output has options."""
     return [output] if isinstance(output, str) else list(output)
 
 
 def timed(clone: Checkout, *arguments: str, says: str = "") -> float:
-    """Seconds of `python ARGUMENTS`; ends this process where it does not say what it must."""
+    """Returns the seconds of `python ARGUMENTS`; ends this process if its output lacks the text `says`."""
     start = time.perf_counter()
-    said = clone.must(*arguments)
-    if says.lower() not in said.lower():
-        sys.exit(f"error: `python {' '.join(arguments)}` did not say `{says}`: {said[-2000:]}")
+    output = clone.must(*arguments)
+    if says.lower() not in output.lower():
+        sys.exit(f"error: `python {' '.join(arguments)}` did not say `{says}`: {output[-2000:]}")
     return time.perf_counter() - start
 
 
 def timed_retrain(clone: Checkout) -> tuple[float, float]:
-    """Seconds of `retrain`, and of those the ones in which gate or report ran."""
+    """Returns the seconds of `retrain`, and how many of them gate and report took."""
     start, spans = time.perf_counter(), dict[str, list[float]]()
     with clone.start(*retraining(clone), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout
@@ -132,8 +129,8 @@ def timed_retrain(clone: Checkout) -> tuple[float, float]:
 
 
 def wipe(clone: Checkout) -> None:
-    """Back to where nothing but THERE has run: no outputs, no cache of runs, no checkpoints."""
-    for pattern in OURS:
+    """Removes outputs, run cache and checkpoints of all stages but MADE_BEFORE."""
+    for pattern in OUTPUTS:
         for path in clone.path.glob(pattern):
             shutil.rmtree(path)
     shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The loops people copy: pytorch/examples' `dcgan` and `vae`, written anew over our networks.
+"""The peers: the training loops of pytorch/examples' `dcgan` and `vae`, rewritten with our networks.
 
-A DataLoader whose workers turn pictures into tensors one by one, float32, Adam as it comes, BatchNorm's statistics of
-real and generated images apart, and losses fetched with `.item()` at every step.
+They use a DataLoader whose workers convert images one by one, float32, Adam with its defaults, separate BatchNorm
+statistics for real and generated images, and losses read with `.item()` at every step.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise
 
 
 class Pictures(Dataset[Tensor]):
-    """28x28 pictures in memory, made tensors one by one, as torchvision's data sets do."""
+    """28x28 images in memory, converted to tensors one by one, as torchvision's data sets do."""
 
     def __init__(self, pictures: np.ndarray, side: int) -> None:
         self.pictures = pictures
@@ -38,7 +38,7 @@ class Pictures(Dataset[Tensor]):
 
 
 def batches(pictures: np.ndarray, side: int, batch: int, device: torch.device, workers: int) -> Iterator[Tensor]:
-    """Batches float32 [N, 1, H, W] in [-1, 1] on the device, epoch after epoch."""
+    """Yields batches float32 [N, 1, H, W] in [-1, 1] on the device, epoch after epoch."""
     loader = DataLoader(
         Pictures(pictures, side),
         batch_size=batch,
@@ -51,7 +51,7 @@ def batches(pictures: np.ndarray, side: int, batch: int, device: torch.device, w
 
 
 def train_gan(images: Iterator[Tensor], shape: GanConfig, device: torch.device) -> Iterator[None]:
-    """A step of pytorch/examples/dcgan at a time."""
+    """Runs one step of pytorch/examples/dcgan per iteration."""
     generator, discriminator = Generator(shape).to(device), Discriminator(shape, "batch").to(device)
     for network in (generator, discriminator):
         initialise_dcgan(network)
@@ -63,24 +63,24 @@ def train_gan(images: Iterator[Tensor], shape: GanConfig, device: torch.device) 
         logits = discriminator(real)
         loss_real = criterion(logits, ones)
         loss_real.backward()
-        seen = [logits.mean().item()]
+        logged = [logits.mean().item()]
         fake = generator(torch.randn(len(real), shape.noise, device=device))
         logits = discriminator(fake.detach())
         loss_fake = criterion(logits, torch.zeros_like(ones))
         loss_fake.backward()
-        seen.append(logits.mean().item())
+        logged.append(logits.mean().item())
         updates[1].step()
         generator.zero_grad()
         logits = discriminator(fake)
         loss = criterion(logits, ones)
         loss.backward()
-        seen += [logits.mean().item(), (loss_real + loss_fake).item(), loss.item()]
+        logged += [logits.mean().item(), (loss_real + loss_fake).item(), loss.item()]
         updates[0].step()
         yield
 
 
 def train_vae(images: Iterator[Tensor], shape: VaeConfig, device: torch.device) -> Iterator[None]:
-    """A step of pytorch/examples/vae at a time, with our networks in place of its two linear layers."""
+    """Runs one step of pytorch/examples/vae per iteration, with our networks instead of its linear layers."""
     encoder, decoder = Encoder(shape).to(device), Decoder(shape).to(device)
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
     for batch in images:

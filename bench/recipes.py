@@ -1,11 +1,11 @@
-"""How good the presets are, and over what they were chosen: `python bench/recipes.py [--plots FOLDER] [--json FILE]`.
+"""Measures the quality of the presets and their alternatives: `python bench/recipes.py [--plots FOLDER] [--json FILE]`.
 
-On Fashion-MNIST, three seeds each, with 2 cores `quick` as it is committed, with an NVIDIA GPU `full` for 60 s a GAN
-and 40 s a VAE, and once as it is committed. The peer, in the same engine, is `classic`, the textbook's recipe, for the
-wall-clock that ours took with that seed; the fit of a prior counts. How many images a recipe may see in a given time
-follows from its own speed, measured first, and its schedules end with them. The clock stands still while the judge of
-`quick` looks at what the averages draw, at a third, at two thirds and at the end. `--tried` adds, with one seed, the
-changes that the presets were chosen over; `--seconds` makes all of it shorter.
+On Fashion-MNIST, with three seeds each, it trains `quick` as committed on a CPU; on an NVIDIA GPU it trains `full` for
+60 s (GAN) and 40 s (VAE), and once as committed. The peer is `classic`, the textbook recipe, in the same engine and for
+the wall-clock time that ours took with that seed, the fit of a prior included. A short run measures the speed of each
+recipe first; from it follows the number of images that the recipe gets and that its schedules end with. At one third,
+two thirds and the end, images of the averaged networks are evaluated with the evaluator of `quick`; that time does not
+count. `--tried` adds, with one seed, the rejected alternatives; `--seconds` shortens all trainings.
 
 Needs the checkout's .venv; 55 minutes on two cores.
 """
@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from rows import Row, at_least, at_most, publish
-from trainings import CALIBRATION, SIDE, Look, Model, Recipe, Trainings
+from trainings import CALIBRATION, SIDE, Model, Recipe, Snapshot, Trainings
 
 sys.path.insert(0, str(ROOT))
 
@@ -36,10 +36,10 @@ from tasks.common.runtime import prepare
 from tasks.evaluate.scores import real_floor
 
 METRICS = ("fd_relative", "precision", "recall", "coverage")
-UNFITTED = "fd_relative_standard_prior"  # of a VAE
+UNFITTED = "fd_relative_standard_prior"  # a metric of a VAE
 OURS = {"cpu": "quick", "cuda": "full"}
 ON_A_GPU: dict[Model, float] = {"gan": 60, "vae": 40}  # seconds
-SHARES: dict[Model, float] = {"gan": 1, "vae": 0.5}  # of --seconds
+SHARES: dict[Model, float] = {"gan": 1, "vae": 0.5}  # share of --seconds
 RATIOS: dict[Model, float] = {"gan": 0.6, "vae": 0.45}  # ours / classic, on a GPU
 TRIED: dict[Model, dict[str, dict[str, object]]] = {
     "gan": {
@@ -50,39 +50,41 @@ TRIED: dict[Model, dict[str, dict[str, object]]] = {
         "hinge, spectral norm": {"loss": "hinge", "discriminator_norm": "spectral"},
         "relativistic, R1 + R2": {"loss": "relativistic", "discriminator_norm": "none", "r1": 0.1, "r2": 0.1},
         "nearest, then convolution": {"upsample": "nearest"},
-        "labels told": {"conditional": "on"},
+        "conditional": {"conditional": "on"},
     },
     "vae": {
         "residual blocks": {"network": "residual"},
         "16 channels": {"channels": 16},
         "a code of 32": {"latent": 32},
-        "labels told": {"conditional": "on"},
+        "conditional": {"conditional": "on"},
     },
 }
 
 
 @dataclass
 class Result:
-    """A recipe, its seeds, and the looks at each of their trainings."""
+    """A recipe, its seeds, and the snapshots of the training with each seed."""
 
     recipe: Recipe
     seeds: list[int]
-    runs: list[list[Look]] = field(default_factory=list)
+    runs: list[list[Snapshot]] = field(default_factory=list)
 
     def last(self, figure: str) -> list[float]:
-        """The figure at the end, by seed."""
-        return [run[-1].figures[figure] for run in self.runs]
+        """Returns the metric at the end of training, by seed."""
+        return [run[-1].metrics[figure] for run in self.runs]
 
 
 def main() -> None:
-    """Trains, prints a table, draws the plots and writes the JSON."""
+    """Trains, prints a table, plots and writes the JSON."""
     made = parser(__doc__)
-    made.add_argument("--tried", nargs="*", metavar="NAME", help="also what was tried; all of it, or these changes")
+    made.add_argument("--tried", nargs="*", metavar="NAME", help="also train the rejected alternatives: all, or these")
     made.add_argument("--models", nargs="+", choices=RATIOS, default=list(RATIOS))
-    made.add_argument("--seconds", type=float, help="of every GAN; a VAE gets half of it")
+    made.add_argument("--seconds", type=float, help="training time of every GAN; a VAE gets half of it")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw quality against seconds, and grids")
-    given = parse(made, seeds=[0], tried=["labels told"])
+    made.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="folder for plots of quality against seconds, and image grids"
+    )
+    given = parse(made, seeds=[0], tried=["conditional"])
     plots = given.plots and given.plots.resolve()
     with cloned(tiny=given.tiny) as [clone]:
         if given.tiny:
@@ -104,7 +106,7 @@ def main() -> None:
 
 
 def planned(device: str, given: argparse.Namespace) -> Iterator[Result]:
-    """What will be trained: ours and the textbook's, on a GPU ours as committed, then what was tried."""
+    """Yields what to train: our preset and `classic`, on a GPU our preset as committed, then the alternatives."""
     ours, first, tried = OURS[device], given.seeds[:1], given.tried
     times = {model: given.seconds and given.seconds * SHARES[model] for model in given.models}
     small = {model: tiny(model) if given.tiny else {} for model in given.models}
@@ -120,14 +122,14 @@ def planned(device: str, given: argparse.Namespace) -> Iterator[Result]:
 
 
 def tiny(model: Model) -> dict[str, object]:
-    """The smallest sizes, as changes of a recipe, and too few steps for the watch to see a training go wrong."""
+    """Returns the smallest sizes, as changes of a recipe; so few steps end before diagnostics begin."""
     section = f"train_{model}."
     sizes = {name.removeprefix(section): value for name, value in TINY.items() if name.startswith(section)}
     return sizes | {"batch": 64, "stop.n_images": 1280}
 
 
 def run(trainings: Trainings, results: list[Result], ours: str, plots: Path | None) -> None:
-    """Seed by seed, so that what else the machine does falls on all alike; a grid of each recipe's first seed."""
+    """Trains seed by seed, so that other load on the machine affects all alike; writes grids of each first seed."""
     took: dict[Model, float] = {}
     for number in range(max(len(result.seeds) for result in results)):
         for result in results:
@@ -135,23 +137,23 @@ def run(trainings: Trainings, results: list[Result], ours: str, plots: Path | No
                 recipe, seed = result.recipe, result.seeds[number]
                 committed = recipe.seconds is None and recipe.label == ours
                 seconds = None if committed else recipe.seconds or took[recipe.model]
-                looks, images = trainings.train(recipe, seed, seconds)
+                snapshots, images = trainings.train(recipe, seed, seconds)
                 if committed:
-                    took[recipe.model] = looks[-1].seconds
-                result.runs.append(looks)
-                print(f"{recipe}, seed {seed}: {told(looks[-1])}", flush=True)
+                    took[recipe.model] = snapshots[-1].seconds
+                result.runs.append(snapshots)
+                print(f"{recipe}, seed {seed}: {described(snapshots[-1])}", flush=True)
                 if plots and not number:
                     write_png(plots / "recipes" / f"{recipe.name}.png", grid(images, SIDE))
 
 
-def told(look: Look) -> str:
-    """A look in a line."""
-    figures = ", ".join(f"{name} {look.figures[name]:.3g}" for name in METRICS)
-    return f"{figures}; {look.n_images:,} images in {look.seconds:.0f} s"
+def described(snapshot: Snapshot) -> str:
+    """Describes a snapshot in one line."""
+    metrics = ", ".join(f"{name} {snapshot.metrics[name]:.3g}" for name in METRICS)
+    return f"{metrics}; {snapshot.n_images:,} images in {snapshot.seconds:.0f} s"
 
 
 def table(results: list[Result]) -> list[Row]:
-    """The figures at the end: medians over the seeds, and of the distance its span."""
+    """Returns the metrics at the end: medians over the seeds, and for the distance least and most."""
     rows = []
     for result in results:
         distances = result.last("fd_relative")
@@ -159,15 +161,15 @@ def table(results: list[Result]) -> list[Row]:
         if len(distances) > 1:
             rows += [Row("    least", min(distances)), Row("    most", max(distances))]
         rows += [Row(f"    {name}", statistics.median(result.last(name))) for name in METRICS[1:]]
-        if UNFITTED in result.runs[0][-1].figures:
+        if UNFITTED in result.runs[0][-1].metrics:
             rows.append(Row("    fd_relative without the fitted prior", statistics.median(result.last(UNFITTED))))
-        rows.append(Row("    seen", statistics.median(looks[-1].n_images for looks in result.runs), "images"))
-        rows.append(Row("    took", statistics.median(looks[-1].seconds for looks in result.runs), "s"))
+        rows.append(Row("    seen", statistics.median(snapshots[-1].n_images for snapshots in result.runs), "images"))
+        rows.append(Row("    took", statistics.median(snapshots[-1].seconds for snapshots in result.runs), "s"))
     return rows
 
 
 def required(results: list[Result], device: str, given: argparse.Namespace) -> list[Row]:
-    """Bounds of `quick` as committed on a CPU, and of ours against the textbook's on a GPU; None elsewhere."""
+    """Returns the bounds: of `quick` as committed on a CPU, of `full` against `classic` on a GPU."""
 
     def last(model: Model, preset: str, figure: str = "fd_relative") -> float:
         found = [r for r in results if (r.recipe.model, r.recipe.label) == (model, preset) and len(r.seeds) == longest]
@@ -192,20 +194,20 @@ def required(results: list[Result], device: str, given: argparse.Namespace) -> l
 
 
 def evaluator_rows(trainings: Trainings) -> list[Row]:
-    """Whether the judge is fit to judge, and what real training images score."""
+    """Returns the checks of the evaluator, and the metrics of real training images."""
     evaluator = json.loads(Path("data/reference/evaluator.json").read_text(encoding="utf-8"))
     checks, floor = evaluator["checks"], real_floor(trainings.real, trainings.params.evaluate)
     corrupted = min(checks["blurred"], checks["missing_class"])
     return [
         *(Row(f"real training images: {name}", floor[name]) for name in METRICS),
-        at_least("judge: accuracy", evaluator["accuracy"], 0.92),
-        at_most("judge: held-out images", checks["held_out"], 0.002),
-        at_least("judge: spoilt / held-out images", corrupted / checks["held_out"], 10),
+        at_least("evaluator: accuracy", evaluator["accuracy"], 0.92),
+        at_most("evaluator: distance of held-out images", checks["held_out"], 0.002),
+        at_least("evaluator: distance of corrupted / held-out images", corrupted / checks["held_out"], 10),
     ]
 
 
 def draw(results: list[Result], file: Path) -> None:
-    """Quality against seconds: the median of the seeds, and their span where there are several."""
+    """Plots quality against seconds: the median of the seeds, and their range where there are several."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     models = sorted({result.recipe.model for result in results})
     for number, model in enumerate(models, start=1):
@@ -222,9 +224,9 @@ def draw(results: list[Result], file: Path) -> None:
 
 
 def draw_one(axes: Axes, result: Result) -> None:
-    """A recipe's line, thin where it is something that was tried."""
-    seconds = np.median([[look.seconds for look in looks] for looks in result.runs], axis=0)
-    values = np.array([[look.figures["fd_relative"] for look in looks] for looks in result.runs])
+    """Plots a recipe's line, thin for a rejected alternative."""
+    seconds = np.median([[snapshot.seconds for snapshot in snapshots] for snapshots in result.runs], axis=0)
+    values = np.array([[snapshot.metrics["fd_relative"] for snapshot in snapshots] for snapshots in result.runs])
     width = 0.9 if result.recipe.change else 2.4
     (line,) = axes.plot(
         seconds, np.median(values, axis=0), marker="o", markersize=3, linewidth=width, label=result.recipe.label

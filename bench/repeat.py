@@ -1,9 +1,9 @@
-"""Whether a training that is run again gives the same bits: `python bench/repeat.py [--json FILE]`.
+"""Measures whether a repeated training gives the same bits: `python bench/repeat.py [--json FILE]`.
 
-In a temporary clone, on scikit-learn's digits and on the device that `auto` finds, the judge, the GAN and the VAE of
-`quick`, shortened, are trained from nothing twice, with `deterministic` on and off. Bits must be equal where it is on,
-and on a CPU in any case; where they are not, the last rows say how far apart the weights of two runs end. Needs the
-checkout's .venv; two and a half minutes on two cores.
+In a temporary clone, on scikit-learn's digits and on the device that `auto` finds, the evaluator, the GAN and the VAE
+of `quick`, shortened, are trained from scratch twice, with `deterministic` on and off. Bits must be equal where it is
+on, and on a CPU always; the table also says how far apart the weights of the two runs are. Needs the checkout's .venv;
+two and a half minutes on two cores.
 """
 
 import sys
@@ -29,7 +29,7 @@ WEIGHTS = {
     "train_gan": "data/weights/gan/weights.safetensors",
     "train_vae": "data/weights/vae/weights.safetensors",
 }
-SWITCHES = ("on", "off")  # of `deterministic`
+SWITCHES = ("on", "off")  # values of `deterministic`
 Outcome = tuple[bool, float]
 
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def twice(clone: Checkout, training: Trained) -> Outcome:
-    """Whether all files are equal, and the largest distance of a tensor's two values over its length."""
+    """Returns whether all files are equal, and the largest relative distance between two tensors."""
     made, weights = [], []
     for _ in range(2):
         wipe(clone, training)
@@ -60,12 +60,12 @@ def twice(clone: Checkout, training: Trained) -> Outcome:
 
 
 def apart(first: torch.Tensor, second: torch.Tensor) -> float:
-    """|a - b| / |b|."""
+    """Returns |a - b| / |b|."""
     return float((first.double() - second.double()).norm() / second.double().norm().clamp_min(1e-12))
 
 
 def table(switch: str, outcomes: dict[str, Outcome]) -> list[Row]:
-    """Equal bits are required of a GPU where they were asked for, and of a CPU always."""
+    """Returns the rows; equal bits are required where `deterministic` is on, and on a CPU always."""
     equal, title = sum(same for same, _ in outcomes.values()), f"deterministic: {switch}, same bits"
     bound = len(outcomes) if switch == "on" or not torch.cuda.is_available() else 0
     count = f"of {len(outcomes)}"

@@ -1,10 +1,10 @@
-"""Whether a killed training ends as if it had not been: `python bench/resume.py [--kills 20] [--seed 0] [--json FILE]`.
+"""Measures whether a killed and resumed training gives the same bits: `python bench/resume.py [--kills 20] [--seed 0]`.
 
-In a temporary clone, on scikit-learn's digits, on the CPU and with small networks, the judge, the GAN and the VAE are
-each trained once without a break. Then one after the other is started from nothing, killed with SIGKILL at a moment
-drawn uniformly over the unbroken run's duration, from the start of Python to the writing of the outputs, and run
-again. All output files must have the unbroken run's SHA-256. Needs the checkout's .venv; about five minutes on two
-cores.
+In a temporary clone, on scikit-learn's digits, on the CPU and with small networks, the evaluator, the GAN and the VAE
+are each trained once without interruption. Then each in turn is started from scratch, killed with SIGKILL at a random
+moment, uniform over the uninterrupted run's duration from the start of Python to the writing of the outputs, and run
+again. All output files must have the SHA-256 of the uninterrupted run. Needs the checkout's .venv; about five minutes
+on two cores.
 """
 
 import random
@@ -37,12 +37,12 @@ SMALL = {
 }
 # not multiples of each other, so that checkpoints come in the middle of a row of the curves as well
 OFTEN = {"log_every": 640, "probe_every": 2560, "checkpoint_every": 1408}
-MOST_MISSES = 20  # moments in a row at which a training had already ended
+MOST_MISSES = 20  # random moments in a row that came after the training's end
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage that trains, and what it writes."""
+    """A training stage and its outputs."""
 
     stage: str
     module: str
@@ -51,7 +51,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Unbroken:
-    """What a run without a break left, by SHA-256, and how long it took."""
+    """The SHA-256 of an uninterrupted run's files, and its seconds."""
 
     hashes: dict[str, str]
     seconds: float
@@ -68,7 +68,7 @@ def main() -> None:
     """Measures, prints a table and writes the JSON."""
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=20)
-    made.add_argument("--seed", type=int, default=0, help="of the moments")
+    made.add_argument("--seed", type=int, default=0, help="seed of the moments")
     given = parse(made, kills=1)
     with cloned(tiny=given.tiny) as [clone]:
         prepare(clone)
@@ -79,20 +79,23 @@ def main() -> None:
             image, equal = finish(clone, training, unbroken[training].hashes)
             results.append(equal)
             resumed += image > 0
-            said = "equal" if equal else "NOT EQUAL"
-            print(f"{number}: {training.stage}, killed at {moment:.2f} s, on from image {image:,}: {said}", flush=True)
+            verdict = "equal" if equal else "NOT EQUAL"
+            print(
+                f"{number}: {training.stage}, killed at {moment:.2f} s, resumed from image {image:,}: {verdict}",
+                flush=True,
+            )
     kills = len(results)
     publish(
         [
             at_least("killed and resumed, same bits", sum(results), kills, f"of {kills}"),
-            Row("    of them went on from a checkpoint", resumed, f"of {kills}"),
+            Row("    of them resumed from a checkpoint", resumed, f"of {kills}"),
         ],
         given.json,
     )
 
 
 def prepare(clone: Checkout) -> None:
-    """Digits, ready to train on, and settings that make a training short and its checkpoints frequent."""
+    """Preprocesses digits, and sets short trainings with frequent checkpoints."""
     often = {f"{training.stage}.{name}": value for training in TRAININGS for name, value in OFTEN.items()}
     clone.set_params(SMALL | often)
     clone.ingest("digits")
@@ -100,29 +103,29 @@ def prepare(clone: Checkout) -> None:
 
 
 def run_unbroken(clone: Checkout, training: Trained) -> Unbroken:
-    """The run that the killed ones are held against."""
+    """Runs a training without interruption, for comparison."""
     wipe(clone, training)
     start = time.perf_counter()
     clone.must("-m", training.module)
     unbroken = Unbroken(written(clone, training), time.perf_counter() - start)
-    print(f"{training.stage}: {unbroken.seconds:.1f} s without a break, {len(unbroken.hashes)} files", flush=True)
+    print(f"{training.stage}: {unbroken.seconds:.1f} s uninterrupted, {len(unbroken.hashes)} files", flush=True)
     return unbroken
 
 
 def wipe(clone: Checkout, training: Trained) -> None:
-    """Back to nothing: neither checkpoints nor outputs."""
+    """Removes checkpoints and outputs."""
     shutil.rmtree(clone / ".work/checkpoints" / training.stage, ignore_errors=True)
     remove_outputs(clone, training)
 
 
 def remove_outputs(clone: Checkout, training: Trained) -> None:
-    """What DVC does before it runs a stage."""
+    """Removes the outputs, as DVC does before it runs a stage."""
     for name in training.outputs:
         remove(clone / name)
 
 
 def hashes(clone: Checkout, training: Trained) -> dict[str, str]:
-    """SHA-256 of every file that the stage wrote."""
+    """Returns the SHA-256 of every file that the stage wrote."""
     found = {}
     for name in training.outputs:
         path = clone / name
@@ -134,21 +137,21 @@ def hashes(clone: Checkout, training: Trained) -> dict[str, str]:
 
 
 def written(clone: Checkout, training: Trained) -> dict[str, str]:
-    """The same; ends this process where an output is missing, since nothing equals nothing."""
+    """Returns the same as `hashes`; ends this process where an output is missing."""
     if missing := [name for name in training.outputs if not (clone / name).exists()]:
         sys.exit(f"error: {training.stage} did not write {', '.join(missing)}")
     return hashes(clone, training)
 
 
 def kill(clone: Checkout, training: Trained, seconds: float, moments: random.Random) -> float:
-    """Trains from nothing and kills that at a random moment, which is returned; another one where it had ended."""
+    """Starts a training, kills it at a random moment and returns that; tries another moment where it had ended."""
     for _ in range(MOST_MISSES):
         wipe(clone, training)
         moment, start = moments.uniform(0, seconds), time.perf_counter()
         process = clone.start("-m", training.module, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(moment - (time.perf_counter() - start))
-            print(f"{training.stage}: {moment:.2f} s was too near the end, drawing again", flush=True)
+            print(f"{training.stage}: {moment:.2f} s came after the end, trying another moment", flush=True)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -157,7 +160,7 @@ def kill(clone: Checkout, training: Trained, seconds: float, moments: random.Ran
 
 
 def finish(clone: Checkout, training: Trained, expected: dict[str, str]) -> tuple[int, bool]:
-    """Runs the killed training to its end: the image it went on from, and whether it made the same bits."""
+    """Runs the killed training to its end; returns the image it resumed from, and whether the bits are equal."""
     remove_outputs(clone, training)
     done = clone.python("-m", training.module)
     if done.returncode:

@@ -1,8 +1,8 @@
-"""Does the HTTP example hold what it says under load? `python bench/serving.py data/bundle/gan`.
+"""Measures the HTTP example under load: `python bench/serving.py data/bundle/gan`.
 
-Starts examples/http on the bundle and sends it a steady stream of requests from 32 clients: of 16 requests one asks for
-16 images in JSON, the others for one PNG. A request's time runs from when it was due, not from when its client had room
-for it, so a stall counts for everyone whom it kept waiting. Exit code 1 when something required is missed.
+Starts examples/http on the bundle and sends requests at a constant rate from 32 clients: one request in 16 asks for 16
+images in JSON, the others for one PNG. A request's latency starts when it was due, not when its client was free to send
+it, so a stall counts for every request that it delayed. Exit code 1 when a requirement is not met.
 """
 
 import argparse
@@ -31,14 +31,14 @@ BATCH = 16  # images of every 16th request
 
 @dataclass(frozen=True)
 class Answer:
-    """How one request fared."""
+    """The latency and error of one request."""
 
     seconds: float
     error: str
 
 
 def main() -> int:
-    """Measures, prints, and says by its exit code whether everything required was reached."""
+    """Measures, prints a table, and returns 1 when a requirement is not met."""
     made = parser(__doc__)
     made.add_argument("bundle", type=Path, nargs="?")
     made.add_argument("--clients", type=int, default=32)
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def served(bundle: Path, asked: argparse.Namespace) -> list[Row]:
-    """The rows of a service that is started on the bundle and ended afterwards."""
+    """Starts a service on the bundle, measures it, and stops it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,7 +69,7 @@ def served(bundle: Path, asked: argparse.Namespace) -> list[Row]:
 
 
 def measure(port: int, service: subprocess.Popen[bytes], asked: argparse.Namespace) -> list[Row]:
-    """The rows: a tenth of the time to warm up, then all of it measured."""
+    """Warms up for a tenth of the time, then measures for all of it."""
     load(port, asked.clients, asked.rate, asked.seconds / 10)
     process = psutil.Process(service.pid)
     before, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
@@ -97,7 +97,7 @@ def measure(port: int, service: subprocess.Popen[bytes], asked: argparse.Namespa
 
 
 def load(port: int, clients: int, rate: float, seconds: float) -> list[Answer]:
-    """What the clients met who together sent `rate` requests a second."""
+    """Sends `rate` requests a second from all clients together, and returns their answers."""
     start, pause = time.monotonic() + 0.1, clients / rate
 
     def client(number: int) -> list[Answer]:
@@ -110,12 +110,12 @@ def load(port: int, clients: int, rate: float, seconds: float) -> list[Answer]:
 
 
 def ask(connection: http.client.HTTPConnection, number: int, due: float) -> Answer:
-    """Sends one request when it is due and reads its answer."""
+    """Sends one request when it is due, and reads the answer."""
     time.sleep(max(0.0, due - time.monotonic()))
     try:
         if number % BATCH == BATCH - 1:
-            wish = json.dumps({"seed": number, "count": BATCH})
-            connection.request("POST", "/images", wish, {"Content-Type": "application/json"})
+            body = json.dumps({"seed": number, "count": BATCH})
+            connection.request("POST", "/images", body, {"Content-Type": "application/json"})
         else:
             connection.request("GET", f"/image?seed={number}")
         answer = connection.getresponse()
@@ -129,7 +129,7 @@ def ask(connection: http.client.HTTPConnection, number: int, due: float) -> Answ
 
 
 def wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
-    """Returns when the service answers; ends the program when it cannot."""
+    """Waits until the service answers; ends the program if it exits."""
     while service.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

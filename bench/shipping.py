@@ -1,10 +1,10 @@
-"""What a stranger needs to get and check a release: `python bench/shipping.py [REPO] [--model gan] [--json FILE]`.
+"""Measures how long it takes to get and verify a release: `python bench/shipping.py [REPO] [--model gan]`.
 
-Without a repository, a temporary clone of the last commit retrains shortly on `digits` and releases, in some minutes;
-its DVC remote is a folder. From an empty folder, with the repository's address alone: `dvc artifacts get`, a new
-virtual environment with numpy and onnxruntime and nothing else, and verify.py in it. Then one byte at a time of the
-release is changed, each file in turn, at a random place to a random other value; a copy of verify.py from elsewhere
-must find every one. pip fetches the two libraries from wherever it is configured to.
+Without REPO, a temporary clone of the last commit trains briefly on `digits` and releases, in some minutes; its DVC
+remote is a folder. From an empty folder, with the repository's address alone, it runs `dvc artifacts get`, makes a
+virtual environment with numpy and onnxruntime only, and runs verify.py in it. Then it changes one byte of the release
+at a time, each file in turn, at a random place to a random other value; this project's own verify.py must find every
+change. pip gets the two libraries from where it is configured to.
 """
 
 import argparse
@@ -28,12 +28,12 @@ sys.path.insert(0, str(ROOT))
 from tasks.bundle.verify import verify_files
 
 NEEDED = ["numpy", "onnxruntime"]
-PIPLESS = ["--without-pip"]
-LEND = """
+WITHOUT_PIP = ["--without-pip"]
+SHARE = """
 import pathlib, sysconfig
 [packages] = pathlib.Path("venv").glob("lib/*/site-packages")
 (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
-"""  # gives the new environment this one's packages, so that nothing is fetched
+"""  # makes this environment's packages importable in the new one, so that nothing is downloaded
 MOST_SECONDS, MOST_CHECK_SECONDS = 120, 60
 
 
@@ -63,27 +63,27 @@ def main() -> None:
 
 
 def measure(repo: str, given: argparse.Namespace) -> list[Row]:
-    """Gets the release of that repository, checks it in an environment of its own, and changes its bytes."""
+    """Gets the release of a repository, verifies it in a new environment, and changes its bytes."""
     with tempfile.TemporaryDirectory() as name:
         empty = Path(name)
         get = [sys.executable, "-m", "dvc", "artifacts", "get", repo, given.model, "--stage", given.stage]
         seconds = {"dvc artifacts get": timed(get, empty)}
-        seconds["new environment"] = timed([sys.executable, "-m", "venv", "venv", *PIPLESS * given.tiny], empty)
+        seconds["new environment"] = timed([sys.executable, "-m", "venv", "venv", *WITHOUT_PIP * given.tiny], empty)
         python = next(path for path in empty.glob("venv/*/python*") if path.stem == "python")
-        install = [sys.executable, "-c", LEND] if given.tiny else [python, "-m", "pip", "install", "-q", *NEEDED]
+        install = [sys.executable, "-c", SHARE] if given.tiny else [python, "-m", "pip", "install", "-q", *NEEDED]
         seconds["numpy and onnxruntime"] = timed(install, empty)
         key = ["--key", given.key.resolve()] if given.key else []
         seconds["verify.py"] = timed([python, "verify.py", *key], empty / given.model)
         found = changes_found(empty / given.model, given.trials, given.seed)
     rows = [Row(what, value, "s") for what, value in seconds.items()]
-    rows.append(at_most("all of it", sum(seconds.values()), MOST_SECONDS, "s"))
+    rows.append(at_most("total", sum(seconds.values()), MOST_SECONDS, "s"))
     rows.append(at_most("verify.py alone", seconds["verify.py"], MOST_CHECK_SECONDS, "s"))
     rows.append(at_least(f"changed bytes found, of {given.trials}", found, given.trials))
     return rows
 
 
 def timed(command: list[object], folder: Path) -> float:
-    """Seconds that a command takes; ends the measurement with its output when it fails."""
+    """Returns the seconds of a command; ends the measurement with its output if it fails."""
     start = time.perf_counter()
     done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -92,13 +92,13 @@ def timed(command: list[object], folder: Path) -> float:
 
 
 def changes_found(release: Path, trials: int, seed: int) -> int:
-    """In how many trials a changed byte was found; the files are whole again after each."""
-    draw, found = random.Random(seed), 0
+    """Counts the trials in which a changed byte was found; restores the file after each."""
+    rng, found = random.Random(seed), 0
     files = sorted(path for path in release.rglob("*") if path.is_file())
     for _, path in zip(range(trials), cycle(files), strict=False):
         whole = path.read_bytes()
-        place = draw.randrange(len(whole))
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ draw.randrange(1, 256)]) + whole[place + 1 :])
+        place = rng.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
         with contextlib.redirect_stdout(io.StringIO()):
             found += not verify_files(release)
         path.write_bytes(whole)

@@ -1,4 +1,4 @@
-"""What tiny measurements take for the bundle of a finished run: a small network of random weights."""
+"""A bundle for tiny measurements: a small network with random weights instead of a finished run."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BUNDLE, RELEASE = "data/bundle/gan", "data/release/gan"
 
 @contextmanager
 def bundled() -> Iterator[Checkout]:
-    """A temporary checkout that has a GAN's bundle."""
+    """Yields a temporary checkout that has a GAN's bundle."""
     with cloned(tiny=True) as [clone]:
         fill(clone.path)
         clone.must("-m", "tasks.bundle", "gan")

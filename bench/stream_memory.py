@@ -1,9 +1,9 @@
-"""How much host memory streaming takes: `python bench/stream_memory.py [--gb 20] [--place FOLDER] [--json FILE]`.
+"""Measures the host memory of streaming: `python bench/stream_memory.py [--gb 20] [--place FOLDER] [--json FILE]`.
 
-Writes a synthetic split of 64x64 RGB images with the writer of the stage `preprocess`, one random block again and
-again, and streams random batches of it in a fresh process, whose peak resident memory is the figure; the page cache,
-which the system gives back when somebody needs it, is not in it. The images/s are those of this disk and its cache,
-with nothing trained meanwhile. The data are deleted at the end. About three minutes for 20 GB, and as much disk.
+It writes a synthetic split of 64x64 RGB images with the writer of the stage `preprocess`, repeating one random block,
+and streams random batches of it in a new process. The result is the peak resident memory of that process; the page
+cache is not part of it. The images/s are those of this disk and its cache, without training. The data are deleted at
+the end. Needs about three minutes and 20 GB of disk.
 """
 
 import json
@@ -41,9 +41,9 @@ def main() -> None:
     """Measures, prints a table and writes the JSON."""
     made = parser(__doc__)
     made.add_argument("--gb", type=float, default=20, help="size of the data set, in 10^9 bytes")
-    made.add_argument("--seconds", type=float, default=30, help="of streaming")
-    made.add_argument("--place", type=Path, help="an existing folder on a disk with room")
-    made.add_argument("--read", type=Path, help=SUPPRESS)  # what the fresh process is started with
+    made.add_argument("--seconds", type=float, default=30, help="seconds of streaming")
+    made.add_argument("--place", type=Path, help="an existing folder on a disk with enough space")
+    made.add_argument("--read", type=Path, help=SUPPRESS)  # of the new process
     given = parse(made, gb=0.05, seconds=0.5)
     if given.read:
         print(json.dumps(stream(given.read, given.seconds)))
@@ -51,7 +51,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     with TemporaryDirectory(prefix="imagewright-", dir=given.place) as name:
         place = Path(name)
-        refuse_without_room(place, given.gb)
+        refuse_without_space(place, given.gb)
         write(place, given.gb)
         command = [sys.executable, __file__, "--read", str(place), "--seconds", str(given.seconds)]
         measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -59,19 +59,19 @@ def main() -> None:
         [
             at_most(f"host memory while streaming {given.gb:g} GB", measured["peak"] / GIB, 2, "GiB"),
             Row("images of 64x64 RGB, streamed", measured["images_per_second"], "images/s"),
-            Row("    read in all", measured["images"] * IMAGE_BYTES / GB, "GB"),
+            Row("    data read", measured["images"] * IMAGE_BYTES / GB, "GB"),
         ],
         given.json,
     )
 
 
 def end(*_: object) -> NoReturn:
-    """Leaves by an exception, so that the data are deleted."""
+    """Raises SystemExit, so that the data are deleted."""
     sys.exit(128 + signal.SIGTERM)
 
 
-def refuse_without_room(place: Path, gb: float) -> None:
-    """Ends the process with one sentence where the disk is too small."""
+def refuse_without_space(place: Path, gb: float) -> None:
+    """Ends the process with an error where the disk is too small."""
     free = shutil.disk_usage(place).free / GB
     if free < 1.05 * gb:
         sys.exit(
@@ -80,23 +80,23 @@ def refuse_without_room(place: Path, gb: float) -> None:
 
 
 def write(place: Path, gb: float) -> None:
-    """A training split of that size; its record is kept beside it."""
+    """Writes a training split of that size, and its record beside it."""
     block = np.random.default_rng(0).integers(0, 256, (BLOCK, *SHAPE), np.uint8)
     writer = SplitWriter(place, "train", SHAPE, shard_bytes=64 << 20)
-    blocks, start, said = round(gb * GB / (BLOCK * IMAGE_BYTES)), time.perf_counter(), 0.0
+    blocks, start, reported = round(gb * GB / (BLOCK * IMAGE_BYTES)), time.perf_counter(), 0.0
     for number in range(max(1, blocks)):
         block[:, 0, 0, 0] = number % 256
         writer.append(block, [None] * BLOCK)
-        if (seconds := time.perf_counter() - start) >= said + 10:
-            said = seconds
+        if (seconds := time.perf_counter() - start) >= reported + 10:
+            reported = seconds
             print(f"written {len(writer) * IMAGE_BYTES / GB:.1f} of {gb:g} GB in {seconds:.0f} s", flush=True)
     (place / RECORD).write_text(writer.finish([]).model_dump_json(), encoding="utf-8")
     print(f"{len(writer):,} images in {time.perf_counter() - start:.0f} s; streaming them", flush=True)
 
 
 def stream(place: Path, seconds: float) -> dict[str, float]:
-    """Random batches for so long; images, images/s and this process's peak resident memory in bytes."""
-    # Not above: a process that is started begins with its parent's peak, which should be the smaller one.
+    """Streams random batches; returns images, images/s and this process's peak resident memory in bytes."""
+    # Imported here, since a new process starts with its parent's peak memory, which must be the smaller one.
     import torch
 
     from models.training.loaders import Prefetched

@@ -1,8 +1,8 @@
-"""How fast training is, beside the loop people copy: `python bench/train_speed.py [--json FILE]`, after `make data`.
+"""Compares the speed of training with published loops: `python bench/train_speed.py [--json FILE]`, after `make data`.
 
 The peer (bench/peers.py) and the engine train the same networks on Fashion-MNIST in this process, in turns, with
-BatchNorm's statistics of real and generated images apart; a figure is the median of the rounds. The share of the
-matrix-product rate says how much of what the device can multiply is used.
+separate BatchNorm statistics for real and generated images; each result is the median of the rounds. The share of the
+matrix-product rate is the training's FLOP/s over those of a large matrix product on the same device.
 """
 
 import os
@@ -52,7 +52,7 @@ Steps = Iterator[None]
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained: the textbook DCGAN, or the default VAE."""
+    """A training: the textbook DCGAN or the default VAE, with image side and batch size."""
 
     model: Literal["gan", "vae"]
     side: int
@@ -64,7 +64,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is required of `work` on a kind of device: a multiple of the peer's speed at `peer`, or images/s."""
+    """A requirement for `work` on a device: a multiple of the peer's speed at `peer`, or images/s."""
 
     device: str
     work: Work
@@ -73,7 +73,7 @@ class Bound:
     images_per_second: float = 0.0
 
 
-BOUNDS = [  # of devices that multiply in bfloat16: a CPU has AVX512-bf16
+BOUNDS = [  # for devices that multiply in bfloat16; a CPU needs AVX512-bf16
     Bound("cpu", Work("gan", 32, 128), Work("gan", 32, 128), times=2.0),
     Bound("cuda", Work("gan", 64, 64), Work("gan", 64, 64), times=6.5),
     Bound("cuda", Work("gan", 64, 256), Work("gan", 64, 64), times=12),
@@ -87,8 +87,8 @@ def main() -> None:
     """Measures, prints a table and writes the JSON."""
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--seconds", type=float, default=10.0, help="of each run")
-    made.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
+    made.add_argument("--seconds", type=float, default=10.0, help="seconds of each run")
+    made.add_argument("--threads", type=int, default=2, help="threads of torch on the CPU")
     given = parse(made, rounds=1, seconds=0.0, threads=1)
     if not (RAW.is_file() or given.tiny):
         sys.exit(f"error: {RAW} is missing; run `make data` first")
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def modes() -> list[Mode]:
-    """The engine's own choice first, then what it left: without graphs, without bfloat16, without either's layout."""
+    """Returns the engine's own choice first, then without graphs, without bfloat16, without channels_last."""
     chosen = choose_mode()
     eager = replace(chosen, captured=False)
     single = replace(eager, autocast=None)
@@ -111,16 +111,16 @@ def modes() -> list[Mode]:
     return list({mode.name: mode for mode in (chosen, eager, single, plain)}.values())
 
 
-Speeds = dict[tuple[Work, str], list[float]]  # images/s of every round by who ran
+Speeds = dict[tuple[Work, str], list[float]]  # images/s of every round, by training and loop
 
 
 def synthetic(count: int) -> np.ndarray:
-    """Pictures uint8 [count, 28, 28] of noise: as long to train on as any others."""
+    """Returns noise images uint8 [count, 28, 28]; training on them takes as long as on others."""
     return np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
 
 
 def works(device: torch.device) -> list[Work]:
-    """What bounds of this kind of device are about."""
+    """Returns the trainings that the requirements for this kind of device name."""
     found = [work for bound in BOUNDS if bound.device == device.type for work in (bound.work, bound.peer)]
     return list(dict.fromkeys(found))
 
@@ -134,7 +134,7 @@ def measure(
     warm_up: int = WARM_UP,
     chosen: Sequence[Work] = (),
 ) -> Speeds:
-    """Runs everything, or what is chosen, in turns, so that what else the machine does falls on all alike."""
+    """Runs all or the chosen trainings in turns, so that other load on the machine affects all alike."""
     device, speeds = modes[0].device, Speeds()
     works_here = chosen or works(device)
     splits = {side: packed(place, pictures, side) for side in {work.side for work in works_here}}
@@ -157,12 +157,12 @@ def measure(
 
 
 def worker_counts(device: torch.device) -> list[int]:
-    """On a CPU the workers take cores from the networks, so both ways are tried and the faster counts."""
+    """Returns numbers of DataLoader workers; on a CPU they compete with the networks, so the faster of two counts."""
     return [8] if device.type == "cuda" else [0, min(2, os.cpu_count() or 1)]
 
 
 def packed(place: Path, pictures: np.ndarray, side: int) -> Split:
-    """The pictures as memory-mapped shards, as the stage `preprocess` writes them."""
+    """Writes the images as memory-mapped shards, as the stage `preprocess` does."""
     folder = place / str(side)
     folder.mkdir()
     writer = SplitWriter(folder, "train", (1, side, side), shard_bytes=64 << 20)
@@ -173,7 +173,7 @@ def packed(place: Path, pictures: np.ndarray, side: int) -> Split:
 
 
 def speed(steps: Steps, batch: int, seconds: float, device: torch.device, warm_up: int = WARM_UP) -> float:
-    """Images per second, after a few steps that do not count."""
+    """Returns images per second, after a few steps that do not count."""
     for _ in range(warm_up):
         next(steps)
     synchronise(device)
@@ -186,13 +186,13 @@ def speed(steps: Steps, batch: int, seconds: float, device: torch.device, warm_u
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits for what the device still computes."""
+    """Waits until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def learner_of(work: Work, mode: Mode, gan: str = "classic") -> Learner:
-    """A preset's GAN with an average, or the default VAE, for ever and without looks at the validation split."""
+    """Returns a preset's GAN with a moving average, or the default VAE, without end and without probes."""
     endless = {"stop": {"n_images": FOREVER, "patience": 0, "max_seconds": 0}, "probe_every": FOREVER}
     changes = {"seed": 0, "batch": work.batch, "micro_batch": 0, "rollbacks": 0} | endless
     if work.model == "gan":
@@ -202,23 +202,23 @@ def learner_of(work: Work, mode: Mode, gan: str = "classic") -> Learner:
 
 
 def preset(name: str) -> dict[str, dict[str, object]]:
-    """A preset's sections."""
+    """Returns the sections of a preset."""
     sections: dict[str, dict[str, object]] = YAML(typ="safe").load(ROOT / "presets" / f"{name}.yaml")
     return sections
 
 
 def engine(work: Work, split: Split, mode: Mode, share: float, gan: str = "classic") -> Steps:
-    """Imagewright's own loop, from its shards; on a GPU, images are resident with a share of 1 and streamed with 0."""
+    """Runs our own loop; on a GPU, a share of 1 keeps the images in its memory, and 0 streams them."""
     learner = learner_of(work, mode, gan)
     loader = make_loader(split, Sampler(len(split), 0), mode.device, share)
     if mode.device.type == "cuda" and not isinstance(loader, OnDevice if share else Prefetched):
-        sys.exit(f"error: {loader.description}, which is not what the figure says")
+        sys.exit(f"error: {loader.description}, which is not the loader that the row names")
     for _ in fit(learner, make_step(learner), loader, split, TrainState()):
         yield
 
 
 def bare(work: Work, split: Split, mode: Mode) -> Steps:
-    """The step again and again on one batch: what the loop around it is measured against."""
+    """Repeats the step on one batch; the difference to `engine` is the loop's overhead."""
     step = make_step(learner_of(work, mode))
     raw, labels = make_loader(split, Sampler(len(split), 0), mode.device, 1.0).fetch(0, work.batch)
     for number in count():
@@ -227,8 +227,10 @@ def bare(work: Work, split: Split, mode: Mode) -> Steps:
 
 
 def peer(work: Work, pictures: np.ndarray, device: torch.device, workers: int) -> Steps:
-    """The published loop over the same networks."""
-    learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "for its shape"))
+    """Runs the published loop with the same networks."""
+    learner = learner_of(
+        work, Mode(torch.device("cpu"), None, torch.contiguous_format, "only its configuration is used")
+    )
     images = peers.batches(pictures, work.side, work.batch, device, workers)
     if isinstance(learner, GanLearner):
         return peers.train_gan(images, learner.config, device)
@@ -237,7 +239,7 @@ def peer(work: Work, pictures: np.ndarray, device: torch.device, workers: int) -
 
 
 def product_rate(mode: Mode) -> float:
-    """FLOP/s of a large matrix product in the mode's precision, in TF32 where convolutions are."""
+    """Returns FLOP/s of a large matrix product in the mode's precision, in TF32 where convolutions are."""
     side, repeats = (8192, 20) if mode.device.type == "cuda" else (2048, 5)
     factor = torch.randn(side, side, device=mode.device, dtype=mode.autocast or torch.float32)
     with products_as_convolutions():
@@ -252,7 +254,7 @@ def product_rate(mode: Mode) -> float:
 
 @contextmanager
 def products_as_convolutions() -> Iterator[None]:
-    """Within, matrix products are in TF32 if convolutions are; by itself PyTorch multiplies only these in it."""
+    """Sets matrix products to TF32 where convolutions use it; PyTorch's default is TF32 for convolutions only."""
     products = torch.backends.cuda.matmul
     before, products.allow_tf32 = products.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
@@ -262,8 +264,8 @@ def products_as_convolutions() -> Iterator[None]:
 
 
 def flops_per_image(work: Work) -> float:
-    """Multiplications and additions of one training step, per image, by torch's own count."""
-    learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "counted"))
+    """Returns the FLOPs of one training step per image, by torch's own count."""
+    learner = learner_of(work, Mode(torch.device("cpu"), None, torch.contiguous_format, "only its FLOPs are counted"))
     raw = torch.zeros(work.batch, 1, work.side, work.side, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         run_step(learner, raw, None, learner.sample_noise(0, work.batch), learner.schedule(0, 1.0))
@@ -271,7 +273,7 @@ def flops_per_image(work: Work) -> float:
 
 
 def table(speeds: Speeds, rates: dict[str, float]) -> list[Row]:
-    """Every median, and what share of the matrix-product rate each mode of the engine reaches."""
+    """Returns the medians, and the share of the matrix-product rate of each mode of the engine."""
     rows = []
     for (work, who), values in speeds.items():
         rows.append(Row(f"{work}: {who}", statistics.median(values), "images/s"))
@@ -282,13 +284,13 @@ def table(speeds: Speeds, rates: dict[str, float]) -> list[Row]:
 
 
 def required(speeds: Speeds, mode: Mode) -> list[Row]:
-    """What is asked for, None on a machine without the device; a CPU counts when it multiplies in bfloat16."""
+    """Returns the requirements; unmeasured without the device, or on a CPU that does not multiply in bfloat16."""
     here = mode.device.type if mode.autocast else None
     return [bound_row(bound, speeds if bound.device == here else None) for bound in BOUNDS]
 
 
 def bound_row(bound: Bound, speeds: Speeds | None) -> Row:
-    """Our own choice of mode against the faster of the peer's ways."""
+    """Compares our own choice of mode with the faster of the peer's runs."""
     ours = speeds and statistics.median(speeds[bound.work, choose_mode().name])
     if not bound.times:
         return at_least(f"{bound.device}: {bound.work}", ours or None, bound.images_per_second, "images/s")
@@ -302,7 +304,7 @@ def bound_row(bound: Bound, speeds: Speeds | None) -> Row:
 
 
 def engine_rows(speeds: Speeds) -> list[Row]:
-    """On a GPU: streaming against resident images, and what the loop adds to the step; the worst of all works."""
+    """Compares, on a GPU, streamed with resident images and the loop with the bare step; the worst of all."""
 
     def shares(who: str) -> list[float]:
         mine = choose_mode().name
@@ -314,8 +316,8 @@ def engine_rows(speeds: Speeds) -> list[Row]:
 
     streamed, loop = [1 / share for share in shares(STREAMED)], [1 / share - 1 for share in shares(BARE)]
     return [
-        at_least("cuda: streamed / resident, the least", min(streamed, default=None), 0.7),
-        at_most("cuda: what the loop adds to the captured step, the most", max(loop, default=None), 0.05),
+        at_least("cuda: streamed / resident, the smallest", min(streamed, default=None), 0.7),
+        at_most("cuda: overhead of the loop over the captured step, the largest", max(loop, default=None), 0.05),
     ]
 
 

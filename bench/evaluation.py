@@ -1,12 +1,12 @@
-"""What it takes to judge a model, beside the library people use: `python bench/judging.py [--json FILE]`.
+"""Measures the time and memory of an evaluation: `python bench/evaluation.py [--json FILE]`.
 
-In a temporary clone of the last commit, on Fashion-MNIST: both stages `evaluate` on the CPU, with all they do for
-`evaluate.n_images` = 10,000 images, two judges and every interval, by their receipts. Where there is an NVIDIA GPU, the
-GAN is judged there once more, to see how far distances are from the CPU's, and then both models by 50,000 images, timed
-from the start of a process to its end. Generators and judges are trained for moments alone, on the GPU where there is
-one, since how long judging takes does not depend on how good they are. Beside that, in this process and on the same
-features, our Frechet and kernel distances, precision and recall and those of torch-fidelity 0.4: seconds of each, and
-how far the figures are apart.
+In a temporary clone of the last commit, on Fashion-MNIST, both `evaluate` stages run on the CPU with 10,000 images
+(`evaluate.n_images`), two evaluators and all confidence intervals; their receipts give time and memory. Where there is
+an NVIDIA GPU, the GAN is evaluated there too and its distances are compared with those of the CPU; then both models are
+evaluated with 50,000 images, timed from the start of the process to its end. Generators and evaluators are trained only
+briefly, on the GPU where there is one, since the time does not depend on their quality. In this process, on the same
+features, Frechet distance, kernel distance, precision and recall are compared with those of torch-fidelity 0.4: the
+seconds of each, and how far the values are apart.
 
 Needs the checkout's .venv, and no network with `--from data/raw` where that holds Fashion-MNIST; ten minutes on two
 cores.
@@ -40,7 +40,7 @@ from tasks.metrics.neighbours import neighbour_scores
 from tasks.reference.protocol import REFERENCE
 from tasks.reference.statistics import load_statistics
 
-MOMENTS = {
+BRIEF = {
     "reference.stop.n_images": 32_000,
     "reference_second.stop.n_images": 32_000,
     "train_gan.stop.n_images": 6400,
@@ -68,33 +68,33 @@ def main() -> None:
         os.chdir(clone.path)
         rows = [row for model in models for row in whole(clone, model)]
         rows += beside(100 if given.tiny else SUBSET)
-        rows += on_a_gpu(clone, models) if torch.cuda.is_available() else [everything("a GPU", None)]
+        rows += on_a_gpu(clone, models) if torch.cuda.is_available() else [gpu_row("a GPU", None)]
         os.chdir(ROOT)
     publish(rows, given.json)
 
 
 def prepare(clone: Checkout, folder: Path | None, models: Sequence[str]) -> None:
-    """All that judging needs, made on the device that `auto` finds."""
-    clone.set_params(MOMENTS)
+    """Makes all inputs of the evaluation, on the device that `auto` finds."""
+    clone.set_params(BRIEF)
     clone.ingest("fashion-mnist", folder)
     clone.make(*EVALUATORS, *(f"{what}_{model}" for model in models for what in ("train", "export")))
 
 
 def whole(clone: Checkout, model: str) -> list[Row]:
-    """What a stage on the CPU says of itself in its receipt."""
+    """Returns the time and memory of a stage on the CPU, from its receipt."""
     clone.set_params({"device": "cpu"})
     clone.must("-m", "tasks.evaluate", model)
     [receipt] = (clone / ".work/receipts" / f"evaluate_{model}").glob("*.json")
-    said = json.loads(receipt.read_text(encoding="utf-8"))
+    record = json.loads(receipt.read_text(encoding="utf-8"))
     images = load_params(clone / "params.yaml").evaluate.n_images
     return [
-        at_most(f"evaluate_{model}, {images:,} images", said["seconds"], SECONDS, "s"),
-        at_most("    peak memory", said["peak_mib"], MEMORY, "MiB"),
+        at_most(f"evaluate_{model}, {images:,} images", record["seconds"], SECONDS, "s"),
+        at_most("    peak memory", record["peak_mib"], MEMORY, "MiB"),
     ]
 
 
 def on_a_gpu(clone: Checkout, models: Sequence[str]) -> list[Row]:
-    """Everything on 50,000 images, process and libraries included, and how far distances are from the CPU's."""
+    """Returns the seconds of a whole process with 50,000 images, and how far distances are from the CPU's."""
     before = distances(clone)
     clone.set_params({"device": "cuda"})
     clone.must("-m", "tasks.evaluate", "gan")
@@ -103,31 +103,31 @@ def on_a_gpu(clone: Checkout, models: Sequence[str]) -> list[Row]:
     took = [seconds(clone, "gan") for _ in range(RUNS)]
     others = [seconds(clone, model) for model in models if model != "gan"]
     return [
-        everything(torch.cuda.get_device_name(), statistics.median(took)),
-        Row(f"    the first of {RUNS}, whose median that is", took[0], "s"),
-        *(Row("    a VAE's, with its reconstructions and bounds", each, "s") for each in others),
+        gpu_row(torch.cuda.get_device_name(), statistics.median(took)),
+        Row(f"    the first of the {RUNS} runs whose median that is", took[0], "s"),
+        *(Row("    the VAE, with its reconstructions and bounds", each, "s") for each in others),
         at_most("    the GAN's Frechet distances, GPU from CPU, relative", apart, AGREEMENT),
     ]
 
 
 def seconds(clone: Checkout, model: str) -> float:
-    """Of a whole process that judges it."""
+    """Returns the seconds of a whole process that evaluates the model."""
     return timed(lambda: clone.must("-m", "tasks.evaluate", model))[1]
 
 
-def everything(where: str, took: float | None) -> Row:
-    """The row that a GPU is required for."""
-    return at_most(f"everything on 50,000 images, on {where}", took, GPU_SECONDS, "s")
+def gpu_row(where: str, took: float | None) -> Row:
+    """Returns the row that needs a GPU."""
+    return at_most(f"evaluating 50,000 images, a whole process, on {where}", took, GPU_SECONDS, "s")
 
 
 def distances(clone: Checkout) -> dict[str, float]:
-    """The GAN's Frechet distances, by the first judge."""
+    """Returns the GAN's Frechet distances with the first evaluator."""
     found = json.loads((clone / "data/metrics/gan.json").read_text(encoding="utf-8"))
     return {name: value for name, value in found.items() if name.startswith("fd_")}
 
 
 def beside(subset: int) -> list[Row]:
-    """Ours and torch-fidelity's, on training images' features against test images'."""
+    """Compares our metrics with torch-fidelity's, on features of training images against features of test images."""
     params = load_params()
     limit_threads(params.threads)
     real = load_statistics(REFERENCE, params.evaluate).real
@@ -145,48 +145,48 @@ def beside(subset: int) -> list[Row]:
         (mine, seconds), (other, others_seconds) = timed(ours), timed(theirs)
         rows.append(Row(f"{name}: ours", seconds, "s"))
         rows.append(Row("    torch-fidelity's", others_seconds, "s"))
-        if not name.startswith("kernel"):  # whose subsets are drawn anew by each
+        if not name.startswith("kernel"):  # each library draws its own subsets
             apart = max(abs(a - b) / abs(b) for a, b in zip(mine, other, strict=True))
             rows.append(at_most("    apart, relative", apart, AGREEMENT))
     return rows
 
 
 def timed(measure: Callable[[], Found]) -> tuple[Found, float]:
-    """What is measured, and the seconds."""
+    """Returns the result of a call and its seconds."""
     start = time.perf_counter()
     return measure(), time.perf_counter() - start
 
 
 def frechet(generated: np.ndarray, real: np.ndarray) -> list[float]:
-    """Ours."""
+    """Returns our Frechet distance."""
     return [frechet_distance(Moments.of(generated), Moments.of(real))]
 
 
 def their_frechet(generated: np.ndarray, real: np.ndarray) -> list[float]:
-    """torch-fidelity's."""
+    """Returns torch-fidelity's Frechet distance."""
     first, second = (fid_features_to_statistics(torch.from_numpy(each)) for each in (generated, real))
     return [fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID]]
 
 
 def kernel(generated: np.ndarray, real: np.ndarray, subset: int) -> list[float]:
-    """Ours."""
+    """Returns our kernel distance."""
     return [kernel_distance(generated, real, subsets=SUBSETS, subset_size=subset, seed=0).mean]
 
 
 def their_kernel(generated: np.ndarray, real: np.ndarray, subset: int) -> list[float]:
-    """torch-fidelity's."""
+    """Returns torch-fidelity's kernel distance."""
     how = {"kid_subsets": SUBSETS, "kid_subset_size": subset, "verbose": False, **KERNEL}
     return [kid_features_to_metric(torch.from_numpy(generated), torch.from_numpy(real), **how)[KEY_METRIC_KID_MEAN]]
 
 
 def shares(generated: np.ndarray, real: np.ndarray) -> list[float]:
-    """Ours."""
+    """Returns our precision and recall."""
     found = neighbour_scores(generated, real, NEIGHBOURS)
     return [found.precision, found.recall]
 
 
 def their_shares(generated: np.ndarray, real: np.ndarray) -> list[float]:
-    """torch-fidelity's."""
+    """Returns torch-fidelity's precision and recall."""
     return list(calculate_precision_recall_part(torch.from_numpy(generated), torch.from_numpy(real), NEIGHBOURS, 1000))
 
 

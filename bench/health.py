@@ -1,19 +1,19 @@
-"""Whether the watch sees what goes wrong, and nothing else: `python bench/watch.py [--seeds 10] [--json FILE]`.
+"""Measures whether diagnostics stop diverged trainings, and no others: `python bench/health.py [--seeds 10]`.
 
-Provoked: the preset `quick` with its learning rates times 50, and with rates of 1, which is the settings' bound. Every
-run has to end with one sentence and exit code 2, and leave its best weights readable. One rollback is allowed, which
-goes on at half of those rates. The provoked GAN has 96 channels: with `quick`'s own 32, four of ten trained on at 50
-times their rates as healthy ones do, and with 48 and 64 one of ten, so nothing was there to be stopped. Healthy: every
-preset at its own rates, without a rollback, so that any alarm ends the run. A provoked run that is not stopped need not
-be ill: its last probe stands beside that of the healthy ones, and where a GAN's is above 1, as bad as one mean point,
-it went wrong unseen.
+Provoked runs are the preset `quick` with its learning rates times 50, and with rates of 1, the largest that settings
+allow. Each must end with a one-sentence error and exit code 2, and leave its best weights readable. One rollback is
+allowed, which continues at half of those rates. The provoked GAN has 96 channels: of ten with `quick`'s own 32 channels
+four trained normally at 50 times their rates, and with 48 and 64 channels one of ten. Healthy runs are every preset at
+its own rates, without rollbacks, so that any diagnostic ends the run. A provoked run that is not stopped has not always
+diverged: the table shows its last probe beside those of the healthy runs, and a GAN whose probe is above 1, as bad as
+one mean point, counts as diverged without notice.
 
-All runs are stages in temporary clones, on Fashion-MNIST at 28x28, on the CPU with one thread each, and shortened to
-480 steps: the watch begins after 200, and four looks at the validation split follow. Losses, methods, rates, the shape
-of the schedules, code and noise are the presets' own. So is the width of the provoked VAE; healthy networks are
-narrower, so that the presets for a GPU run here as well. Batches are at most 64 images for the GAN and 128 for the
-others, and the VAE's prior is not fitted, which comes after the watch. Needs the checkout's .venv; each seed
-takes about four minutes of CPU time, two trainings at a time.
+All runs are stages in temporary clones, on Fashion-MNIST at 28x28, on the CPU with one thread each, shortened to 480
+steps: diagnostics begin after 200, and four probes of the validation split follow. Losses, methods, rates, the shape of
+the schedules, latent code and noise are the presets' own. So is the width of the provoked VAE; healthy networks are
+narrower, so that the presets for a GPU run here too. Batches are at most 64 images for the GAN and 128 for the others,
+and the VAE's prior, which is fitted after training, is left out. Needs the checkout's .venv; each seed takes about four
+minutes of CPU time, two trainings at a time.
 """
 
 import csv
@@ -35,20 +35,20 @@ from ruamel.yaml import YAML
 
 sys.path.insert(0, str(ROOT))
 
-from models.training.health import USELESS
+from models.training.health import CONSTANT_GENERATOR_PROBE
 from tasks.common.errors import UserError
 from tasks.common.files import remove
 from tasks.common.tensors import load_tensors
 
 PRESETS = ("quick", "classic", "full")
 STEPS, LOG_STEPS, PROBE_STEPS = 480, 20, 80
-HIGHEST = 1.0  # learning rate, the settings' bound
-PROVOKED = {50: "50 x the rates", math.inf: "rates of 1"}  # by what a preset's learning rates are multiplied
+HIGHEST = 1.0  # the largest learning rate that settings allow
+PROVOKED = {50: "50 x the rates", math.inf: "rates of 1"}  # factors of a preset's learning rates
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage that trains: its module, its optimisers, its curves, its width where healthy or provoked, its batch."""
+    """A training stage: module, optimisers, curves, channels when healthy and when provoked, batch size."""
 
     stage: str
     module: str
@@ -68,7 +68,7 @@ TRAININGS = [
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a preset with a seed, at `factor` times its learning rates or at their bound."""
+    """One training of a preset with a seed, at `factor` times its learning rates, at most HIGHEST."""
 
     training: Trained
     preset: str
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def provoked(self) -> bool:
-        """Whether something should go wrong."""
+        """Whether the training should diverge."""
         return self.factor in PROVOKED
 
     def __str__(self) -> str:
@@ -87,10 +87,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: the sentence it failed with, whether the best weights can be read, the last look's figures."""
+    """How a run ended: its error if any, whether the best weights are readable, the last row of its curves."""
 
     run: Run
-    alarm: str | None
+    error: str | None
     kept: bool
     last: dict[str, float]
 
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def all_runs(seeds: int, presets: Sequence[str]) -> Iterable[Run]:
-    """Provoked runs first, then healthy ones."""
+    """Yields provoked runs first, then healthy ones."""
     for seed, factor, training in product(range(seeds), PROVOKED, TRAININGS[:2]):
         yield Run(training, "quick", seed, factor)
     for seed, preset, training in product(range(seeds), presets, TRAININGS):
@@ -119,7 +119,7 @@ def all_runs(seeds: int, presets: Sequence[str]) -> Iterable[Run]:
 
 
 def prepare(clones: list[Checkout], folder: Path | None) -> None:
-    """Fashion-MNIST in every clone, ready to train on."""
+    """Puts preprocessed Fashion-MNIST into every clone."""
     first = clones[0]
     first.ingest("fashion-mnist", folder)
     first.must("-m", "tasks.preprocess")
@@ -128,7 +128,7 @@ def prepare(clones: list[Checkout], folder: Path | None) -> None:
 
 
 def run_all(clones: list[Checkout], runs: list[Run]) -> list[Outcome]:
-    """As many runs at a time as there are clones."""
+    """Runs all, as many at a time as there are clones."""
     free: SimpleQueue[Checkout] = SimpleQueue()
     for clone in clones:
         free.put(clone)
@@ -140,7 +140,7 @@ def run_all(clones: list[Checkout], runs: list[Run]) -> list[Outcome]:
         finally:
             free.put(clone)
         last = ", ".join(f"{name} {value:.3g}" for name, value in outcome.last.items())
-        print(f"{run}: {outcome.alarm or f'no alarm ({last})'}", flush=True)
+        print(f"{run}: {outcome.error or f'no error ({last})'}", flush=True)
         return outcome
 
     with ThreadPoolExecutor(len(clones)) as pool:
@@ -148,21 +148,21 @@ def run_all(clones: list[Checkout], runs: list[Run]) -> list[Outcome]:
 
 
 def run_one(clone: Checkout, run: Run) -> Outcome:
-    """Trains from nothing in a clone and reads what is left."""
+    """Trains from scratch in a clone and reads how it ended."""
     checkpoints = clone / ".work/checkpoints" / run.training.stage
     remove(checkpoints)
     clone.set_params(settings(run))
     done = clone.python("-m", run.training.module)
     failed = f"error: {run.training.stage} failed: "
     if done.returncode and not (done.returncode == 2 and done.stderr.startswith(failed)):
-        sys.exit(f"error: {run} did not fail by the watch: {done.stderr.strip()}")
-    alarm = done.stderr.removeprefix(failed).split(";")[0] if done.returncode else None
-    last = {} if alarm or run.training.curves is None else last_look(clone / run.training.curves)
-    return Outcome(run, alarm, readable(checkpoints), last)
+        sys.exit(f"error: {run} failed for another reason than diagnostics: {done.stderr.strip()}")
+    error = done.stderr.removeprefix(failed).split(";")[0] if done.returncode else None
+    last = {} if error or run.training.curves is None else last_row(clone / run.training.curves)
+    return Outcome(run, error, readable(checkpoints), last)
 
 
 def settings(run: Run) -> dict[str, object]:
-    """The preset's section, smaller and shorter, as changes to params.yaml."""
+    """Returns the preset's section, smaller and shorter, as changes to params.yaml."""
     sections = YAML(typ="safe").load(ROOT / "presets" / f"{run.preset}.yaml")
     section, training = sections[run.training.stage], run.training
     batch = min(section["batch"], training.batch)
@@ -183,8 +183,8 @@ def settings(run: Run) -> dict[str, object]:
     return {"threads": 1, "device": "cpu", **{f"{training.stage}.{name}": value for name, value in section.items()}}
 
 
-def last_look(curves: Path) -> dict[str, float]:
-    """The last row of the curves, where the validation split was looked at; `margin`: between a GAN's logits."""
+def last_row(curves: Path) -> dict[str, float]:
+    """Returns the last row of the curves; for a GAN also `margin`, the distance between the mean logits."""
     with curves.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     last = {name: float(value) for name, value in rows[-1].items() if name != "n_images"}
@@ -192,7 +192,7 @@ def last_look(curves: Path) -> dict[str, float]:
 
 
 def readable(checkpoints: Path) -> bool:
-    """Whether the best weights are there and whole."""
+    """Returns whether the best weights exist and can be read."""
     files = list(checkpoints.glob("*/best.safetensors"))
     try:
         return len(files) == 1 and bool(load_tensors(files[0])[0])
@@ -201,40 +201,40 @@ def readable(checkpoints: Path) -> bool:
 
 
 def table(outcomes: list[Outcome], presets: Sequence[str]) -> list[Row]:
-    """What is required, and beside it the last probes of what was not stopped."""
+    """Returns the requirements, and the last probes of runs that were not stopped."""
     healthy = [outcome for outcome in outcomes if not outcome.run.provoked]
     rows = []
     for factor, how in PROVOKED.items():
         rows += provoked_rows(how, [outcome for outcome in outcomes if outcome.run.factor == factor])
-    provoked = [outcome for outcome in outcomes if outcome.alarm and outcome.run.provoked]
+    provoked = [outcome for outcome in outcomes if outcome.error and outcome.run.provoked]
     kept = sum(outcome.kept for outcome in provoked)
     rows.append(at_least("best weights kept, of those stopped", kept, len(provoked), f"of {len(provoked)}"))
-    rows.append(at_most("healthy runs with an alarm", rollback_reasons(healthy), 0, f"of {len(healthy)}"))
+    rows.append(at_most("healthy runs that were stopped", stopped(healthy), 0, f"of {len(healthy)}"))
     for preset, training in product(presets, TRAININGS[:2]):
-        ours = [outcome for outcome in healthy if (outcome.run.preset, outcome.run.training) == (preset, training)]
-        rows += last_looks(f"{preset} {training.stage}", ours)
+        group = [outcome for outcome in healthy if (outcome.run.preset, outcome.run.training) == (preset, training)]
+        rows += last_probes(f"{preset} {training.stage}", group)
     return rows
 
 
 def provoked_rows(how: str, outcomes: list[Outcome]) -> list[Row]:
-    """How many were stopped, in all and of each model, and what the others came to."""
+    """Returns how many were stopped, in all and of each model, and the last probes of the others."""
     gans, vaes = ([each for each in outcomes if each.run.training == training] for training in TRAININGS[:2])
-    rows = [at_least(f"provoked by {how}, stopped", rollback_reasons(outcomes), len(outcomes), f"of {len(outcomes)}")]
+    rows = [at_least(f"provoked by {how}, stopped", stopped(outcomes), len(outcomes), f"of {len(outcomes)}")]
     for title, ours in (("GAN", gans), ("VAE", vaes)):
-        rows.append(Row(f"    {title}", rollback_reasons(ours), f"of {len(ours)}"))
-        rows += last_looks("    the others", ours)
-    unseen = sum(not each.alarm and each.last["probe"] > USELESS for each in gans)
-    return [*rows, at_most("    GANs that went wrong unseen", unseen, 0, f"of {len(gans)}")]
+        rows.append(Row(f"    {title}", stopped(ours), f"of {len(ours)}"))
+        rows += last_probes("    the others", ours)
+    missed = sum(not each.error and each.last["probe"] > CONSTANT_GENERATOR_PROBE for each in gans)
+    return [*rows, at_most("    GANs that diverged without notice", missed, 0, f"of {len(gans)}")]
 
 
-def rollback_reasons(outcomes: list[Outcome]) -> int:
-    """How many were stopped."""
-    return sum(outcome.alarm is not None for outcome in outcomes)
+def stopped(outcomes: list[Outcome]) -> int:
+    """Counts the runs that were stopped."""
+    return sum(outcome.error is not None for outcome in outcomes)
 
 
-def last_looks(title: str, outcomes: list[Outcome]) -> list[Row]:
-    """The last probe of the runs without an alarm: the median, and the worst, which is the largest."""
-    probes = [outcome.last["probe"] for outcome in outcomes if not outcome.alarm]
+def last_probes(title: str, outcomes: list[Outcome]) -> list[Row]:
+    """Returns median and largest last probe of the runs that were not stopped."""
+    probes = [outcome.last["probe"] for outcome in outcomes if not outcome.error]
     if not probes:
         return []
     median, worst = statistics.median(probes), max(probes)
