@@ -16,8 +16,8 @@ from flows.core.processes import ProcessGroup
 from flows.release.commits import commit_release, notes_of, pack, push_data
 from flows.release.registry import Release, assign, register
 from flows.reproduce import reproduce
+from tasks.common.files import dvc_folder_hash, md5_file
 from tasks.common.paths import work_folder
-from tasks.release.lineage.locks import folder_hash, md5_file
 from tests.conftest import Checkout
 from tests.test_end_to_end import hashes, prepare, repro
 
@@ -31,7 +31,7 @@ DECISION = {
     "comparisons": {},
     "override": None,
     "settings": {},
-    "not_asked": None,
+    "skipped": None,
 }
 
 
@@ -101,7 +101,7 @@ def test_a_release_moves_no_output_and_no_branch(released: Checkout) -> None:
 
 def test_folder_hashes_are_dvcs_own(released: Checkout) -> None:
     files = {path.name: md5_file(path) for path in (released / "data/bundle/gan").iterdir()}
-    assert folder_hash(files) == hashes(released)["data/bundle/gan"]
+    assert dvc_folder_hash(files) == hashes(released)["data/bundle/gan"]
 
 
 def test_what_a_stranger_gets_tells_its_lineage_and_git_and_dvc_agree(released: Checkout, got: Path) -> None:

@@ -1,18 +1,21 @@
-"""The software bill of materials: what made a bundle, as requirements.lock has it, in CycloneDX's JSON.
+"""A bundle's software bill of materials: the libraries that requirements.lock pins, in CycloneDX's JSON.
 
-Without the serial number and the time that CycloneDX leaves open, equal locks give equal bytes.
+It omits CycloneDX's optional serial number and time, so that equal lock files give equal bytes.
 """
 
+import re
 from pathlib import Path
 
+from tasks.common.errors import UserError
 from tasks.common.files import sha256_file, write_json
-from tasks.common.lockfile import locked_versions
 
 SBOM = "sbom.cdx.json"
+LOCK = Path("requirements.lock")
+PINNED = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 
 def write_sbom(folder: Path, model: str) -> None:
-    """Writes the bill of the model files in `folder`: the model with its hash, and every locked library."""
+    """Writes the bill of `folder`/MODEL.onnx into `folder`: the model with its hash, and every pinned library."""
     file = folder / f"{model}.onnx"
     hashes = [{"alg": "SHA-256", "content": sha256_file(file)}]
     subject = {"type": "machine-learning-model", "bom-ref": file.name, "name": file.name, "hashes": hashes}
@@ -25,6 +28,19 @@ def write_sbom(folder: Path, model: str) -> None:
         "components": [_library(name, version) for name, version in libraries],
     }
     write_json(folder / SBOM, bill)
+
+
+def locked_versions(lock: Path = LOCK) -> dict[str, list[str]]:
+    """Returns the pinned versions of every package, one or more, since they may depend on the version of Python.
+
+    Raises UserError when there is no lock file.
+    """
+    if not lock.is_file():
+        raise UserError(f"{lock} is missing; `git checkout {lock}` brings it back")
+    found: dict[str, list[str]] = {}
+    for name, version in PINNED.findall(lock.read_text(encoding="utf-8")):
+        found.setdefault(name.lower(), []).append(version)
+    return found
 
 
 def _library(name: str, version: str) -> dict[str, str]:

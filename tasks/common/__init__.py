@@ -1,1 +1,1 @@
-"""What several stages share and none of them owns."""
+"""Code that several stages share and that no stage owns."""

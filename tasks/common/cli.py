@@ -19,10 +19,10 @@ from tqdm import tqdm
 from tasks.common.errors import Stopped, UserError
 from tasks.common.files import write_json
 from tasks.common.inputs import stage_inputs
-from tasks.common.mistakes import Mistake, file_asked_for, leave_mistake
+from tasks.common.mistakes import Mistake, requested_file, write_mistake
 from tasks.common.params import Params, load_params
 from tasks.common.paths import work_folder
-from tasks.common.progress import PROGRESS, live_folder
+from tasks.common.progress import PROGRESS, progress_folder
 
 T = TypeVar("T")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -55,7 +55,7 @@ def run(main: Callable[[], None]) -> None:
 
     Whoever supervises the command finds the same in the file that it asked for (tasks/common/mistakes.py).
     """
-    file = file_asked_for()
+    file = requested_file()
     try:
         main()
     except UserError as error:
@@ -76,7 +76,7 @@ def run(main: Callable[[], None]) -> None:
 
 def _complain(file: Path | None, mistake: Mistake) -> int:
     print(f"error: {mistake.sentence}", file=sys.stderr, flush=True)
-    leave_mistake(file, mistake)
+    write_mistake(file, mistake)
     return mistake.code
 
 
@@ -136,13 +136,13 @@ class Progress:
         )
 
     def _leave(self, ended: bool = False) -> None:
-        if not live_folder().wanted:
+        if not progress_folder().enabled:
             return
         rate, left = self._pace()
         state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
         state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
         figures = {name: value if math.isfinite(value) else None for name, value in self._figures.items()}
-        live_folder().leave(PROGRESS, json.dumps(state | {"figures": figures}).encode())
+        progress_folder().write(PROGRESS, json.dumps(state | {"figures": figures}).encode())
 
 
 def machine() -> dict[str, object]:

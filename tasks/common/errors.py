@@ -1,12 +1,12 @@
-"""How a command ends early, on purpose."""
+"""The exceptions by which a command ends early on purpose."""
 
 
 class UserError(Exception):
-    """A person caused it and can mend it: what was wrong, where, and what to do, in one sentence. Exit code 2."""
+    """An error that the user can correct; its one sentence says what was wrong, where, and what to do. Exit code 2."""
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end; raised where nothing is lost by it. Exit code 128 + its number."""
+    """A signal asked the process to end; raised once the work is saved. Exit code 128 + the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")

@@ -1,4 +1,4 @@
-"""Grids of images as PNG files: equal images give equal bytes."""
+"""Grids of images as PNG files; equal images give equal bytes."""
 
 import base64
 import io
@@ -10,14 +10,14 @@ from PIL import Image
 
 from tasks.common.files import write_bytes
 
-WIDTH = 512  # pixels that a grid of small images is enlarged to, about
-GAP, LINE = 2, 80  # pixels between images, and their grey
+WIDTH = 512  # approximate width of a grid of small images, in pixels
+GAP, LINE = 2, 80  # width of the lines between images in pixels, and their grey value
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
-    """uint8 [n, C, H, W] in rows of `columns`, enlarged by a whole factor to about 512 pixels, with thin lines between.
+    """Arranges uint8 images [n, C, H, W] in rows of `columns`, enlarged by an integer factor to a width of about WIDTH.
 
-    C is 1 (grey) or 3 (RGB); raises ValueError otherwise, or when there are no images.
+    C is 1 (grey) or 3 (RGB). Raises ValueError for any other shape and when there are no images.
     """
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
         raise ValueError(f"images have shape {images.shape}; expected [n, 1 or 3, H, W] with n >= 1")
@@ -33,17 +33,33 @@ def grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
 
 
 def paired(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """First, second, first, second: uint8 [2n, C, H, W] of two [n, C, H, W], for a grid of pairs."""
+    """Interleaves two arrays of images, uint8 [n, C, H, W], to [2n, C, H, W]: each first image before its second."""
     return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
 def write_png(path: Path, image: Image.Image) -> None:
-    """Replaces `path` by the image as PNG, without a time or any other metadata."""
-    memory = io.BytesIO()
-    image.save(memory, "PNG", optimize=True)
-    write_bytes(path, memory.getvalue())
+    """Replaces `path` atomically by the image as PNG, without a time or other metadata."""
+    write_bytes(path, _encoded(image, "PNG", optimize=True))
 
 
-def data_uri(path: Path) -> str:
-    """A PNG file's content as a `data:` address, for pages that need no second file."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def data_uri(path: Path, side: int = 576, most_bytes: int = 100_000) -> str:
+    """Returns a picture as a `data:` URI, shrunk so that no side is longer than `side` pixels.
+
+    The picture is embedded as PNG if that has at most `most_bytes`, else as the best JPEG that has, of half the size
+    at the least. Raises OSError if the file is not a picture.
+    """
+    with Image.open(path) as image:
+        image.thumbnail((side, side))  # does not enlarge
+        kind, content = "png", _encoded(image, "PNG", optimize=True)
+        for share, quality in ((1.0, 90), (1.0, 75), (0.75, 75), (0.5, 70)):
+            if len(content) <= most_bytes:
+                break
+            image.thumbnail((round(share * side), round(share * side)))
+            kind, content = "jpeg", _encoded(image.convert("RGB"), "JPEG", quality=quality)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

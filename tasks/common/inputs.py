@@ -1,6 +1,6 @@
-"""What a stage declares as its inputs in dvc.yaml, resolved to hashes: parameters, code and data.
+"""The inputs that a stage declares in dvc.yaml, resolved to parameter values and hashes of code and data.
 
-They name a checkpoint, a receipt and, inside a contract, where a model came from.
+Their hash identifies a checkpoint and a receipt; a contract records it as the model's origin.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ PIPELINE_FILE = Path("dvc.yaml")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Declared inputs of a stage: parameter values by key, SHA-256 of code and of data by path."""
+    """Declared inputs of a stage: parameter values by dotted key, SHA-256 of code and of data by path."""
 
     params: dict[str, Any]
     code: dict[str, str]
@@ -25,34 +25,39 @@ class Inputs:
 
     @property
     def key(self) -> str:
-        """Hex SHA-256 over everything declared."""
+        """Hex SHA-256 of all inputs."""
         return digest(asdict(self))
 
 
 def stage_inputs(stage: str) -> Inputs:
-    """Resolves the inputs of `stage`; raises UserError when dvc.yaml has no such stage or a file is missing."""
+    """Resolves the inputs of `stage`; raises UserError when the stage, a parameter or a file is missing."""
     yaml = YAML(typ="safe")
     stages = yaml.load(PIPELINE_FILE.read_text(encoding="utf-8"))["stages"]
     if stage not in stages:
-        raise UserError(f"{PIPELINE_FILE} has no stage `{stage}`; it has {', '.join(stages)}")
+        raise UserError(f"{PIPELINE_FILE} has no stage `{stage}`; its stages are {', '.join(stages)}")
     values = yaml.load(Path("params.yaml").read_text(encoding="utf-8"))
-    deps = [Path(dep) for dep in stages[stage]["deps"]]
+    params = {key: value_at(values, key) for key in stages[stage].get("params", [])}
+    if None in params.values():
+        missing = ", ".join(key for key, value in params.items() if value is None)
+        raise UserError(f"params.yaml lacks {missing}, which stage `{stage}` of {PIPELINE_FILE} reads; add it")
+    hashes = {path: _hash(Path(path)) for path in stages[stage]["deps"]}
     return Inputs(
-        params={key: _value(values, key) for key in stages[stage].get("params", [])},
-        code={dep.as_posix(): _hash(dep) for dep in deps if dep.suffix == ".py"},
-        data={dep.as_posix(): _hash(dep) for dep in deps if dep.suffix != ".py"},
+        params=params,
+        code={path: hash_ for path, hash_ in hashes.items() if path.endswith(".py")},
+        data={path: hash_ for path, hash_ in hashes.items() if not path.endswith(".py")},
     )
 
 
-def _value(values: dict[str, Any], key: str) -> Any:
+def value_at(tree: Any, key: str) -> Any:
+    """Returns the value at a dotted key in nested dicts, or None where there is no such key."""
     for part in key.split("."):
-        values = values[part]
-    return values
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
 
 
 def _hash(path: Path) -> str:
     if path.is_dir():
-        manifest = path / "manifest.json"  # lists the hashes of everything beside it
+        manifest = path / "manifest.json"  # contains the hashes of all other files in the folder
         return sha256_file(manifest) if manifest.is_file() else digest(sha256_tree(path))
     if not path.is_file():
         raise UserError(f"{path} is missing; run the stage that makes it (`make repro` runs them all)")

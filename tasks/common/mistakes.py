@@ -1,7 +1,7 @@
-"""A person's mistake as a file: a command leaves it where its supervisor asked for it, beside its sentence for people.
+"""A file by which a command reports a user's mistake to the process that supervises it.
 
-By it a supervisor tells a mistake from a fault, even where DVC stands between and has an exit code of its own; nobody
-reads what a command prints for that.
+The supervisor names the file in the environment. From it, and not from the command's output, it knows that the user
+made a mistake, also where DVC runs the command and replaces its exit code.
 """
 
 import os
@@ -18,7 +18,7 @@ EXIT_CODE = 2
 
 
 class Mistake(BaseModel):
-    """What was wrong and what to do, in one sentence, and the exit code with which the command ended."""
+    """What was wrong and what to do, in one sentence, and the exit code of the command."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -27,21 +27,21 @@ class Mistake(BaseModel):
     code: int = EXIT_CODE
 
 
-def file_asked_for() -> Path | None:
-    """Where this process is to leave its mistake, None where nobody asked; its own children are not asked then."""
-    named = os.environ.pop(VARIABLE, None)
-    return Path(named) if named else None
+def requested_file() -> Path | None:
+    """Returns the file that the supervisor asked for, if any, and hides the request from this process's children."""
+    path = os.environ.pop(VARIABLE, None)
+    return Path(path) if path else None
 
 
-def leave_mistake(file: Path | None, mistake: Mistake) -> None:
-    """Writes the file, if one was asked for; what cannot be written is left out, for the exit code says it as well."""
+def write_mistake(file: Path | None, mistake: Mistake) -> None:
+    """Writes the file if one was requested; ignores a failure, because the exit code reports the mistake as well."""
     if file:
         with suppress(OSError):
             write_json(file, mistake.model_dump())
 
 
 def read_mistake(file: Path) -> Mistake | None:
-    """The mistake that a command left, or None."""
+    """Returns the mistake that a command reported, or None if there is no valid file."""
     try:
         return Mistake.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""params.yaml as one typed model: every knob, its type, its bounds and what it means. Torch is not imported."""
+"""The typed model of params.yaml: the type, the bounds and the meaning of every key. It does not import torch."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -7,161 +7,161 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from models.settings import (
-    ClassifierSettings,
-    Count,
-    Fraction,
-    GanSettings,
-    Settings,
-    VaeSettings,
-    WeightsFile,
-)
+from models.settings import ClassifierSettings, Count, Fraction, Settings, TrainingSections, WeightsFile
 from tasks.common.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+OPSETS = range(18, 24)  # ONNX operator sets that the export can write and the checks can read
 Variant = Literal["float16", "uint8", "static"]
-RENAMED = {  # keys of earlier versions, and what they are called now
+RENAMED = {  # keys of earlier versions and their new names
     "constant_for": "decay_start",
     "gate.draws": "bootstrap_samples",
     "evaluate.importance_draws": "iwae_samples",
     "evaluate.importance_images": "iwae_images",
 }
-OPSETS = range(18, 24)  # ONNX operator sets that we write and read
 
 
 class PreprocessSettings(Settings):
-    """From any image to a square of one size and mode."""
+    """How image files are checked, converted to squares of one size and colour mode, and split."""
 
-    size: Literal[28, 32, 64, 128, 256] = Field(description="Side of the images in pixels.")
-    color: Literal["grey", "rgb"] = Field(description="What every image is turned into.")
-    min_side: Count = Field(description="Images with a shorter side, in pixels, are rejected.")
+    size: Literal[28, 32, 64, 128, 256] = Field(description="Side of the prepared images in pixels.")
+    color: Literal["grey", "rgb"] = Field(description="Colour mode that every image is converted to.")
+    min_side: Count = Field(description="Images whose shorter side has fewer pixels are rejected.")
     max_pixels: Count = Field(description="Images with more pixels are rejected as decompression bombs.")
-    max_rejected: Fraction = Field(description="Share of rejected images above which the run stops.")
-    min_images: Count = Field(description="Usable training images below which the run stops.")
-    validation: float = Field(gt=0, lt=0.5, description="Share of the images held out while training.")
-    test: float = Field(gt=0, lt=0.5, description="Share of the images kept for the judge.")
+    max_rejected: Fraction = Field(description="Largest share of rejected images; above it the stage fails.")
+    min_images: Count = Field(description="Smallest number of usable training images; below it the stage fails.")
+    validation: float = Field(gt=0, lt=0.5, description="Share of the images for validation during training.")
+    test: float = Field(gt=0, lt=0.5, description="Share of the images for the evaluation of trained models.")
     shard_mib: Count = Field(le=4096, description="Largest size of a shard in MiB.")
 
 
 class EvaluatorSettings(ClassifierSettings):
-    """A feature network that judges: trained here, drawn, or read from a file of somebody else's weights."""
+    """An evaluator's feature extractor: trained here, randomly initialised, or loaded from published weights."""
 
     weights: WeightsFile
 
 
 class ReferenceSettings(EvaluatorSettings):
-    """The network whose figures decide."""
+    """The first evaluator, whose features most metrics and the gate's limits use."""
 
     network: Literal["auto", "classifier", "selfsupervised", "inception", "dinov2"] = Field(
-        description="What judges. auto: a classifier where there are labels, else selfsupervised (quarter turns)."
+        description="Feature extractor. auto: a classifier where there are labels, else selfsupervised, which predicts "
+        "by how many quarter turns an image was rotated."
     )
 
 
 class SecondReferenceSettings(EvaluatorSettings):
-    """The network that judges beside it, so that what fools one does not pass unseen."""
+    """The second evaluator, which detects models that score well with the first one only."""
 
     network: Literal["auto", "selfsupervised", "random", "inception", "dinov2"] = Field(
-        description="What judges. auto: selfsupervised, or random weights where the first judge is that."
+        description="Feature extractor. auto: selfsupervised, or random weights where the first one is selfsupervised."
     )
 
 
 class ExportSettings(Settings):
-    """How a model becomes a file."""
+    """How a trained model is exported to ONNX files."""
 
     opset: int = Field(ge=OPSETS[0], le=OPSETS[-1], description="ONNX operator set.")
-    tolerance: float = Field(gt=0, le=1e-4, description="Largest difference from PyTorch in float64 that may ship.")
-    tolerance_tf32: float = Field(gt=0, le=0.01, description="The same on a GPU that multiplies in TF32.")
-    tolerance_float16: float = Field(gt=0, le=0.1, description="The same of a file that computes in float16.")
-    variants: list[Variant] = Field(
-        description="Files that ship beside those of float32: half as large, for GPUs; giving uint8 pixels, rows of "
-        "channels last; of a fixed number of images, for CUDA graphs."
+    tolerance: float = Field(
+        gt=0, le=1e-4, description="Largest difference of a file's output from PyTorch in float64 that may ship."
     )
-    static_batch: Count = Field(le=4096, description="That number of images.")
+    tolerance_tf32: float = Field(gt=0, le=0.01, description="The same tolerance on a GPU that multiplies in TF32.")
+    tolerance_float16: float = Field(gt=0, le=0.1, description="The same tolerance for files that compute in float16.")
+    variants: list[Variant] = Field(
+        description="Files that ship beside the float32 ones. float16: half the size, for GPUs. uint8: pixels as "
+        "bytes, channels last. static: a fixed batch size, for CUDA graphs."
+    )
+    static_batch: Count = Field(le=4096, description="Batch size of the static files.")
 
 
 class EvaluateSettings(Settings):
-    """How the exported file is judged."""
+    """How the metrics of the exported files are computed."""
 
-    n_images: Count = Field(ge=20, description="Generated images that are scored.")
+    n_images: Count = Field(ge=20, description="Number of generated images.")
     neighbours: Count = Field(description="k of precision, recall, density and coverage.")
-    subsets: int = Field(ge=2, description="Subsets of the kernel distance.")
-    subset_size: int = Field(ge=2, description="Images in each subset.")
-    iwae_images: int = Field(ge=2, description="Test images that a VAE's importance-weighted bound is taken of.")
-    iwae_samples: int = Field(ge=1, le=10_000, description="Draws of the code for each of them.")
+    subsets: int = Field(ge=2, description="Number of subsets over which the kernel distance is averaged.")
+    subset_size: int = Field(ge=2, description="Images in each of these subsets.")
+    iwae_images: int = Field(ge=2, description="Test images for a VAE's importance-weighted bound.")
+    iwae_samples: int = Field(ge=1, le=10_000, description="Latent samples per image for that bound.")
     accuracy_epochs: Count = Field(
-        le=100, description="Looks at each image that a labelled generator draws, by a network that learns from them."
+        le=100,
+        description="Epochs that a classifier trains on a conditional model's images before its accuracy on real ones "
+        "is measured.",
     )
-    grid: Count = Field(le=32, description="Side of the sample grids, in images.")
-    seed: int = Field(ge=0, lt=2**31, description="Seed of the noise.")
+    grid: Count = Field(le=32, description="Images along each side of the sample grids.")
+    seed: int = Field(ge=0, lt=2**31, description="Seed of the noise from which the images are generated.")
 
 
 class BundleSettings(Settings):
-    """What travels beside the model."""
+    """The golden vectors of a bundle: noise and the images that the model must give for it."""
 
-    golden: int = Field(ge=1, le=256, description="Noise vectors that travel with their images.")
-    seed: int = Field(ge=0, lt=2**31, description="Seed of that noise.")
+    golden: int = Field(ge=1, le=256, description="Number of golden vectors.")
+    seed: int = Field(ge=0, lt=2**31, description="Seed of their noise.")
 
 
 class GateLimits(Settings):
-    """What a model must reach whatever is live."""
+    """Absolute limits that every candidate must keep, whichever model is live."""
 
-    fd_relative: float = Field(gt=0, description="Largest relative Frechet distance to the test images.")
-    precision: Fraction = Field(description="Least share of generated images that lie among real ones.")
-    coverage: Fraction = Field(description="Least share of real images with a generated one nearby.")
-    memorised: Fraction = Field(description="Largest share of generated images that are nearly training images.")
+    fd_relative: float = Field(gt=0, description="Largest relative Fréchet distance to the test images.")
+    precision: Fraction = Field(description="Smallest share of generated images that lie among real ones.")
+    coverage: Fraction = Field(description="Smallest share of real images with a generated image nearby.")
+    memorised: Fraction = Field(description="Largest share of generated images that nearly copy a training image.")
     label_share: Fraction = Field(
-        description="Least share of any label, as the judge reads it off, over its share of the real images."
+        description="Smallest share of any label among the generated images, as the first evaluator classifies them, "
+        "relative to its share of the real images."
     )
 
 
 class GateMargins(Settings):
-    """How much worse than the live model may be: what training once more with another seed moves by itself."""
+    """How much worse than the live model a candidate may be: the difference that another training seed can make."""
 
-    fd_relative: float = Field(ge=0, description="Of the relative Frechet distance, as a share of the live model's.")
-    fd_relative_second: float = Field(ge=0, description="The same, as the second judge sees it.")
-    precision: float = Field(ge=0, le=1, description="Of the precision, in absolute terms.")
-    coverage: float = Field(ge=0, le=1, description="Of the coverage, in absolute terms.")
+    fd_relative: float = Field(ge=0, description="Relative Fréchet distance, as a share of the live model's.")
+    fd_relative_second: float = Field(ge=0, description="The same with the second evaluator.")
+    precision: float = Field(ge=0, le=1, description="Precision, as an absolute difference.")
+    coverage: float = Field(ge=0, le=1, description="Coverage, as an absolute difference.")
 
 
 class GateSettings(Settings):
-    """When a candidate may take the live model's place."""
+    """When a candidate may replace the live model."""
 
     limits: GateLimits
     margin: GateMargins
     bootstrap_samples: int = Field(
-        ge=100, le=100_000, description="Resamplings of the images that an interval is taken of."
+        ge=100, le=100_000, description="Resamplings of the images for each confidence interval."
     )
-    confidence: float = Field(gt=0.5, lt=1, description="Of the intervals.")
+    confidence: float = Field(gt=0.5, lt=1, description="Confidence level of the intervals.")
 
 
-class Params(Settings):
-    """The whole of params.yaml: a section per stage, and what all stages share."""
+class Params(TrainingSections):
+    """All of params.yaml: a section per stage, and what all stages share."""
 
-    threads: Count = Field(le=1024, description="CPU threads of a stage; they change the bits of a CPU run.")
+    threads: Count = Field(le=1024, description="CPU threads of each stage; another number changes a CPU run's bits.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        description="Where networks train and judge. auto: a GPU where there is one."
+        description="Device for training and evaluation. auto: a GPU where there is one, else the CPU."
     )
-    deterministic: Literal["off", "on"] = Field(description="Whether a GPU repeats itself bit for bit; CPUs always do.")
-    device_share: Fraction = Field(description="Share of the GPU's memory that images may take; more are streamed.")
+    deterministic: Literal["off", "on"] = Field(
+        description="Whether a GPU gives the same bits in every run, more slowly; a CPU always does."
+    )
+    device_share: Fraction = Field(
+        description="Share of the GPU's memory for the training images; a larger data set is streamed to the GPU."
+    )
     preprocess: PreprocessSettings
     reference: ReferenceSettings
     reference_second: SecondReferenceSettings
-    train_gan: GanSettings
-    train_vae: VaeSettings
     export: ExportSettings
     evaluate: EvaluateSettings
     bundle: BundleSettings
     gate: GateSettings
 
     @model_validator(mode="after")
-    def _two_of_a_kind_see_alike(self) -> Self:
+    def _evaluators_differ(self) -> Self:
         if self.reference.network == self.reference_second.network != "auto":
-            raise ValueError("the second judge must not be what the first is; set reference_second.network to auto")
+            raise ValueError("both evaluators use the same network; set reference_second.network to auto")
         return self
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Reads and checks params.yaml, or a file like it; raises UserError with every fault in it."""
+    """Returns the checked content of params.yaml or a file like it; raises UserError that names every error in it."""
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,21 +171,21 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     return check_params(values, str(path))
 
 
-def check_params(values: object, where: str) -> Params:
-    """Validates plain values; raises UserError that names each key at fault, with what was expected."""
+def check_params(values: object, source: str) -> Params:
+    """Validates plain values; raises UserError that names `source`, each wrong key, and what was expected."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {faults_text(error)}; correct it there") from None
+        raise UserError(f"{source}: {describe_errors(error)}; correct it there") from None
 
 
-def faults_text(error: ValidationError) -> str:
-    """Each key at fault, with what was expected."""
-    return "; ".join(_sentence(fault["loc"], fault["msg"], fault["input"]) for fault in error.errors())
+def describe_errors(error: ValidationError) -> str:
+    """Returns one clause per wrong key: its value and what was expected."""
+    return "; ".join(_describe(one["loc"], one["msg"], one["input"]) for one in error.errors())
 
 
-def _sentence(place: tuple[int | str, ...], message: str, value: object) -> str:
-    key = ".".join(str(part) for part in place)
+def _describe(location: tuple[int | str, ...], message: str, value: object) -> str:
+    key = ".".join(str(part) for part in location)
     if message == "Extra inputs are not permitted":
         new = RENAMED.get(key) or RENAMED.get(key.rpartition(".")[2])
         return f"`{key}` is now called `{new}`" if new else f"unknown parameter `{key}`"

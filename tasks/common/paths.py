@@ -1,4 +1,4 @@
-"""Where things lie that DVC does not version: one `.work` for the repository and all its worktrees."""
+"""The `.work` folder, which holds what DVC does not version, for the repository and all its worktrees."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,12 +11,11 @@ from filelock import FileLock, Timeout
 
 @cache
 def work_folder() -> Path:
-    """The `.work` folder beside git's common folder, so that locks and checkpoints outlive a worktree."""
+    """Returns the `.work` folder beside git's common folder, so that locks and checkpoints outlive a worktree."""
     command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        root = Path(said.strip()).parent
-    except (FileNotFoundError, subprocess.CalledProcessError):  # a bare folder, or a machine without git
+        root = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()).parent
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no repository, or no git on this machine
         root = Path.cwd()
     folder = root / ".work"
     folder.mkdir(exist_ok=True)
@@ -24,17 +23,17 @@ def work_folder() -> Path:
 
 
 @contextmanager
-def in_turn(file: Path, waiting: str, say: Callable[[str], object] | None = None) -> Iterator[None]:
-    """Holds the lock `file` during the block; where somebody else has it, says `waiting` first.
+def hold_lock(file: Path, message: str, log: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Holds the lock `file` during the block; while another process holds it, logs or prints `message` and waits.
 
-    It is said on the terminal unless `say` is given. The lock dies with the process.
+    The lock ends with the process.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file, thread_local=False)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        (say or partial(print, flush=True))(waiting)
+        (log or partial(print, flush=True))(message)
         lock.acquire()
     try:
         yield

@@ -1,6 +1,6 @@
-"""How far a stage is, left as files for whoever watches it, in the folder that the environment names, if it names one.
+"""Files by which a running stage shows its progress, in the folder that an environment variable names, if any.
 
-They are views: nothing computes anything from them, and a stage that cannot leave them goes on without.
+No result depends on them, and a stage that cannot write them continues without.
 """
 
 import os
@@ -11,22 +11,22 @@ from tasks.common.files import write_bytes
 
 VARIABLE = "IMAGEWRIGHT_PROGRESS"
 PROGRESS, PICTURE = "progress.json", "picture.png"
-CAPTION = "Description"  # the PNG text that says what the picture shows
+CAPTION = "Description"  # the PNG text chunk with the picture's caption
 
 
-class LiveFolder:
-    """A folder of files that are replaced while a stage runs; where there is none, nothing is written."""
+class ProgressFolder:
+    """A folder of files that are replaced while a stage runs; without a path nothing is written."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     @property
-    def wanted(self) -> bool:
-        """Whether anybody may be watching."""
+    def enabled(self) -> bool:
+        """Whether files are written."""
         return self._path is not None
 
-    def leave(self, name: str, content: bytes) -> None:
-        """Replaces one file by `content`; when that fails, it says so once and tries no more."""
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces one file by `content`; after the first failure it prints a line and writes no more."""
         if self._path is None:
             return
         try:
@@ -37,7 +37,7 @@ class LiveFolder:
 
 
 @cache
-def live_folder() -> LiveFolder:
-    """The folder of this process's stage."""
-    named = os.environ.get(VARIABLE)
-    return LiveFolder(Path(named) if named else None)
+def progress_folder() -> ProgressFolder:
+    """Returns the folder of this process's stage."""
+    path = os.environ.get(VARIABLE)
+    return ProgressFolder(Path(path) if path else None)

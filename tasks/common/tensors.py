@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: nothing is unpickled, and one JSON text in the header says what they are."""
+"""Tensors in safetensors files, which need no unpickling; a JSON object in the header describes them."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,21 @@ from torch import Tensor
 from tasks.common.errors import UserError
 from tasks.common.files import canonical, replacing
 
-HEADER = "imagewright"  # one key, because safetensors writes several in no fixed order
+HEADER = "imagewright"  # the only key, because safetensors writes several keys in no fixed order
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Replaces `path` by a safetensors file at once; equal content gives equal bytes."""
+    """Replaces `path` atomically by a safetensors file; equal content gives equal bytes."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with replacing(path) as beside:
         save_file(plain, beside, metadata={HEADER: canonical(about).decode()})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors on the CPU by name, and what the header says; raises UserError when the file is missing or damaged."""
+    """Returns the tensors on the CPU by name, and the header's JSON object.
+
+    Raises UserError when the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -34,6 +37,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}); delete it and run again to make it anew") from None
 
 
-def below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors under `name.`, without that prefix."""
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names start with `prefix.`, under their names without it."""
+    return {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}

@@ -27,7 +27,7 @@ from tasks.common.files import digest, write_bytes
 from tasks.common.inputs import Inputs
 from tasks.common.params import Params
 from tasks.common.paths import work_folder
-from tasks.common.runtime import StopSignals, trained_with, turn_on
+from tasks.common.runtime import StopSignals, lock_device, trained_with
 from tasks.common.tensors import save_tensors
 from tasks.preprocess.dataset import Prepared
 from tasks.train.checkpoints import Checkpoints
@@ -124,7 +124,7 @@ def trained(
     checkpoints = Checkpoints(stage, inputs, steps.trained_with())
     with (
         checkpoints.held(),
-        turn_on(learner.mode.device),
+        lock_device(learner.mode.device),
         StopSignals() as stop,
         memory_errors(stage, learner.settings),
     ):
@@ -183,7 +183,7 @@ class _Run:
                 if len(train_state.rows) > written:
                     written = len(train_state.rows)
                     self._row_closed(train_state, board)
-                if self._stop.came or crossed(saved, train_state.n_images, settings.checkpoint_every):
+                if self._stop.received or crossed(saved, train_state.n_images, settings.checkpoint_every):
                     self._save(train_state)
                     saved = train_state.n_images
                 self._stop.check()

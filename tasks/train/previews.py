@@ -18,7 +18,7 @@ from models.learners.vae import VaeLearner
 from models.pixels import to_bytes, to_model, to_unit
 from models.training.random import noise as draw_noise
 from tasks.common.image_grid import WIDTH, grid, paired
-from tasks.common.progress import CAPTION, PICTURE, live_folder
+from tasks.common.progress import CAPTION, PICTURE, progress_folder
 from tasks.preprocess.dataset import Images, Split
 
 Draw = Callable[[], tuple[Images, str]]  # and what they are
@@ -37,11 +37,11 @@ class Previews:
 
     def refresh(self, *, last: bool = False) -> None:
         """Leaves a picture if it is time for one, or if it is the last."""
-        if self._draw is None or not live_folder().wanted or not (last or time.perf_counter() >= self._due):
+        if self._draw is None or not progress_folder().enabled or not (last or time.perf_counter() >= self._due):
             return
         start = time.perf_counter()
         try:
-            live_folder().leave(PICTURE, _png(*self._draw()))
+            progress_folder().write(PICTURE, _png(*self._draw()))
         except torch.OutOfMemoryError:  # on a card that the training fills
             self._draw = None
         now = time.perf_counter()

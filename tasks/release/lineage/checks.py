@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.common.files import dvc_folder_hash
 from tasks.release.lineage.collect import record_path
 from tasks.release.lineage.history import History
-from tasks.release.lineage.locks import DVC_LOCK, data_hashes, folder_hash, locked_stages, makers
+from tasks.release.lineage.locks import DVC_LOCK, data_hashes, locked_stages, makers
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _dvc(model: str, commit: str, lineage: Mapping[str, Any], history: History) 
     other = sorted(path for path in named.keys() | lineage["dvc"].keys() if named.get(path) != lineage["dvc"].get(path))
     words = f"DVC: {DVC_LOCK} of {commit[:10]}"
     yield _same(words, not other, f"names the same {len(named)} hashes", f"names other hashes of {', '.join(other)}")
-    folder = folder_hash({name: one["md5"] for name, one in lineage["files"].items()})
+    folder = dvc_folder_hash({name: one["md5"] for name, one in lineage["files"].items()})
     yield _same(words, folder == named.get(output), f"has these files in {output}", f"has other files in {output}")
 
 
@@ -72,7 +73,8 @@ def _inputs(hashes: Mapping[str, str], lineage: Mapping[str, Any]) -> Iterator[C
     for path, one in lineage["inputs"].items():
         what = "weights" if path.endswith(".safetensors") else "data"
         folder, _, name = path.rpartition("/")
-        locked = lineage["dvc"].get(path) == one["md5"] or lineage["dvc"].get(folder) == folder_hash({name: one["md5"]})
+        lone = dvc_folder_hash({name: one["md5"]})  # of a folder that has no other file
+        locked = lineage["dvc"].get(path) == one["md5"] or lineage["dvc"].get(folder) == lone
         good = one["sha256"] == hashes.get(what) and locked
         yield _same(f"{what}: {path}", good, "is what contract and dvc.lock name", "is not what both name")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.errors import UserError
-from tasks.common.files import read_json, sha256_file
+from tasks.common.files import md5_file, read_json, sha256_file
 from tasks.common.inputs import stage_inputs
 from tasks.common.paths import work_folder
 from tasks.gate.record import GateRecord
 from tasks.release.lineage.history import History
-from tasks.release.lineage.locks import DVC_LOCK, data_hashes, locked_stages, makers, md5_file
+from tasks.release.lineage.locks import DVC_LOCK, data_hashes, locked_stages, makers
 
 LINEAGE = "lineage.json"
 KEPT = ("began", "seconds", "peak_mib", "machine", "facts")  # of a stage's receipt

@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tasks.common.files import digest, sha256_bytes
+from tasks.common.inputs import value_at
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,9 @@ class History:
         declared = self.yaml(revision, "dvc.yaml").get("stages", {}).get(stage, {})
         code = [path for path in declared.get("deps", []) if path.endswith(".py")]
         values = self.yaml(revision, "params.yaml")
-        params = {key: _value(values, key) for key in declared.get("params", [])}
+        params = {key: value_at(values, key) for key in declared.get("params", [])}
         return digest({path: sha256_bytes(self.show(revision, path) or b"") for path in code}), digest(params)
 
     def _git(self, *arguments: str) -> bytes | None:
         done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, check=False)
         return None if done.returncode else done.stdout
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values

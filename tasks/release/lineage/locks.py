@@ -1,9 +1,6 @@
 """dvc.lock: which stages made an output, and the hashes that DVC gave to what they read and wrote."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -36,19 +33,6 @@ def data_hashes(stages: Stages, names: Collection[str]) -> dict[str, str]:
     """DVC's hash of all data that these stages read and wrote, by path."""
     entries = [one for name in names for side in ("deps", "outs") for one in stages[name].get(side, [])]
     return {one["path"]: one["md5"] for one in entries if one["path"].startswith("data/")}
-
-
-def folder_hash(files: Mapping[str, str]) -> str:
-    """DVC's hash of a folder with these files, MD5 by path in it."""
-    entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
-    text = json.dumps(entries, sort_keys=True).encode()
-    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
-
-
-def md5_file(path: Path) -> str:
-    """DVC's hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _holds(folder: str, path: str) -> bool:

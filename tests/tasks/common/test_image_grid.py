@@ -1,4 +1,4 @@
-"""Grids: where each image lands, by what factor, and that the bytes repeat."""
+"""Grids: the position and the scale of each image, and that equal images give equal bytes."""
 
 import base64
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.common.image_grid import GAP, LINE, data_uri, grid, write_png
 
 
-def test_images_go_row_by_row_and_grow_by_whole_factors() -> None:
+def test_images_are_placed_row_by_row_and_enlarged_by_an_integer() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 1, 10, 12), 10, np.uint8)
     picture = grid(images, 3)
     factor = 512 // 36
@@ -23,7 +23,7 @@ def test_images_go_row_by_row_and_grow_by_whole_factors() -> None:
     assert (pixels[:, wide - GAP : wide] == LINE).all()
 
 
-def test_colour_keeps_its_channels_and_large_images_their_size() -> None:
+def test_rgb_images_keep_their_channels_and_large_ones_their_size() -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, 3, 300, 400), np.uint8)
     picture = grid(images, 2)
     assert picture.size == (800 + GAP, 300)
@@ -32,7 +32,7 @@ def test_colour_keeps_its_channels_and_large_images_their_size() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 4, 4), (2, 2, 4, 4), (4, 4)])
-def test_refuses_what_is_no_image(shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
         grid(np.zeros(shape, np.uint8), 2)
 
@@ -47,7 +47,7 @@ def test_equal_images_give_equal_bytes_without_metadata(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(grid(images, 2)))
 
 
-def test_data_uri_carries_the_file(tmp_path: Path) -> None:
+def test_data_uri_contains_the_file(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", grid(np.zeros((1, 1, 2, 2), np.uint8), 1))
     kind, data = data_uri(tmp_path / "a.png").split(",")
     assert kind == "data:image/png;base64"

@@ -1,4 +1,4 @@
-"""What a command leaves for its supervisor when a person made a mistake, and when none did."""
+"""The file in which a command reports a user's mistake, and that no other end of the command writes one."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common.files import read_json
-from tasks.common.mistakes import VARIABLE, Mistake, leave_mistake, read_mistake
+from tasks.common.mistakes import VARIABLE, Mistake, read_mistake, write_mistake
 from tests.conftest import ROOT
 
 COMMAND = """
@@ -20,8 +20,8 @@ run(main)
 """
 
 
-def ended(file: Path, body: str) -> subprocess.CompletedProcess[str]:
-    """A command whose supervisor asked for `file`."""
+def finished(file: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command whose supervisor asked for `file`."""
     command = [sys.executable, "-c", COMMAND.format(body=body)]
     environment = {"PATH": "/usr/bin:/bin", VARIABLE: str(file)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -34,39 +34,39 @@ def ended(file: Path, body: str) -> subprocess.CompletedProcess[str]:
         ("raise OSError(errno.ENOSPC, 'No space left on device', '/data')", "disk full", "the disk is full at /data ("),
     ],
 )
-def test_a_mistake_is_left_and_said(tmp_path: Path, body: str, kind: str, sentence: str) -> None:
-    done = ended(tmp_path / "mistake.json", body)
-    left = read_json(tmp_path / "mistake.json")
-    assert (left["kind"], left["code"], done.returncode) == (kind, 2, 2)
-    assert left["sentence"].startswith(sentence)
-    assert done.stderr == f"error: {left['sentence']}\n"
+def test_a_mistake_is_printed_and_written(tmp_path: Path, body: str, kind: str, sentence: str) -> None:
+    done = finished(tmp_path / "mistake.json", body)
+    written = read_json(tmp_path / "mistake.json")
+    assert (written["kind"], written["code"], done.returncode) == (kind, 2, 2)
+    assert written["sentence"].startswith(sentence)
+    assert done.stderr == f"error: {written['sentence']}\n"
 
 
 @pytest.mark.parametrize(
     "body", ["pass", "raise ValueError('no such loss')", "os.kill(os.getpid(), 9)", "sys.exit('error: 2')"]
 )
-def test_whatever_else_ends_a_command_leaves_nothing(tmp_path: Path, body: str) -> None:
-    ended(tmp_path / "mistake.json", body)
+def test_any_other_end_of_a_command_writes_no_file(tmp_path: Path, body: str) -> None:
+    finished(tmp_path / "mistake.json", body)
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_mistake_of_a_child_is_not_taken_for_its_parents(tmp_path: Path) -> None:
+def test_a_childs_mistake_is_not_reported_as_its_parents(tmp_path: Path) -> None:
     imports = "from tasks.common.cli import run; from tasks.common.errors import UserError"
     child = f"{imports}; run(lambda: exec('raise UserError(1)'))"
     body = f"subprocess.run([sys.executable, '-c', {child!r}]); print({VARIABLE!r} in os.environ); raise ValueError"
-    assert ended(tmp_path / "mistake.json", body).stdout.strip() == "False"
+    assert finished(tmp_path / "mistake.json", body).stdout.strip() == "False"
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_place_that_cannot_be_written_costs_nothing_but_the_file(tmp_path: Path) -> None:
+def test_a_command_whose_file_cannot_be_written_still_prints_its_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = ended(tmp_path / "file/mistake.json", "raise UserError('size is 27; choose 28')")
+    done = finished(tmp_path / "file/mistake.json", "raise UserError('size is 27; choose 28')")
     assert (done.returncode, done.stderr) == (2, "error: size is 27; choose 28\n")
 
 
-def test_half_a_file_is_none(tmp_path: Path) -> None:
-    leave_mistake(None, Mistake(kind="user error", sentence="no"))
-    (tmp_path / "half").write_text('{"kind": "user err')
-    assert read_mistake(tmp_path / "half") is None and read_mistake(tmp_path / "none") is None
-    leave_mistake(tmp_path / "whole", Mistake(kind="user error", sentence="no"))
+def test_an_incomplete_file_is_read_as_none(tmp_path: Path) -> None:
+    write_mistake(None, Mistake(kind="user error", sentence="no"))
+    (tmp_path / "partial").write_text('{"kind": "user err')
+    assert read_mistake(tmp_path / "partial") is None and read_mistake(tmp_path / "none") is None
+    write_mistake(tmp_path / "whole", Mistake(kind="user error", sentence="no"))
     assert read_mistake(tmp_path / "whole") == Mistake(kind="user error", sentence="no")

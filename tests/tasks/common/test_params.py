@@ -1,10 +1,11 @@
-"""params.yaml and the presets: every fault is named, and the sections match the classes that read them."""
+"""params.yaml and the presets: messages name every wrong key, and presets change only the keys that they set."""
 
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from tasks.common.presets import flatten
 from tests.conftest import ROOT, Checkout
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
@@ -38,12 +39,12 @@ def test_a_missing_parameter_is_named(checkout: Checkout) -> None:
     assert "parameter `threads` is missing" in checkout.python("-m", "tasks.preprocess").stderr
 
 
-def test_yaml_that_is_none_is_refused(checkout: Checkout) -> None:
+def test_invalid_yaml_is_rejected(checkout: Checkout) -> None:
     (checkout / "params.yaml").write_text("threads: [2\n")
     assert "params.yaml is not valid YAML" in checkout.python("-m", "tasks.preprocess").stderr
 
 
-def test_an_unknown_preset_is_refused_with_the_known_ones(checkout: Checkout) -> None:
+def test_an_unknown_preset_is_rejected_with_a_list_of_presets(checkout: Checkout) -> None:
     before = (checkout / "params.yaml").read_text()
     done = checkout.python("-m", "tasks.common.presets", "quik")
     assert done.returncode == 2
@@ -51,24 +52,17 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(checkout: Checkout) ->
     assert (checkout / "params.yaml").read_text() == before
 
 
-def leaves(tree: dict[str, object], above: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in tree.items():
-        found |= leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return found
-
-
 def read(path: Path) -> dict[str, object]:
-    return leaves(YAML(typ="safe").load(path.read_text()))
+    return dict(flatten(YAML(typ="safe").load(path.read_text())))
 
 
-def test_quick_is_what_is_committed_and_presets_set_the_same_keys() -> None:
+def test_params_yaml_has_the_values_of_quick_and_presets_set_the_same_keys() -> None:
     committed, quick = read(ROOT / "params.yaml"), read(ROOT / "presets/quick.yaml")
     assert {key: committed[key] for key in quick} == quick
     assert all(read(ROOT / f"presets/{name}.yaml").keys() == quick.keys() for name in PRESETS)
 
 
-def test_the_classic_preset_is_the_textbook() -> None:
+def test_the_classic_preset_has_textbook_values() -> None:
     classic = read(ROOT / "presets/classic.yaml")
     assert classic["train_gan.loss"] == "non_saturating"
     assert [classic[f"train_gan.generator.{key}"] for key in ("name", "learning_rate", "beta1", "beta2")] == [
@@ -85,18 +79,18 @@ def test_the_classic_preset_is_the_textbook() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_written_with_comments_kept_and_comes_back(checkout: Checkout, name: str) -> None:
+def test_a_preset_keeps_comments_and_quick_restores_the_file(checkout: Checkout, name: str) -> None:
     before = (checkout / "params.yaml").read_text()
     done = checkout.python("-m", "tasks.common.presets", name)
     assert done.returncode == 0, done.stderr
     after = read(checkout / "params.yaml")
     assert all(after[key] == value for key, value in read(checkout / f"presets/{name}.yaml").items())
-    assert "# shares held out by content hash" in (checkout / "params.yaml").read_text()
+    assert "# share of the images held out, chosen by content hash" in (checkout / "params.yaml").read_text()
     checkout.python("-m", "tasks.common.presets", "quick")
     assert (checkout / "params.yaml").read_text() == before
 
 
-def test_what_was_set_by_hand_is_not_lost_unasked(checkout: Checkout) -> None:
+def test_values_set_by_hand_are_overwritten_only_with_force(checkout: Checkout) -> None:
     checkout.set_params(train_vae__latent=7)
     done = checkout.python("-m", "tasks.common.presets", "classic")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Where models are judged, and that a GPU which is not there is said."""
+"""Devices, threads, and what determines the bits of a training."""
 
 import os
 import subprocess
@@ -18,36 +18,36 @@ from tests.conftest import ROOT, WORKSPACE, kept_settings
 PARAMS = load_params().model_copy(update={"threads": 1})
 
 
-def test_judging_on_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"params\.yaml: device is cuda, but .*; set it to auto or cpu"):
         prepare_evaluation(PARAMS.model_copy(update={"device": "cuda"}))
     assert prepare_evaluation(PARAMS).type == "cpu"
 
 
-def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
+def test_the_cpu_is_chosen_on_request() -> None:
     assert prepare_evaluation(PARAMS.model_copy(update={"device": "cpu"})).type == "cpu"
 
 
 @pytest.mark.gpu
-def test_the_gpu_is_taken_where_there_is_one() -> None:
+def test_auto_chooses_the_gpu() -> None:
     assert prepare_evaluation(PARAMS).type == "cuda"
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked", "exact"), [("cuda", "on", True), ("cuda", "off", False), ("cpu", "on", False)]
+    ("kind", "deterministic", "exact"), [("cuda", "on", True), ("cuda", "off", False), ("cpu", "on", False)]
 )
-def test_a_gpu_repeats_itself_where_that_is_asked_for(
-    kind: str, asked: str, exact: bool, monkeypatch: pytest.MonkeyPatch
+def test_only_a_gpu_is_made_deterministic_on_request(
+    kind: str, deterministic: str, exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    calls = []
     monkeypatch.setattr(runtime, "choose_device", lambda _: torch.device(kind, 0))
-    monkeypatch.setattr(runtime, "repeat_exactly", lambda: made.append(kind))
-    prepare_evaluation(PARAMS.model_copy(update={"deterministic": asked}))
-    assert bool(made) == exact
+    monkeypatch.setattr(runtime, "repeat_exactly", lambda: calls.append(kind))
+    prepare_evaluation(PARAMS.model_copy(update={"deterministic": deterministic}))
+    assert bool(calls) == exact
 
 
-def test_a_test_that_makes_torch_deterministic_leaves_the_next_one_alone() -> None:
+def test_kept_settings_restores_torchs_settings() -> None:
     before = torch.are_deterministic_algorithms_enabled(), os.environ.get(WORKSPACE), torch.backends.cudnn.benchmark
     with kept_settings():
         repeat_exactly()
@@ -61,7 +61,7 @@ def test_a_test_that_makes_torch_deterministic_leaves_the_next_one_alone() -> No
     )
 
 
-def test_what_shapes_the_bits_of_a_training_is_told() -> None:
+def test_trained_with_names_libraries_mode_device_and_threads() -> None:
     mode = choose_mode("cpu")
     found = trained_with(mode, 2)
     assert found["libraries"] == {"numpy": np.__version__, "torch": torch.__version__.partition("+")[0]}
@@ -70,26 +70,26 @@ def test_what_shapes_the_bits_of_a_training_is_told() -> None:
     assert found["threads"] == 2
 
 
-def test_tf32_is_off_within_and_comes_back() -> None:
+def test_tf32_is_off_inside_exact_float32_only() -> None:
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     with exact_float32():
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-    assert before[0]  # PyTorch's own default, or the first two lines say nothing
+    assert before[0]  # PyTorch's default; without it the first assertions would prove nothing
 
 
-ALONE_ON_ITS_CORE = """
+ONE_THREAD_PER_CORE = """
 import os, threading, torch
-from tasks.common.runtime import limit_threads, spread_threads
+from tasks.common.runtime import limit_threads, pin_threads
 cores = sorted(os.sched_getaffinity(0))
 limit_threads(len(cores))
 torch.ones(1 << 20).add_(1)
-assert spread_threads(len(cores))
+assert pin_threads(len(cores))
 torch.ones(1 << 20).add_(1)
-held = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
-assert all({core} in held for core in cores), held
-assert not spread_threads(len(cores) + 1) and not spread_threads(len(cores) + 1)
+affinities = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+assert all({core} in affinities for core in cores), affinities
+assert not pin_threads(len(cores) + 1) and not pin_threads(len(cores) + 1)
 print(os.environ["GOMP_SPINCOUNT"])
 """
 
@@ -99,15 +99,15 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="cores are given out on Linux alone")
-def test_as_many_threads_as_cores_have_one_each() -> None:
-    done = run_python(ALONE_ON_ITS_CORE)
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
+def test_as_many_threads_as_cores_are_pinned() -> None:
+    done = run_python(ONE_THREAD_PER_CORE)
     assert (done.returncode, done.stdout) == (0, "30000\n"), done.stderr
-    assert run_python(ALONE_ON_ITS_CORE, GOMP_SPINCOUNT="7").stdout == "7\n"
+    assert run_python(ONE_THREAD_PER_CORE, GOMP_SPINCOUNT="7").stdout == "7\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="cores are given out on Linux alone")
-def test_with_cores_to_spare_no_thread_is_held() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
+def test_no_thread_is_pinned_unless_there_is_one_per_core() -> None:
     done = run_python("import os, tasks.common.runtime as r; before = os.sched_getaffinity(0); "
-                      "print(r.spread_threads(len(before) + 1), before == os.sched_getaffinity(0))")  # fmt: skip
+                      "print(r.pin_threads(len(before) + 1), before == os.sched_getaffinity(0))")  # fmt: skip
     assert done.stdout == "False True\n", done.stderr

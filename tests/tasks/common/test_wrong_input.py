@@ -1,4 +1,4 @@
-"""What a session does with input that the contract does not promise to take: a sentence, or what the card says."""
+"""How a session handles inputs that the contract does not allow: a one-line error, or what the model card says."""
 
 import subprocess
 import sys
@@ -15,17 +15,17 @@ from tests.tasks.export.test_export import conditional_gan, gan
 from tests.tasks.export.test_variants import LABELS, LENGTH, files, given
 
 FILES = ("gan.onnx", "gan.float16.onnx", "gan.uint8.onnx", "gan.batch16.onnx")
-FREE = FILES[:3]  # of any number of images
+FREE = FILES[:3]  # with a free batch size
 NOISE, LABEL = given(16)
 WRONG = {
-    "a number too many": (np.zeros((16, LENGTH + 1), np.float32), LABEL),
+    "a column too many": (np.zeros((16, LENGTH + 1), np.float32), LABEL),
     "no rows": (NOISE[0], LABEL),
     "a third axis": (NOISE[:, :, None], LABEL),
     "float64": (NOISE.astype(np.float64), LABEL),
     "float16": (NOISE.astype(np.float16), LABEL),
-    "whole numbers": (NOISE.astype(np.int64), LABEL),
+    "integers": (NOISE.astype(np.int64), LABEL),
     "labels of 32 bits": (NOISE, LABEL.astype(np.int32)),
-    "labels as shares": (NOISE, np.eye(LABELS, dtype=np.float32)[LABEL]),
+    "one-hot labels": (NOISE, np.eye(LABELS, dtype=np.float32)[LABEL]),
     "a label too few": (NOISE, LABEL[:-1]),
     "one label for all": (NOISE, LABEL[:1]),
     "no labels": (NOISE,),
@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_shape_or_type_is_one_sentence(made: dict[str, Path], file: str, wrong: str) -> None:
+def test_a_wrong_shape_or_type_is_a_one_line_error(made: dict[str, Path], file: str, wrong: str) -> None:
     with pytest.raises(UserError, match=r"^the model fails on .* inputs, at batch size \d+: .+") as caught:
         run_onnx(session(made[file], 1), *WRONG[wrong])
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_a_wrong_shape_or_type_is_one_sentence(made: dict[str, Path], file: str,
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("label", [-1, -(2**63), LABELS, 2**31 - 1, 2**63 - 1])
-def test_a_label_that_there_is_not_is_one_sentence(made: dict[str, Path], file: str, label: int) -> None:
+def test_an_unknown_label_is_an_error(made: dict[str, Path], file: str, label: int) -> None:
     labels = LABEL.copy()
     labels[3] = label
     with pytest.raises(UserError, match=r"the model fails on .*(out of data bounds|invalid index)"):
@@ -71,7 +71,7 @@ def test_a_label_that_there_is_not_is_one_sentence(made: dict[str, Path], file: 
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_noise_that_is_no_number_spoils_its_own_image_alone(made: dict[str, Path], file: str, broken: float) -> None:
+def test_noise_that_is_not_finite_corrupts_only_its_own_image(made: dict[str, Path], file: str, broken: float) -> None:
     running, noise = session(made[file], 1), NOISE.copy()
     noise[3] = broken
     [images], [wanted] = run_onnx(running, noise, LABEL), run_onnx(running, NOISE, LABEL)
@@ -85,18 +85,18 @@ def test_noise_that_is_no_number_spoils_its_own_image_alone(made: dict[str, Path
 
 
 @pytest.mark.parametrize("file", FREE)
-def test_no_noise_gives_no_images(made: dict[str, Path], file: str) -> None:
+def test_an_empty_batch_gives_no_images(made: dict[str, Path], file: str) -> None:
     [none], [some] = (run_onnx(session(made[file], 1), NOISE[:count], LABEL[:count]) for count in (0, 2))
     assert (none.shape, none.dtype) == ((0, *some.shape[1:]), some.dtype)
 
 
 @pytest.mark.parametrize("count", [0, 1, 15])
-def test_a_fixed_batch_takes_no_other(made: dict[str, Path], count: int) -> None:
+def test_a_fixed_batch_size_rejects_every_other(made: dict[str, Path], count: int) -> None:
     with pytest.raises(UserError, match=rf"at batch size {count}: .* Got: {count} Expected: 16"):
         run_onnx(session(made["gan.batch16.onnx"], 1), NOISE[:count], LABEL[:count])
 
 
-def test_a_hundred_thousand_images_at_once_are_those_of_few(tmp_path: Path) -> None:
+def test_a_batch_of_100_000_gives_the_images_of_small_batches(tmp_path: Path) -> None:
     running = session(files(gan(), tmp_path)["gan.uint8.onnx"], 1)
     noise, _ = given(100_000)
     [images] = run_onnx(running, noise)
@@ -106,8 +106,8 @@ def test_a_hundred_thousand_images_at_once_are_those_of_few(tmp_path: Path) -> N
         assert np.abs(images[rows].astype(int) - few).max() <= 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tells the memory that a process has by /proc")
-def test_too_many_for_the_memory_are_one_sentence(made: dict[str, Path]) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_too_little_memory_is_a_one_line_error(made: dict[str, Path]) -> None:
     command = [sys.executable, "-c", LITTLE_MEMORY, str(made["gan.onnx"]), str(LENGTH)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,9 +9,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from tasks.bundle.sbom import locked_versions
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file, write_json
-from tasks.common.lockfile import locked_versions
 from tasks.export.checks import CONTRACT
 from tasks.export.provenance import provenance, trained_with_text
 from tasks.release.lineage.tell import contract_of, told_by_file

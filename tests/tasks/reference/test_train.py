@@ -83,7 +83,7 @@ def test_auto_without_labels_may_not_meet_its_like() -> None:
 
 @pytest.mark.parametrize(("first", "second"), ALIKE)
 def test_two_of_a_kind_are_refused_before_any_data_is_there(first: str, second: str) -> None:
-    with pytest.raises(UserError, match="the second judge must not be what the first is"):
+    with pytest.raises(UserError, match="both evaluators use the same network"):
         asked(first, second)
 
 
