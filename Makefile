@@ -29,7 +29,7 @@ setup: ## build .venv from requirements.lock, if it is not there or the lock cha
 .PHONY: build-venv
 build-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Imagewright needs Python 3.11 or later and %s is %s; name a newer one: make setup PYTHON=python3.11" % (sys.executable, sys.version.split()[0]))'
-	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < $(NEEDED_GB) and "error: Imagewright needs $(NEEDED_GB) GB of free disk here (6.5 of them for PyTorch and its CUDA libraries) and %.1f are free; make room and run this again" % free)'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < $(NEEDED_GB) and "error: Imagewright needs $(NEEDED_GB) GB of free disk here (6.5 of them for PyTorch and its CUDA libraries) and %.1f are free; free some space and run this again" % free)'
 	@echo "setting up .venv from requirements.lock (6.5 GB, a few minutes where it has to be downloaded)"
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@awk '/^uv==/ {on = 1} on; on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
