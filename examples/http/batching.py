@@ -1,4 +1,4 @@
-"""Lets requests that wait at the same time go through the network together, in one thread beside the server's own."""
+"""Runs the network on all waiting requests together, in one thread beside the server's event loop."""
 
 import asyncio
 from collections import deque
@@ -11,18 +11,18 @@ from typing import Any, TypeVar
 import numpy as np
 from bundle import CHUNK, Bundle, Floats, Labels
 
-WAITING = 2048  # images that may wait before more are turned away: a few seconds' work
+WAITING = 2048  # images that may wait before new requests are refused: a few seconds of work
 
 T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """More is waiting than can be drawn in a few seconds."""
+    """More images are waiting than the network generates in a few seconds."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request: its noise, its labels, what is to be made of its images, and where the result goes."""
+    """One request: noise, labels, the function applied to its images, and the future for the result."""
 
     noise: Floats
     labels: Labels | None
@@ -31,17 +31,17 @@ class Job:
 
 
 class Batcher:
-    """A queue before the generator. No request waits for others to come: whatever came during one batch is the next."""
+    """A queue for the generator; the requests that arrive during one batch form the next, so none waits for others."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Nothing runs before `running` is entered."""
+        """Makes an idle queue; `running` serves it."""
         self._bundle = bundle
         self._jobs: deque[Job] = deque()
         self._came = asyncio.Event()
         self.waiting = 0  # images
 
     async def ask(self, noise: Floats, labels: Labels | None, finish: Callable[[Floats], T]) -> T:
-        """What `finish` makes of the images for this noise; it runs in the thread that draws.
+        """Returns `finish(images)` for this noise; `finish` runs in the network's thread.
 
         Raises BusyError when too much waits already.
         """
@@ -75,7 +75,7 @@ class Batcher:
             while jobs := self._take():
                 results = await asyncio.get_running_loop().run_in_executor(thread, self._draw, jobs)
                 for job, result in zip(jobs, results, strict=True):
-                    if job.result.done():  # whoever asked has gone
+                    if job.result.done():  # the client disconnected
                         continue
                     if isinstance(result, Exception):
                         job.result.set_exception(result)
@@ -83,7 +83,7 @@ class Batcher:
                         job.result.set_result(result)
 
     def _take(self) -> list[Job]:
-        """The oldest jobs that fill a chunk together; a larger one comes alone."""
+        """Returns the oldest jobs that fit into a chunk together; a larger one is alone."""
         jobs: list[Job] = []
         count = 0
         while self._jobs and (not jobs or count + len(self._jobs[0].noise) <= CHUNK):
@@ -92,12 +92,12 @@ class Batcher:
         return jobs
 
     def _draw(self, jobs: list[Job]) -> list[Any]:
-        """The result of each job, or the exception that it met."""
+        """Returns the result of each job, or its exception."""
         try:
             noise = np.concatenate([job.noise for job in jobs])
-            labels = [job.labels for job in jobs if job.labels is not None]  # of all or of none
+            labels = [job.labels for job in jobs if job.labels is not None]  # either all jobs have labels or none
             images = self._bundle.generate(noise, np.concatenate(labels) if labels else None)
             ends = np.cumsum([len(job.noise) for job in jobs])
             return [job.finish(part) for job, part in zip(jobs, np.split(images, ends[:-1]), strict=True)]
-        except Exception as error:  # each one who waits is told, and the queue goes on
+        except Exception as error:  # every waiting job gets the exception, and the queue continues
             return [error] * len(jobs)

@@ -1,4 +1,4 @@
-"""Serves the images of a bundle over HTTP: `python service.py data/bundle/gan`."""
+"""Serves images of a bundle over HTTP: `python service.py data/bundle/gan`."""
 
 import argparse
 import base64
@@ -16,54 +16,56 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))  # the neighbour that knows bundles
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))  # for bundle.py and pictures.py
 from batching import Batcher, BusyError
 from bundle import Bundle, BundleError, Floats, Labels
 from limits import BodyLimit, RateLimit
 from pictures import to_grid
-from schemas import LARGEST, Columns, Count, Health, Label, Model, Pictures, Problem, Seed, Wish
+from schemas import LARGEST, Columns, Count, Health, ImageRequest, Label, Model, Pictures, Problem, Seed
 
 T = TypeVar("T")
 NO_OBJECT = 'the body must be JSON, such as {"seed": 7, "count": 2}, sent with Content-Type: application/json'
-BODY = 4 * 2**20  # bytes: noise of 512 numbers for the most images at once
+BODY = 4 * 2**20  # bytes: enough for LARGEST noise vectors of length 512
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The request is too long."},
-    422: {"model": Problem, "description": "The request asks for what this model cannot draw."},
+    422: {"model": Problem, "description": "The request is not valid for this model."},
     429: {"model": Problem, "description": "Too many images for now; Retry-After says how many seconds to wait."},
-    503: {"model": Problem, "description": "Too many images wait to be drawn; Retry-After says when to try again."},
+    503: {"model": Problem, "description": "Too many images are waiting; Retry-After says when to try again."},
 }
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "A PNG file."}}
 
 
 def to_png(images: Floats, columns: int = 1) -> bytes:
-    """A sheet of images float32 [N, C, H, W] in [0, 1] as a PNG file."""
+    """Returns a grid of images float32 [N, C, H, W] in [0, 1] as a PNG file."""
     file = io.BytesIO()
     to_grid(images, columns).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
 def to_base64(images: Floats) -> list[str]:
-    """Each image as a PNG file in base64."""
+    """Returns each image as a base64-encoded PNG file."""
     return [base64.b64encode(to_png(images[place : place + 1])).decode() for place in range(len(images))]
 
 
-class Studio:
-    """Draws what requests ask for, within the limits."""
+class ImageService:
+    """Generates the images of requests, within the limits."""
 
     def __init__(self, bundle: Bundle, rate: float) -> None:
-        """`rate` is in images a second for each client."""
+        """`rate` is the images per second of each client."""
         self.bundle, self.batcher, self.limit = bundle, Batcher(bundle), RateLimit(rate, max(LARGEST, int(rate)))
 
     async def seeded(
         self, request: Request, seed: int, count: int, label: str | None, finish: Callable[[Floats], T]
     ) -> T:
-        """What `finish` makes of the images of `count` seeds; raises as `draw` does."""
+        """Returns `finish(images)` for the images of `count` seeds; raises as `generate` does."""
         picked = None if label is None else np.full(count, self.bundle.label(label), np.int64)
-        noise, labels = self.bundle.draw(range(seed, seed + count))
-        return await self.draw(request, noise, labels if picked is None else picked, finish)
+        noise, labels = self.bundle.sample_noise(range(seed, seed + count))
+        return await self.generate(request, noise, labels if picked is None else picked, finish)
 
-    async def draw(self, request: Request, noise: Floats, labels: Labels | None, finish: Callable[[Floats], T]) -> T:
-        """What `finish` makes of the images; raises BundleError for bad input, HTTPException beyond the limits."""
+    async def generate(
+        self, request: Request, noise: Floats, labels: Labels | None, finish: Callable[[Floats], T]
+    ) -> T:
+        """Returns `finish(images)`; raises BundleError for invalid input, HTTPException beyond the limits."""
         self.bundle.check(noise, labels)
         client = request.client.host if request.client else ""
         if wait := self.limit.spend(client, len(noise)):
@@ -74,72 +76,72 @@ class Studio:
         except BusyError:
             raise HTTPException(503, "too many images wait; try again in a second", {"Retry-After": "1"}) from None
 
-    async def wish(self, request: Request, wish: Wish) -> list[str]:
-        """The images of a request with a body, in base64; raises as `draw` does."""
-        if wish.noise is None:
-            noise, labels = self.bundle.draw(range(wish.seed, wish.seed + wish.count))
+    async def from_body(self, request: Request, asked: ImageRequest) -> list[str]:
+        """Returns the base64-encoded images of a request with a body; raises as `generate` does."""
+        if asked.noise is None:
+            noise, labels = self.bundle.sample_noise(range(asked.seed, asked.seed + asked.count))
         else:
-            noise, labels = self._own_noise(wish), None
-        if wish.labels is not None:
-            labels = np.array([self.bundle.label(one) for one in wish.labels], np.int64)
-        return await self.draw(request, noise, labels, to_base64)
+            noise, labels = self._own_noise(asked), None
+        if asked.labels is not None:
+            labels = np.array([self.bundle.label(one) for one in asked.labels], np.int64)
+        return await self.generate(request, noise, labels, to_base64)
 
-    def _own_noise(self, wish: Wish) -> Floats:
-        assert wish.noise is not None
-        if wish.model_fields_set & {"seed", "count"}:
+    def _own_noise(self, asked: ImageRequest) -> Floats:
+        assert asked.noise is not None
+        if asked.model_fields_set & {"seed", "count"}:
             raise BundleError("give either noise, or seed and count")
-        lengths = {len(row) for row in wish.noise}
+        lengths = {len(row) for row in asked.noise}
         if lengths != {self.bundle.length}:
             found = " and ".join(map(str, sorted(lengths)))
             raise BundleError(f"every row of noise must hold {self.bundle.length} numbers, and there are {found}")
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with the other infinities
-            return np.array(wish.noise, np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):  # numbers that become infinite are refused later
+            return np.array(asked.noise, np.float64).astype(np.float32)
 
 
 def create_app(bundle: Bundle, rate: float) -> FastAPI:
-    """The service for one bundle; each client may ask for `rate` images a second."""
-    studio = Studio(bundle, rate)
+    """Returns the app for one bundle; each client may request `rate` images per second."""
+    service = ImageService(bundle, rate)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        bundle.generate(*bundle.draw([0]))  # the first one is slow
-        async with studio.batcher.running():
+        bundle.generate(*bundle.sample_noise([0]))  # warms up, since the first run is slow
+        async with service.batcher.running():
             yield
 
     app = FastAPI(
         title="Imagewright images",
         version="1",
-        description=f"Draws images with a {bundle.model.upper()}: an image follows from its seed and label alone.",
+        description=f"Generates images with a {bundle.model.upper()}; an image depends only on its seed and label.",
         lifespan=lifespan,
-        docs_url=None,  # these pages would ask other hosts for their scripts; /openapi.json is there
+        docs_url=None,  # those pages load scripts from other hosts; /openapi.json is there
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, largest=BODY)
     app.add_exception_handler(BundleError, _say)
     app.add_exception_handler(RequestValidationError, _say_what_is_invalid)
-    _add_routes(app, studio)
+    _add_routes(app, service)
     return app
 
 
-def _add_routes(app: FastAPI, studio: Studio) -> None:
+def _add_routes(app: FastAPI, service: ImageService) -> None:
     @app.get("/image", response_class=Response, responses=PNG | PROBLEMS, summary="One image as PNG")
     async def image(request: Request, seed: Seed = 0, label: Label = None) -> Response:
-        return Response(await studio.seeded(request, seed, 1, label, to_png), media_type="image/png")
+        return Response(await service.seeded(request, seed, 1, label, to_png), media_type="image/png")
 
     @app.get("/grid", response_class=Response, responses=PNG | PROBLEMS, summary="Many images as one PNG")
     async def grid(
         request: Request, seed: Seed = 0, count: Count = 16, label: Label = None, columns: Columns = 8
     ) -> Response:
-        sheet = await studio.seeded(request, seed, count, label, lambda images: to_png(images, columns))
+        sheet = await service.seeded(request, seed, count, label, lambda images: to_png(images, columns))
         return Response(sheet, media_type="image/png")
 
     @app.post("/images", responses=PROBLEMS, summary="Many images, each a PNG in base64")
-    async def images(request: Request, wish: Wish) -> Pictures:
-        return Pictures(images=await studio.wish(request, wish))
+    async def images(request: Request, asked: ImageRequest) -> Pictures:
+        return Pictures(images=await service.from_body(request, asked))
 
-    @app.get("/model", summary="What it draws with")
+    @app.get("/model", summary="The model")
     async def model() -> Model:
-        bundle = studio.bundle
+        bundle = service.bundle
         return Model(
             model=bundle.model,
             noise_length=bundle.length,
@@ -148,9 +150,9 @@ def _add_routes(app: FastAPI, studio: Studio) -> None:
             hashes=bundle.contract["hashes"],
         )
 
-    @app.get("/health", summary="Whether it draws")
+    @app.get("/health", summary="Whether the service works")
     async def health() -> Health:
-        return Health(status="ok", waiting=studio.batcher.waiting)
+        return Health(status="ok", waiting=service.batcher.waiting)
 
 
 async def _say(_: Request, error: Exception) -> JSONResponse:
@@ -158,7 +160,7 @@ async def _say(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _say_what_is_invalid(_: Request, error: Exception) -> JSONResponse:
-    """The first of FastAPI's complaints as a sentence."""
+    """Turns the first of FastAPI's validation errors into a sentence."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where, what = ".".join(str(part) for part in first["loc"][1:]), first["msg"]
@@ -169,13 +171,13 @@ async def _say_what_is_invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 def main() -> int:
-    """Serves until it is interrupted; exit code 1 with a sentence for a bad bundle."""
+    """Serves until interrupted; returns 1 with an error message for an invalid bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path, help="folder with contract.json")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--rate", type=float, default=100, help="images a second that each client may ask for")
-    parser.add_argument("--threads", type=int, default=0, help="that run the network; 0: all cores but one")
+    parser.add_argument("--rate", type=float, default=100, help="images per second that each client may request")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the network; 0: all cores but one")
     asked = parser.parse_args()
     if asked.rate <= 0:
         parser.error("--rate must be above 0")

@@ -9,7 +9,7 @@ export { BundleError } from "./generator.mjs";
 
 const sha256 = async (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-/** The generator of the bundle in `folder`; throws BundleError where that is none, or damaged. */
+/** Returns the generator of the bundle in `folder`; throws BundleError if it is missing or damaged. */
 export async function openBundle(folder) {
   const read = (name) =>
     readFile(join(folder, name)).catch((error) => {

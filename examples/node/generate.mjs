@@ -1,4 +1,4 @@
-// Draws a sheet of images from a bundle: node generate.mjs data/bundle/gan --seed 7 --count 32 --out samples.png
+// Generates a grid of images with a bundle: node generate.mjs data/bundle/gan --seed 7 --count 32 --out samples.png
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { PNG } from "pngjs";
@@ -11,11 +11,11 @@ const USAGE = "node generate.mjs BUNDLE [--seed 0] [--count 16] [--label NAME] [
 async function main() {
   const { folder, seed, count, label, columns, out } = readArguments();
   const bundle = await openBundle(folder);
-  const drawn = Array.from({ length: count }, (_, place) => bundle.draw(seed + place));
+  const samples = Array.from({ length: count }, (_, place) => bundle.sampleNoise(seed + place));
   const noise = new Float32Array(count * bundle.length);
-  drawn.forEach((one, place) => noise.set(one.noise, place * bundle.length));
+  samples.forEach((one, place) => noise.set(one.noise, place * bundle.length));
   const picked = label === undefined ? null : bundle.label(label);
-  const labels = bundle.labelled ? drawn.map((one) => picked ?? one.label) : null;
+  const labels = bundle.labelled ? samples.map((one) => picked ?? one.label) : null;
   const { width, height, rgba } = toSheet(await bundle.generate(noise, labels), bundle.shape, columns);
   const png = new PNG({ width, height });
   png.data.set(rgba);
@@ -42,7 +42,7 @@ function wholeNumber(name, text) {
 }
 
 main().catch((error) => {
-  const expected = error instanceof BundleError || error.code; // of the files' system, and of parseArgs
+  const expected = error instanceof BundleError || error.code; // of the file system and of parseArgs
   console.error(expected ? `error: ${error.message}` : error);
   process.exitCode = 1;
 });

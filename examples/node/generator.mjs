@@ -1,18 +1,18 @@
-// A bundle's generator behind checks of everything that is asked of it; for Node and for a browser.
+// Generates images with a bundle and checks every input; for Node and browsers.
 import { Random } from "./random.mjs";
 
-export const FORMATS = [1, 2]; // of contract.json; they differ in the name of a key that nothing here reads
-export const LARGEST = 4096; // images at once; more would only fill the memory
-const CHUNK = 64; // images that go through the network at a time
+export const FORMATS = [1, 2]; // of contract.json; they differ in a key that this program does not read
+export const LARGEST = 4096; // images per call, which bounds the memory
+const CHUNK = 64; // images per run of the network
 
-/** What is wrong with a bundle, or with what was asked of it, in one sentence. */
+/** An error in a bundle or in a request; the message is one sentence. */
 export class BundleError extends Error {}
 
 /**
  * Loads a generator. `ort` is onnxruntime-node or onnxruntime-web; `read(name)` resolves to a file's bytes, or to null
- * where it is not there; `sha256(bytes)` resolves to hexadecimal digits, or is null where
- * nothing can make them: then no hash is checked.
- * Throws BundleError for a folder that is no bundle, a damaged file and a contract of an unknown format.
+ * if it is missing; `sha256(bytes)` resolves to hexadecimal digits, or is null where the
+ * browser cannot hash: then no hash is checked.
+ * Throws BundleError if the folder is no bundle, for a damaged file and for a contract of an unknown format.
  */
 export async function load(ort, read, sha256) {
   const [text, list] = [await read("contract.json"), await read("SHA256SUMS")];
@@ -23,7 +23,7 @@ export async function load(ort, read, sha256) {
   const lines = new TextDecoder().decode(list).split("\n");
   for (const [name, content] of sha256 ? [["contract.json", text], [file, bytes]] : []) {
     if (!lines.includes(`${await sha256(content)}  ${name}`)) {
-      throw new BundleError(`${name} has another content than when it was bundled; get the bundle again`);
+      throw new BundleError(`${name} was changed since it was bundled; get the bundle again`);
     }
   }
   try {
@@ -49,7 +49,7 @@ function readContract(bytes) {
   return { file, contract };
 }
 
-/** Turns noise, and labels where the model takes them, into images. */
+/** Turns noise, and labels for a conditional model, into images. */
 export class Generator {
   #ort;
   #session;
@@ -59,23 +59,23 @@ export class Generator {
     this.#session = session;
     this.contract = contract;
     this.model = contract.model.toUpperCase();
-    this.length = contract.inputs[0].shape[1]; // numbers in one noise
+    this.length = contract.inputs[0].shape[1]; // length of a noise vector
     this.shape = contract.outputs[0].shape.slice(1); // channels, height, width
     this.names = contract.labels;
-    this.labelled = contract.inputs.length > 1; // whether a label picks what is drawn
+    this.labelled = contract.inputs.length > 1; // whether the model is conditional on a label
   }
 
-  /** The noise and the label of one seed; the label is null where the model takes none. */
-  draw(seed) {
+  /** Returns the noise and the label of one seed; the label is null for an unconditional model. */
+  sampleNoise(seed) {
     if (!Number.isSafeInteger(seed) || seed < 0) throw new BundleError(`a seed is a whole number from 0 on, and ${seed} is not`);
     const random = new Random(seed);
     const noise = random.fillNormal(new Float32Array(this.length));
     return { noise, label: this.labelled ? random.below(this.names.length) : null };
   }
 
-  /** The number of a label that is given by name or number. */
+  /** Returns the number of a label given by name or number. */
   label(asked) {
-    if (!this.labelled) throw new BundleError(`this ${this.model} takes no label; leave the label away`);
+    if (!this.labelled) throw new BundleError(`this ${this.model} takes no label; omit the label`);
     const number = this.names.includes(asked) ? this.names.indexOf(asked) : Number(asked);
     if (String(asked).trim() !== "" && Number.isInteger(number) && number >= 0 && number < this.names.length) return number;
     const known = this.names.map((name, place) => `${place} ${name}`).join(", ");
@@ -83,8 +83,8 @@ export class Generator {
   }
 
   /**
-   * Images Float32Array of N x C x H x W numbers in [0, 1], for noise Float32Array of N x length numbers and an array
-   * of N labels. Throws BundleError for what does not fit.
+   * Returns images, a Float32Array of N x C x H x W numbers in [0, 1], for noise, a Float32Array of N x length numbers,
+   * and an array of N labels. Throws BundleError for invalid input.
    */
   async generate(noise, labels = null) {
     const count = this.#check(noise, labels);
@@ -92,7 +92,7 @@ export class Generator {
     const images = new Float32Array(count * size);
     for (let start = 0; start < count; start += CHUNK) {
       const end = Math.min(count, start + CHUNK);
-      const part = noise.slice(start * this.length, end * this.length); // a copy: a worker would take the whole
+      const part = noise.slice(start * this.length, end * this.length); // a copy, since a worker would take the whole buffer
       images.set(await this.#run(part, labels?.slice(start, end), end - start), start * size);
     }
     return images;
@@ -125,7 +125,7 @@ export class Generator {
       if (this.labelled) throw new BundleError(`this ${this.model} needs a label for every image`);
       return;
     }
-    if (!this.labelled) throw new BundleError(`this ${this.model} takes no label; leave the label away`);
+    if (!this.labelled) throw new BundleError(`this ${this.model} takes no label; omit the label`);
     if (labels.length !== count) throw new BundleError(`${count} images need as many labels, and there are ${labels.length}`);
     const last = this.names.length - 1;
     if (!labels.every((label) => Number.isInteger(label) && label >= 0 && label <= last)) {
@@ -134,7 +134,7 @@ export class Generator {
   }
 }
 
-/** Why there are no `count` images. */
+/** Says that `count` images are too few or too many. */
 export function outOfBounds(count) {
   const [asked, most] = [count, LARGEST].map((number) => number.toLocaleString("en"));
   return `${asked} images at once were asked for; ask for 1 to ${most}`;

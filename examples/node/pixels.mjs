@@ -1,4 +1,4 @@
-// From numbers in [0, 1] to the bytes of a picture.
+// Converts numbers in [0, 1] to the bytes of a picture.
 
 /** Writes the image at `place` of `images`, N x C x H x W, into RGBA bytes of rows `width` pixels long. */
 export function putImage(rgba, width, left, top, images, place, [channels, high, wide]) {
@@ -13,7 +13,7 @@ export function putImage(rgba, width, left, top, images, place, [channels, high,
   }
 }
 
-/** All images on one white sheet, row by row with `gap` pixels between: { width, height, rgba }. */
+/** Arranges images in rows on white with `gap` pixels between them: { width, height, rgba }. */
 export function toSheet(images, shape, columns, gap = 2) {
   const [channels, high, wide] = shape;
   const count = images.length / (channels * high * wide);

@@ -1,7 +1,7 @@
-"""A bundle as a program that draws images from it sees it; numpy and onnxruntime are all it needs.
+"""Loads a bundle and generates images with it; needs only numpy and onnxruntime.
 
 bundle = Bundle("data/bundle/gan")
-noise, labels = bundle.draw(range(16))
+noise, labels = bundle.sample_noise(range(16))
 images = bundle.generate(noise, labels)  # float32 [16, C, H, W] in [0, 1]
 """
 
@@ -15,37 +15,37 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-FORMATS = (1, 2)  # of contract.json; they differ in the name of a key that nothing here reads
-LARGEST = 4096  # images at once; more would only fill the memory
-CHUNK = 64  # images that go through the network at a time
+FORMATS = (1, 2)  # of contract.json; they differ in a key that this program does not read
+LARGEST = 4096  # images per call, which bounds the memory
+CHUNK = 64  # images per run of the network
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
 class BundleError(ValueError):
-    """What is wrong with a bundle, or with what was asked of it, in one sentence."""
+    """An error in a bundle or in a request; the message is one sentence."""
 
 
 class Bundle:
-    """A generator, and for a VAE its encoder and decoder, behind checks of everything that is asked of them."""
+    """A generator, for a VAE also its encoder and decoder; every input is checked."""
 
     def __init__(self, folder: str | Path, threads: int = 0) -> None:
-        """Loads the bundle in `folder`; `threads` run the network, 0 for one on each core.
+        """Loads the bundle in `folder`; the network uses `threads` threads, 0 for one per core.
 
-        Raises BundleError for a folder that is no bundle, a damaged file and a contract of an unknown format.
+        Raises BundleError if the folder is no bundle, for a damaged file and a contract of an unknown format.
         """
         self.folder, self._threads = Path(folder), threads
         self.model, self._contracts = read_contract(self.folder)
         self.contract = self._contracts[f"{self.model}.onnx"]
-        self.length: int = self.contract["inputs"][0]["shape"][1]  # numbers in one noise
+        self.length: int = self.contract["inputs"][0]["shape"][1]  # length of a noise vector
         self.shape: tuple[int, int, int] = tuple(self.contract["outputs"][0]["shape"][1:])  # channels, height, width
         self.names: list[str] = self.contract["labels"]
-        self.labelled = len(self.contract["inputs"]) > 1  # whether a label picks what is drawn
+        self.labelled = len(self.contract["inputs"]) > 1  # whether the model is conditional on a label
         self._sessions = {file: self._open(file) for file in self._contracts if _is_used(file, self.model)}
 
-    def draw(self, seeds: Iterable[int]) -> tuple[Floats, Labels | None]:
-        """Noise [N, length], and labels [N] where the model takes them, a row for every seed and from it alone."""
+    def sample_noise(self, seeds: Iterable[int]) -> tuple[Floats, Labels | None]:
+        """Returns noise float32 [N, length] and, for a conditional model, labels int64 [N]; each row from its seed."""
         generators = [np.random.default_rng(seed) for seed in seeds]
         noise = [one.standard_normal(self.length, dtype=np.float32) for one in generators]
         labels = [one.integers(len(self.names)) for one in generators] if self.labelled else None
@@ -53,9 +53,9 @@ class Bundle:
         return rows, None if labels is None else np.array(labels, np.int64)
 
     def label(self, asked: str | int) -> int:
-        """The number of a label that is given by name or number; raises BundleError where there is no such label."""
+        """Returns the number of a label given by name or number; raises BundleError where there is no such label."""
         if not self.labelled:
-            raise BundleError(f"this {self.model.upper()} takes no label; leave the label away")
+            raise BundleError(f"this {self.model.upper()} takes no label; omit the label")
         if str(asked) in self.names:
             return self.names.index(str(asked))
         if str(asked).isdecimal() and int(asked) < len(self.names):
@@ -64,7 +64,7 @@ class Bundle:
         raise BundleError(f"there is no label {asked!r}; this model knows {known}")
 
     def check(self, noise: Floats, labels: Labels | None = None) -> None:
-        """Raises BundleError, in a sentence, for what `generate` would not take."""
+        """Raises BundleError for noise or labels that `generate` refuses."""
         if noise.ndim != 2 or noise.shape[1] != self.length:
             raise BundleError(f"noise must have the shape [N, {self.length}], and this one has {list(noise.shape)}")
         if not 1 <= len(noise) <= LARGEST:
@@ -76,7 +76,7 @@ class Bundle:
             self._check_labels(labels, len(noise))
 
     def generate(self, noise: Floats, labels: Labels | None = None) -> Floats:
-        """Images float32 [N, C, H, W] in [0, 1] for noise float32 [N, length] and, where told, labels int64 [N].
+        """Returns images float32 [N, C, H, W] in [0, 1] for noise float32 [N, length] and labels int64 [N].
 
         Raises BundleError for noise or labels that do not fit.
         """
@@ -84,7 +84,7 @@ class Bundle:
         return self._run(f"{self.model}.onnx", noise, *([] if labels is None else [labels]))
 
     def reconstruct(self, images: Floats) -> Floats:
-        """What the VAE's decoder makes of the codes that its encoder gives to images float32 [N, C, H, W] in [0, 1].
+        """Encodes and decodes images float32 [N, C, H, W] in [0, 1] with the VAE; returns the same shape and range.
 
         Raises BundleError for images that do not fit, and for a model without an encoder.
         """
@@ -100,7 +100,7 @@ class Bundle:
 
     def _check_labels(self, labels: Labels, count: int) -> None:
         if not self.labelled:
-            raise BundleError(f"this {self.model.upper()} takes no label; leave the label away")
+            raise BundleError(f"this {self.model.upper()} takes no label; omit the label")
         if labels.dtype != np.int64 or labels.shape != (count,):
             raise BundleError(
                 f"labels must be int64 with the shape [{count}], and these are {labels.dtype} {list(labels.shape)}"
@@ -109,7 +109,7 @@ class Bundle:
             raise BundleError(f"labels must be from 0 to {len(self.names) - 1}, and one is not")
 
     def _run(self, file: str, *given: Floats | Labels) -> Floats:
-        """The first output of a network for its inputs, a chunk at a time."""
+        """Runs a network in chunks and returns its first output."""
         contract = self._contracts[file]
         names, output = [one["name"] for one in contract["inputs"]], contract["outputs"][0]["name"]
         parts = (
@@ -120,19 +120,19 @@ class Bundle:
 
     def _open(self, file: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = self._threads, 3  # errors alone
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
+        options.intra_op_num_threads, options.log_severity_level = self._threads, 3  # log errors only
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads do not occupy cores
         try:
             return onnxruntime.InferenceSession(self.folder / file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a kind of its own for every kind of damage
+        except Exception as error:  # onnxruntime raises many kinds of exceptions for damaged files
             why = " ".join(str(error).split())
             raise BundleError(f"{self.folder / file} cannot be loaded ({why}); get the bundle again") from error
 
 
 def read_contract(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The model's name and the contract of each file, once the files' hashes were checked.
+    """Checks the files' hashes; returns the model's name and the contract of each file.
 
-    Raises BundleError for a folder that is no bundle, a damaged file and a contract of an unknown format.
+    Raises BundleError if the folder is no bundle, for a damaged file and a contract of an unknown format.
     """
     try:
         contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
@@ -155,11 +155,11 @@ def _check_hash(path: Path, wanted: str | None) -> None:
     if not path.is_file():
         raise BundleError(f"{path} is missing; get the bundle again")
     if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-        raise BundleError(f"{path} has another content than when it was bundled; get the bundle again")
+        raise BundleError(f"{path} was changed since it was bundled; get the bundle again")
 
 
 def _is_used(file: str, model: str) -> bool:
-    """Whether this program runs the file: a bundle may hold smaller variants of the same networks."""
+    """Returns whether this program runs the file; a bundle may also have smaller variants of it."""
     return file in (f"{model}.onnx", "encoder.onnx", "decoder.onnx")
 
 

@@ -1,4 +1,4 @@
-"""Between arrays of images and picture files."""
+"""Converts between arrays of images and picture files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 
 def to_grid(images: Floats, columns: int, gap: int = 2) -> Image.Image:
-    """Images float32 [N, C, H, W] in [0, 1], one or three channels, row by row on white with `gap` pixels between."""
+    """Arranges images float32 [N, C, H, W] in [0, 1], C of 1 or 3, in rows on white with `gap` pixels between them."""
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     count, height, width, channels = pixels.shape
     columns = min(columns, count)
@@ -21,7 +21,7 @@ def to_grid(images: Floats, columns: int, gap: int = 2) -> Image.Image:
 
 
 def read_images(paths: list[Path], shape: tuple[int, int, int]) -> Floats:
-    """Picture files, cut to the middle square and resized, as float32 [N, C, H, W] in [0, 1] of the given shape.
+    """Reads picture files, crops the central square and resizes; returns float32 [N, C, H, W] in [0, 1].
 
     Raises BundleError for a file that is no picture.
     """

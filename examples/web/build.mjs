@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const PAGE = ["index.html", "style.css", "icon.svg", "page.mjs", "parts.mjs", "model.mjs", "walk.mjs", "directions.mjs"];
-const SHARED = ["generator.mjs", "random.mjs", "pixels.mjs"]; // with the example for Node
+const SHARED = ["generator.mjs", "random.mjs", "pixels.mjs"]; // shared with the Node example
 const RUNTIME = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
 
 async function build(bundle, target) {

@@ -1,12 +1,12 @@
-// The directions of the noise that change the images most.
+// Finds the directions of the noise that change the images most.
 //
 // GANSpace (Haerkoenen, Hertzmann, Lehtinen and Paris 2020, arXiv 2004.02546) finds principal components of a layer's
-// features and then, by regression, the noise that moves along them. A bundle shows no features, so here the images are
-// regressed on the noise, and the principal directions are those of the regression: the first is the one along which
-// the images change most, the next the one at right angles to it, and so on.
+// features and then, by regression, the noise that moves along them. A bundle has no features, so this program
+// regresses the images on the noise and takes the principal directions of the regression: the images change most along
+// the first, and each next one is orthogonal to those before it.
 import { Random } from "./random.mjs";
 
-const SIDE = 32; // pixels: larger images are averaged down, since directions need no detail
+const SIDE = 32; // pixels; larger images are averaged down, since directions need no detail
 const SEED = 2004_02546;
 const CHUNK = 16; // pairs of images
 
@@ -18,7 +18,7 @@ export async function findDirections(generator, count, progress = () => {}) {
   const { length } = generator;
   const pairs = Math.max(512, 5 * length);
   const noise = orthogonalNoise(pairs, length);
-  const effects = []; // of each number of the noise on each pixel
+  const effects = []; // the effect of each noise component on each pixel
   for (let start = 0; start < pairs; start += CHUNK) {
     const part = noise.slice(start, start + CHUNK);
     const differences = await oddParts(generator, part, start);
@@ -43,7 +43,7 @@ function orthogonalNoise(rows, length) {
   return Array.from({ length: rows }, (_, row) => Float32Array.from(columns, (column) => column[row]));
 }
 
-/** Half the difference between the images of noise and of its opposite: what changes with the noise's sign alone. */
+/** Returns half the difference between the images of noise and of its negative: the odd part of the change. */
 async function oddParts(generator, noise, start) {
   const both = noise.flatMap((row) => [row, row.map((value) => -value)]);
   const labels = generator.labelled ? both.map((_, place) => (start + (place >> 1)) % generator.names.length) : null;
@@ -56,7 +56,7 @@ async function oddParts(generator, noise, start) {
   });
 }
 
-/** One image, averaged over squares until it is no larger than SIDE. */
+/** Averages an image over squares until it is no larger than SIDE. */
 function shrunk(images, place, [channels, high, wide]) {
   const square = Math.ceil(Math.max(high, wide) / SIDE);
   const [rows, columns] = [Math.ceil(high / square), Math.ceil(wide / square)];
@@ -79,12 +79,12 @@ function addOuter(effects, noise, difference, weight) {
   });
 }
 
-/** Every row of a matrix times every other. */
+/** Returns the products of all pairs of rows of a matrix. */
 function multiplied(matrix) {
   return matrix.map((row) => Float64Array.from(matrix, (other) => dot(row, other)));
 }
 
-/** The eigenvectors of a symmetric matrix with the largest eigenvalues, by the power method, one after the other. */
+/** Returns the leading eigenvectors of a symmetric matrix, by the power method, one after the other. */
 function principal(matrix, count) {
   const total = matrix.reduce((sum, row, place) => sum + row[place], 0);
   const found = [];

@@ -1,4 +1,4 @@
-// The page: samples, a walk between two of them, and directions to move one along.
+// The page: samples, an interpolation between two of them, and directions to edit one along.
 import { findDirections } from "./directions.mjs";
 import { BundleError } from "./generator.mjs";
 import { loadGenerator } from "./model.mjs";
@@ -11,19 +11,19 @@ const WALK = 4000; // milliseconds from one end to the other
 const generator = await loadGenerator().then(inTurn).catch(fail);
 const state = { seed: 0, samples: [], from: null, to: null, found: [] };
 
-/** Says in a sentence why there is no page; what nobody expected goes to the console too. */
+/** Shows the error in a sentence; unexpected errors go to the console too. */
 function fail(error) {
   if (!(error instanceof BundleError)) console.error(error);
   find("fault").textContent = error.message;
   find("fault").hidden = false;
   find("main").hidden = true;
-  find("about").textContent = "Nothing can be drawn.";
+  find("about").textContent = "No images can be generated.";
   document.documentElement.dataset.state = "failed";
 }
 
 async function start() {
   const [channels, high, wide] = generator.shape;
-  document.title = find("title").textContent = `What this ${generator.model} draws`;
+  document.title = find("title").textContent = `Images of this ${generator.model}`;
   find("about").textContent =
     `${wide} × ${high} pixels, ${channels === 1 ? "grey" : "colour"}, each from ${generator.length} random numbers` +
     `${generator.labelled ? " and a label" : ""}. Drawn in this browser; nothing is sent anywhere.`;
@@ -66,7 +66,7 @@ function listen() {
   find("reset").addEventListener("click", resetSliders);
 }
 
-/** Takes the seed from its field; says what is wrong with it where it is none. */
+/** Reads the seed from its field, or shows why it is invalid. */
 function readSeed() {
   const text = find("seed").value;
   const right = /^\d+$/.test(text) && Number(text) < 2 ** 32;
@@ -79,7 +79,7 @@ async function drawSamples() {
   const asked = find("label").value;
   state.samples = Array.from({ length: SAMPLES }, (_, place) => {
     const seed = state.seed + place;
-    const { noise, label } = generator.draw(seed);
+    const { noise, label } = generator.sampleNoise(seed);
     return { seed, noise, label: generator.labelled && asked !== "any" ? Number(asked) : label };
   });
   const buttons = [...find("samples").children];
@@ -93,7 +93,7 @@ function name({ seed, label }) {
   return `seed ${seed}${label === null ? "" : `, ${generator.names[label]}`}`;
 }
 
-/** The walk leads to the sample, from the one that was chosen before; the directions move it. */
+/** Selects a sample: the walk leads to it from the one selected before, and the directions edit it. */
 async function choose(sample) {
   if (state.to && sample !== state.to) state.from = state.to;
   state.to = sample;
@@ -122,7 +122,7 @@ function paintAt(canvases, shares) {
   return show(generator, canvases, noises, shares.map((share) => (share < 0.5 ? from : to).label));
 }
 
-/** Walks to and fro until it is pressed again. */
+/** Plays the walk back and forth until the button is pressed again. */
 function play() {
   const playing = find("play").getAttribute("aria-pressed") !== "true";
   find("play").setAttribute("aria-pressed", playing);
@@ -161,7 +161,7 @@ function makeSlider({ share }, which) {
 const sliders = () => [...find("sliders").querySelectorAll("input")];
 const directions = () => state.found.map(({ direction }) => direction);
 
-/** Puts the sliders where the chosen sample lies, and shows both ends of each direction beside them. */
+/** Sets the sliders to the selected sample, and shows both ends of each direction beside them. */
 async function resetSliders() {
   const { noise, label } = state.to;
   sliders().forEach((slider, which) => (slider.value = coordinate(noise, directions()[which])));
@@ -177,4 +177,4 @@ const paintEdited = newest(() => {
 });
 
 addEventListener("unhandledrejection", (event) => fail(event.reason));
-if (generator) await start().catch(fail); // last, when everything above is there
+if (generator) await start().catch(fail); // last, when everything above is defined

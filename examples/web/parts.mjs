@@ -1,9 +1,9 @@
-// Small pieces of the page.
+// Helpers of the page.
 import { putImage } from "./pixels.mjs";
 
 export const find = (id) => document.getElementById(id);
 
-/** An element with properties, and what stands in it. */
+/** Makes an element with properties and children. */
 export function make(tag, properties = {}, ...inside) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...inside);
@@ -19,7 +19,7 @@ export function paint(canvas, images, place, shape) {
   canvas.getContext("2d").putImageData(data, 0, 0);
 }
 
-/** Draws the noises, each with its label, and paints them onto the canvases. */
+/** Generates images from noise vectors and labels, and paints them onto the canvases. */
 export async function show(generator, canvases, noises, labels) {
   const flat = new Float32Array(noises.length * generator.length);
   noises.forEach((noise, place) => flat.set(noise, place * generator.length));
@@ -65,5 +65,5 @@ export function inTurn(generator) {
     return result;
   };
   const { length, shape, names, labelled, model } = generator;
-  return { length, shape, names, labelled, model, generate, draw: (seed) => generator.draw(seed) };
+  return { length, shape, names, labelled, model, generate, sampleNoise: (seed) => generator.sampleNoise(seed) };
 }

@@ -1,4 +1,4 @@
-// Ways between two noises.
+// Interpolates between two noise vectors.
 
 /**
  * The noise a share of the way from one to another, along the sphere (White 2016, arXiv 1609.04468): on the straight
@@ -14,7 +14,7 @@ export function slerp(from, to, share) {
   return from.map((value, place) => (size * (a * value + b * to[place])) / Math.sin(angle));
 }
 
-/** The noise with its coordinate along each direction, of length 1 and at right angles, set to the given one. */
+/** Returns the noise with its coordinates along orthonormal directions set to the given ones. */
 export function moveTo(noise, directions, coordinates) {
   const moved = Float32Array.from(noise);
   directions.forEach((direction, which) => {
@@ -24,7 +24,7 @@ export function moveTo(noise, directions, coordinates) {
   return moved;
 }
 
-/** How far a noise lies along a direction of length 1; standard normal over all noise. */
+/** Returns the coordinate of a noise vector along a unit direction; it is standard normal over all noise. */
 export function coordinate(noise, direction) {
   return noise.reduce((sum, value, place) => sum + value * direction[place], 0);
 }

@@ -6,20 +6,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.export.provenance import trained_with_text
-from tasks.metrics.registry import describe, ordered, shown
+from tasks.metrics.registry import describe, format_metric, ordered
 
-LICENCES = {"fashion-mnist": "mit", "digits": "cc-by-4.0"}  # in the words of model hubs
+LICENCES = {"fashion-mnist": "mit", "digits": "cc-by-4.0"}  # as model hubs write them
 SOURCES = {
     "fashion-mnist": "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747), under the MIT licence",
     "digits": "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), under CC BY 4.0",
 }
-OWN = "a folder of images of the maker's own; their licence is the maker's to state"
+OWN = "a folder of the maker's own; the maker states their licence"
 
 
 def model_card(
     model: str, contract: dict[str, Any], evaluated: dict[str, Any], manifest: dict[str, Any], pictures: list[str]
 ) -> str:
-    """Markdown with the front matter that model hubs read, made of contract.json, figures and the data's manifest."""
+    """Returns Markdown with the front matter that model hubs read, from contract.json, the metrics and the manifest."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -32,7 +32,8 @@ def model_card(
     return environment.get_template("card.md.j2").render(
         model=model,
         generator=generator,
-        length=generator["inputs"][0]["shape"][1],
+        given=generator["inputs"][0],
+        maps_images=len(generator["inputs"][0]["shape"]) == 4,
         image=generator["outputs"][0]["shape"],
         files=sorted(contract["models"]),
         variants=_variants(contract["models"], evaluated),
@@ -42,14 +43,14 @@ def model_card(
         source=SOURCES.get(manifest["source"], OWN),
         counts={split: manifest["splits"][split]["count"] for split in ("train", "validation", "test")},
         labels=manifest["labels"],
-        told=len(generator["inputs"]) > 1,
+        conditional=len(generator["inputs"]) > 1,
         trained_with=trained_with_text(generator.get("trained_with")),
         pictures=pictures,
     )
 
 
 def _variants(contracts: dict[str, Any], evaluated: dict[str, Any]) -> list[dict[str, Any]]:
-    """The files beside those of float32, with what they were found to draw."""
+    """Returns the contracts of the variants with the share of pixels that equal the float32 file's."""
     return [
         {**contract, "alike": f"{evaluated['variants'][file]['within_one']:.2%}"}
         for file, contract in sorted(contracts.items())
@@ -62,8 +63,8 @@ def _rows(evaluated: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": shown(figures[name]),
-            "floor": shown(floor.get(name)),
+            "value": format_metric(figures[name]),
+            "floor": format_metric(floor.get(name)),
             "better": describe(name).better or "-",
             "meaning": describe(name).meaning,
         }

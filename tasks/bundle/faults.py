@@ -1,4 +1,4 @@
-"""What is wrong with a bundle, by the project's own verify.py: nothing that lies in the bundle is executed."""
+"""The faults of a bundle, found by the project's own verify.py: nothing in the bundle is executed."""
 
 import signal
 import subprocess
@@ -12,9 +12,9 @@ SCRIPT = Path(verify.__file__)
 
 
 def bundle_faults(folder: Path) -> list[str]:
-    """A sentence for each fault of the files: hashes, signature, contract, golden images; none where all is well.
+    """Returns a sentence for each fault of hashes, signature, contract or golden images; empty where there is none.
 
-    The check is a process of its own, since ONNX Runtime can take a process down with a damaged file.
+    The check runs in a process of its own, since ONNX Runtime can crash the process on a damaged file.
     """
     # -I: neither the environment nor the working folder names modules, so a bundle cannot bring any.
     command = [sys.executable, "-I", str(SCRIPT), str(folder.resolve())]
@@ -25,18 +25,18 @@ def bundle_faults(folder: Path) -> list[str]:
         name = signal.Signals(-check.returncode).name
         found.append(f"the check was killed by {name}, as a damaged .onnx file can do; make or get the bundle again")
     elif check.returncode and not found:
-        found.append(f"the check fails: {lines[-1] if lines else 'without a word'}")
+        found.append(f"the check failed: {lines[-1] if lines else 'it printed nothing'}")
     return found
 
 
 def script_faults(folder: Path) -> list[str]:
-    """Whether a bundle ships another verify.py than this project's, which consumers are told to run.
+    """Returns a sentence where a bundle's verify.py, which its users run, differs from this project's.
 
-    An earlier release may do so, for it has the script of its time; a candidate may not.
+    A candidate must have this project's script; an earlier release may have the script of its time.
     """
     shipped = folder / "verify.py"
     if not shipped.is_file():
         return ["verify.py is missing, so a consumer cannot check the files; make the bundle again"]
     if sha256_file(shipped) != sha256_file(SCRIPT):
-        return ["verify.py is not this project's, and whoever uses the bundle runs it; make the bundle again"]
+        return ["verify.py differs from this project's, and users of the bundle would run it; make the bundle again"]
     return []

@@ -1,4 +1,4 @@
-"""Fills data/bundle/MODEL from the exported files, their figures and their pictures."""
+"""Writes data/bundle/MODEL from the exported files, their metrics and their pictures."""
 
 import shutil
 from pathlib import Path
@@ -20,9 +20,9 @@ MANIFEST = Path("data/prepared/manifest.json")
 
 
 def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str, object]:
-    """Writes data/bundle/MODEL and lets the verify.py that it ships check it before it takes the old one's place.
+    """Writes data/bundle/MODEL, checked by its own verify.py before it replaces the old one.
 
-    Raises UserError when an input is missing or the check fails; the old bundle stays. Returns the receipt's facts.
+    Returns the receipt's facts. Raises UserError when an input is missing or the check fails; the old bundle stays.
     """
     with replacing(Path("data/bundle") / model) as folder:
         folder.mkdir()
@@ -41,7 +41,7 @@ def write_bundle(model: str, settings: BundleSettings, threads: int) -> dict[str
 
 
 def _add_models(model: str, folder: Path, settings: BundleSettings, threads: int) -> dict[str, object]:
-    """Copies the .onnx files and writes contract.json and the golden vectors; returns the contract."""
+    """Copies the .onnx files, writes contract.json and the golden vectors, and returns the contract."""
     exported = Path("data/onnx") / model
     paths = {path.name: path for path in sorted({exported / f"{model}.onnx", *exported.glob("*.onnx")})}
     sessions = {file: session(path, threads) for file, path in paths.items()}

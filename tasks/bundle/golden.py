@@ -1,4 +1,4 @@
-"""Golden vectors: inputs with the outputs that ONNX Runtime gives for them on a CPU, one archive per model file."""
+"""Golden vectors: inputs and ONNX Runtime's outputs for them on a CPU, one archive per model file."""
 
 import io
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
 
-from models.training.random import noise
+from models.training.random import generator as stream
 from tasks.common.files import write_bytes
 from tasks.export.session import run_onnx
 
@@ -18,15 +19,17 @@ Arrays = dict[str, NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8]]
 def golden_vectors(
     model: str, sessions: dict[str, ort.InferenceSession], labels: int, count: int, seed: int
 ) -> dict[str, Arrays]:
-    """Inputs and outputs by name of tensor for each float32 file, [count, ...]: labels int64, all else float32.
+    """Returns inputs and outputs by tensor name for each float32 file, [count, ...]: labels int64, all else float32.
 
-    The generator gets standard normal noise, and every label in turn where it takes one; an encoder what the
-    generator made, and its decoder what the encoder gives first, the code: no image of the training data travels.
+    The generator gets standard normal noise, and every label in turn where it is conditional; a model that maps images
+    to images gets uniform random pixels. An encoder gets the generator's images, and its decoder the encoder's first
+    output, the code. No image of the training data is published.
     """
     generator = sessions[f"{model}.onnx"]
-    length = generator.get_inputs()[0].shape[1]
-    given = [noise(count, length, seed, "golden").numpy(), np.arange(count) % max(labels, 1)]
-    golden = {f"{model}.onnx": _answers(generator, *given[: len(generator.get_inputs())])}
+    first, *label = generator.get_inputs()
+    random = stream(seed, "golden")
+    given = [(torch.rand if len(first.shape) == 4 else torch.randn)(count, *first.shape[1:], generator=random).numpy()]
+    golden = {f"{model}.onnx": _answers(generator, *given, *(np.arange(count) % max(labels, 1) for _ in label))}
     if encoder := sessions.get("encoder.onnx"):
         golden["encoder.onnx"] = coded = _answers(encoder, golden[f"{model}.onnx"]["image"])
         golden["decoder.onnx"] = _answers(sessions["decoder.onnx"], coded[encoder.get_outputs()[0].name])
@@ -34,7 +37,7 @@ def golden_vectors(
 
 
 def variant_vectors(session: ort.InferenceSession, golden: Arrays) -> Arrays:
-    """What a variant gives for the golden inputs of its float32 file, or for as many of them as it takes at a time."""
+    """Returns a variant's outputs for the golden inputs of its float32 file, or for one batch where that is fixed."""
     given, batch = [golden[tensor.name] for tensor in session.get_inputs()], session.get_inputs()[0].shape[0]
     if isinstance(batch, int):
         given = [array[np.arange(batch) % len(array)] for array in given]
@@ -42,7 +45,7 @@ def variant_vectors(session: ort.InferenceSession, golden: Arrays) -> Arrays:
 
 
 def write_vectors(path: Path, arrays: Arrays) -> None:
-    """Writes a .npz archive; numpy stamps no time into it, so equal arrays give equal bytes."""
+    """Writes a .npz archive; equal arrays give equal bytes, since numpy stores no time."""
     memory = io.BytesIO()
     np.savez(memory, allow_pickle=False, **arrays)
     write_bytes(path, memory.getvalue())

@@ -1,4 +1,4 @@
-"""SHA256SUMS: the list that vouches for a folder, read by sha256sum and verify.py."""
+"""SHA256SUMS: the hash of every file of a folder, for sha256sum and verify.py."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tasks.common.files import sha256_tree, write_bytes
 
 
 def write_sums(folder: Path) -> int:
-    """Lists every file of a folder with its hash; returns how many there are."""
+    """Writes the hashes of all files of a folder; returns how many there are."""
     sums = sha256_tree(folder, without=frozenset({SUMS}))
     write_bytes(folder / SUMS, "".join(f"{sha}  {name}\n" for name, sha in sums.items()).encode())
     return len(sums)

@@ -1,12 +1,12 @@
 """Checks this folder: `python verify.py`. Needs numpy and onnxruntime, nothing else, and no network.
 
-SHA256SUMS lists every file, this one too, and each has the hash that stands there; the contract inside each .onnx file
-is the one in contract.json; ONNX Runtime makes the golden images from the golden noise. Where there is
-a signature (model.sig), it is about these files; `--key publisher.pub` says whether it is that publisher's. Exit code
-0, or 1 with a sentence for each fault.
+It checks that SHA256SUMS lists every file, this one too, with its hash; that the contract inside each .onnx file is the
+one in contract.json; that ONNX Runtime makes the golden outputs from the golden inputs; and, where there is a signature
+(model.sig), that it signs these files. `--key publisher.pub` also checks that the publisher made the signature. The
+exit code is 0, or 1 with a sentence for each fault.
 
-A script that somebody changed can say what it likes of itself: a copy from elsewhere (`python verify.py FOLDER`),
-`sha256sum -c SHA256SUMS` or the signature tell on it.
+Somebody who changed the files could change this script too. A copy from elsewhere (`python verify.py FOLDER`),
+`sha256sum -c SHA256SUMS` or the signature would show that.
 """
 
 import argparse
@@ -39,10 +39,10 @@ DTYPES = {
 
 
 def main() -> int:
-    """Runs every check; the ones that load a model only on files whose hashes are right."""
+    """Runs every check; loads a model only where the hashes are right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--key", type=Path, help="the publisher's public key, got from elsewhere than this folder")
+    parser.add_argument("--key", type=Path, help="the publisher's public key, from a source other than this folder")
     given = parser.parse_args()
     if not verify_files(given.folder, given.key):
         return 1
@@ -64,27 +64,27 @@ def main() -> int:
 
 
 def verify_files(folder: Path, key: Path | None = None) -> bool:
-    """Whether every byte is as it was when the sums were written and, with a key, whose they are."""
+    """Returns whether the files match SHA256SUMS and their signature, with a key also whether its owner signed them."""
     return passes("files", partial(check_files, folder)) and passes("signature", partial(check_signature, folder, key))
 
 
 def passes(what: str, check: Callable[[], Iterator[tuple[bool, str]]]) -> bool:
-    """Prints a line for each result of a check; False when one of them is a fault."""
+    """Prints a line for each result of a check; returns False when one of them is a fault."""
     good = True
     try:
-        for fine, sentence in check():
-            print(f"{'ok  ' if fine else 'FAIL'}  {sentence}")
-            good = good and fine
-    except Exception as error:  # whatever a damaged file provokes is a fault to report
+        for passed, sentence in check():
+            print(f"{'ok  ' if passed else 'FAIL'}  {sentence}")
+            good = good and passed
+    except Exception as error:  # a damaged file can raise anything
         print(f"FAIL  {what}: {type(error).__name__}: {' '.join(str(error).split())}")
         return False
     return good
 
 
 def check_files(folder: Path) -> Iterator[tuple[bool, str]]:
-    """Nothing missing, nothing extra, every hash right, and the list itself as it is written."""
+    """Checks that no file is missing or extra, that every hash is right, and that the list itself was not changed."""
     if not (folder / SUMS).is_file():
-        yield False, f"{SUMS} is missing, so nothing vouches for the files; get the bundle again"
+        yield False, f"{SUMS} is missing, so the files cannot be checked; get the bundle again"
         return
     written = (folder / SUMS).read_bytes()
     lines = (line.partition("  ") for line in written.decode(errors="replace").split("\n") if line)
@@ -94,7 +94,7 @@ def check_files(folder: Path) -> Iterator[tuple[bool, str]]:
     faults += [f"{name} is not listed in {SUMS}; it does not belong here" for name in found if name not in sums]
     for name in found:
         if found[name] != sums.get(name, found[name]):
-            faults.append(f"{name} has another content than when it was bundled; get the bundle again")
+            faults.append(f"{name} was changed since it was bundled; get the bundle again")
     if not faults and "".join(f"{digest}  {name}\n" for name, digest in found.items()).encode() != written:
         faults = [f"{SUMS} was changed; get the bundle again"]
     yield from ((False, fault) for fault in faults)
@@ -103,19 +103,19 @@ def check_files(folder: Path) -> Iterator[tuple[bool, str]]:
 
 
 def sha256_of(folder: Path, without: set[str]) -> dict[str, str]:
-    """SHA-256 of every file by its name, sorted."""
+    """Returns the SHA-256 of every file by name, sorted."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - without
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
 
 
 def check_signature(folder: Path, key: Path | None) -> Iterator[tuple[bool, str]]:
-    """The statement in model.sig is about these files and, with a key, it is the key's owner who makes it.
+    """Checks that model.sig signs these files and, with a key, that the key's owner signed them.
 
-    The file is what sigstore's model-signing writes with a key of the publisher's own: ECDSA on P-256 with SHA-256.
+    sigstore's model-signing writes this file with the publisher's key: ECDSA on P-256 with SHA-256.
     """
     if not (folder / SIGNATURE).is_file():
         if key:
-            yield False, f"{SIGNATURE} is missing, so nobody signed this"
+            yield False, f"{SIGNATURE} is missing: this bundle is not signed"
         return
     envelope = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))["dsseEnvelope"]
     payload = base64.b64decode(envelope["payload"])
@@ -124,22 +124,25 @@ def check_signature(folder: Path, key: Path | None) -> Iterator[tuple[bool, str]
         yield False, f"{SIGNATURE} signs other files than these; get the bundle again"
         return
     if key is None:
-        yield True, f"{SIGNATURE} signs these files; with --key and a public key it says whether that key's owner did"
+        yield True, f"{SIGNATURE} signs these files; use --key PUBLIC_KEY to check who signed them"
         return
     point = public_point(key)
     if point is None:
-        yield False, f"{key} is no public P-256 key in PEM form; ask the publisher for theirs"
+        yield False, f"{key} is not a public P-256 key in PEM format; ask the publisher for theirs"
         return
     kind = envelope["payloadType"].encode()
     message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
     if is_signed(message, base64.b64decode(envelope["signatures"][0]["sig"]), point):
         yield True, f"signed by the owner of {key.name}"
     else:
-        yield False, f"{SIGNATURE} is not of the owner of {key.name}: another key signed this, or it was changed since"
+        yield (
+            False,
+            f"{SIGNATURE} was not made by the owner of {key.name}: another key signed it, or it was changed",
+        )
 
 
 def public_point(key: Path) -> tuple[int, int] | None:
-    """The point that a public key in PEM form is; None when the file holds no key for P-256."""
+    """Returns the point of a public P-256 key in PEM format; None when the file is not one."""
     try:
         lines = key.read_text(encoding="ascii").split("-----")
         der = base64.b64decode(lines[2]) if lines[1] == "BEGIN PUBLIC KEY" else b""
@@ -151,7 +154,7 @@ def public_point(key: Path) -> tuple[int, int] | None:
 
 
 def is_signed(message: bytes, signature: bytes, key: tuple[int, int]) -> bool:
-    """ECDSA on P-256 with SHA-256 (FIPS 186-5, section 6.4.2); `signature` is DER. Nothing here is secret."""
+    """Verifies an ECDSA signature (FIPS 186-5, section 6.4.2) on P-256 with SHA-256; `signature` is DER."""
     size = signature[3]
     r, s = int.from_bytes(signature[4 : 4 + size], "big"), int.from_bytes(signature[6 + size :], "big")
     numbers = [number.to_bytes(number.bit_length() // 8 + 1, "big") for number in (r, s)]
@@ -164,7 +167,7 @@ def is_signed(message: bytes, signature: bytes, key: tuple[int, int]) -> bool:
 
 
 def plus(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The sum of two points of P-256; None is the point at infinity."""
+    """Adds two points of P-256; None is the point at infinity."""
     if one is None or other is None:
         return one or other
     if one[0] != other[0]:
@@ -178,7 +181,7 @@ def plus(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[in
 
 
 def times(count: int, point: tuple[int, int] | None) -> tuple[int, int] | None:
-    """`count` times a point, by doubling and adding."""
+    """Multiplies a point by `count`, by doubling and adding."""
     total = None
     while count:
         total = plus(total, point) if count & 1 else total
@@ -187,11 +190,11 @@ def times(count: int, point: tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def check_model(folder: Path, file: str, contract: dict[str, Any]) -> Iterator[tuple[bool, str]]:
-    """The contract inside the file, its inputs and outputs, and what it makes of the golden inputs."""
+    """Checks the contract inside the file, its inputs and outputs, and its outputs for the golden inputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
     inside = json.loads(session.get_modelmeta().custom_metadata_map["imagewright.contract"])
     same = inside == contract
@@ -205,14 +208,14 @@ def check_model(folder: Path, file: str, contract: dict[str, Any]) -> Iterator[t
 
 
 def signature(name: str, dtype: str, shape: list[Any]) -> str:
-    """`noise float32 [N, 100]`; an axis of any length is an N, whatever it is called."""
+    """Returns for instance `noise float32 [N, 100]`; every axis of free length is an N."""
     return f"{name} {dtype} [{', '.join(str(size) if isinstance(size, int) else 'N' for size in shape)}]"
 
 
 def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any) -> Iterator[tuple[bool, str]]:
-    """The golden inputs, one alone and all at once, give the golden outputs within the contract's tolerance.
+    """Checks that the golden inputs, alone and as one batch, give the golden outputs within the contract's tolerance.
 
-    A file of a fixed batch takes them all at once alone.
+    A file with a fixed batch is run at that size only.
     """
     import numpy as np
 
@@ -220,9 +223,9 @@ def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any
         golden = {name: archive[name] for name in archive.files}
     first = contract["inputs"][0]
     for count in sorted({1 if first["shape"][0] == "N" else first["shape"][0], len(golden[first["name"]])}):
-        loader = {one["name"]: golden[one["name"]][:count] for one in contract["inputs"]}
+        inputs = {one["name"]: golden[one["name"]][:count] for one in contract["inputs"]}
         names = [one["name"] for one in contract["outputs"]]
-        for name, output in zip(names, session.run(names, loader), strict=True):
+        for name, output in zip(names, session.run(names, inputs), strict=True):
             fault = compare(output, golden[name][:count], contract["tolerance"])
             if name == "image" and contract["range"] and not fault:
                 fault = outside(output, *contract["range"])
@@ -231,7 +234,7 @@ def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any
 
 
 def compare(output: Any, golden: Any, tolerance: float) -> str:
-    """A fault unless the largest difference is tolerable: in steps of bytes, else over the largest value above 1."""
+    """Returns a fault where the largest difference exceeds the tolerance; it is relative where values exceed 1."""
     import numpy as np
 
     if output.shape != golden.shape or output.dtype != golden.dtype:
@@ -242,7 +245,7 @@ def compare(output: Any, golden: Any, tolerance: float) -> str:
 
 
 def outside(output: Any, low: float, high: float) -> str:
-    """A fault when a value leaves the range."""
+    """Returns a fault where a value is outside the range."""
     return "" if low <= output.min() and output.max() <= high else f"outside [{low}, {high}]"
 
 

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 LABELS = ["bag", "coat", "shoe"]
 FORMAT_3 = "a contract of format 3, and this program reads formats 1 and 2"
-CHANGED = "gan.onnx has another content than when it was bundled; get the bundle again"
+CHANGED = "gan.onnx was changed since it was bundled; get the bundle again"
 
 
 def make_bundle(root: Path, name: str) -> Path:

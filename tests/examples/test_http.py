@@ -178,7 +178,7 @@ def test_a_nan_and_a_broken_body_are_a_sentence(telling: httpx.Client) -> None:
 
 
 def test_a_label_for_a_model_that_takes_none_is_a_sentence(plain: httpx.Client) -> None:
-    assert sentence(plain.get("/image?label=1")) == "this GAN takes no label; leave the label away"
+    assert sentence(plain.get("/image?label=1")) == "this GAN takes no label; omit the label"
     assert plain.get("/model").json()["labels"] is None
 
 
@@ -228,7 +228,7 @@ def test_the_schema_describes_every_parameter_and_refusal(plain: httpx.Client) -
         assert all(parameter["description"] for parameter in operation["parameters"])
         assert list(operation["responses"]["200"]["content"]) == ["image/png"]
         assert set(operation["responses"]) == {"200", "413", "422", "429", "503"}
-    for name in ("Wish", "Pictures", "Model", "Health", "Problem"):
+    for name in ("ImageRequest", "Pictures", "Model", "Health", "Problem"):
         fields = schema["components"]["schemas"][name]["properties"].values()
         assert all(field["description"] for field in fields), name
 

@@ -144,5 +144,5 @@ def test_bad_arrays_are_a_sentence(example: Path, told: Path, gan: Path) -> None
         "labels must be whole numbers from 0 to 2, and one is not",
         "labels must be whole numbers from 0 to 2, and one is not",
         "2 images need as many labels, and there are 1",
-        "this GAN takes no label; leave the label away",
+        "this GAN takes no label; omit the label",
     ]

@@ -61,7 +61,7 @@ def test_a_bundle_of_the_earlier_format_is_read(example: ModuleType, gan: Path, 
 
 def test_chunks_give_what_one_run_gives(example: ModuleType, told: Path) -> None:
     bundle = example.Bundle(told)
-    noise, labels = bundle.draw(range(150))
+    noise, labels = bundle.sample_noise(range(150))
     session = onnxruntime.InferenceSession(told / "gan.onnx", providers=["CPUExecutionProvider"])
     (wanted,) = session.run(["image"], {"noise": noise, "label": labels})
     np.testing.assert_allclose(bundle.generate(noise, labels), wanted, atol=1e-6)
@@ -81,7 +81,7 @@ def test_the_sheet_holds_the_images_in_the_order_of_their_seeds(example: ModuleT
     assert sheet.shape == (58, 58)
     bundle = example.Bundle(gan)
     for seed, (top, left) in ((5, (0, 0)), (6, (0, 30)), (7, (30, 0))):
-        pixels = np.rint(bundle.generate(bundle.draw([seed])[0])[0, 0] * 255)
+        pixels = np.rint(bundle.generate(bundle.sample_noise([seed])[0])[0, 0] * 255)
         assert np.abs(sheet[top : top + 28, left : left + 28] - pixels).max() <= 1
     assert (sheet[30:, 30:] == 255).all()
 

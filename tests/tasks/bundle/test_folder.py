@@ -77,12 +77,12 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     front = card.split("---\n")[1]
     assert {"library_name": "onnx", "license": "other"}.items() <= YAML(typ="safe").load(front).items()
     assert (
-        "Left out before training: 1 truncated.\nTrained with: not recorded, since earlier code trained the weights.\n"
+        "Images rejected before training: 1 truncated.\nTrained with: not recorded, since earlier code trained the weights.\n"
         "Exported with torch 2.14.1; `sbom.cdx.json` lists every library of requirements.lock." in card
     )
     assert "| `fd_relative` | 0.0213 | 0.00100 | lower |" in card
     assert "| `precision` | 0.700 | - | higher |" in card
-    assert "80 images trained it" in card
+    assert "80 were used for training" in card
     assert all(f"]({name})" in card for name in (path.name for path in folder.glob("*.png")))
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
     assert len(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0].splitlines()) <= 10
@@ -91,7 +91,7 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
 
 
 def export_conditional_gan(project: Path) -> list[str]:
-    """A GAN that takes labels and its variants, judged."""
+    """A GAN that takes labels and its variants, with evaluation results."""
     tensors, about = conditional_gan()
     graph, folder = build_graphs(tensors, about)["gan.onnx"], project / "data/onnx/gan"
     made = write_checked(folder, graph, make_contract("gan.onnx", graph, about, 1e-4), EXPORT, CPU)
@@ -115,10 +115,10 @@ def test_variants_ship_with_golden_vectors_of_their_own(project: Path) -> None:
     pixels = golden["gan.uint8.golden.npz"]["image"]
     np.testing.assert_array_equal(pixels, np.rint(plain["image"] * 255).transpose(0, 2, 3, 1))
     assert (
-        "| `gan.uint8.onnx` | gives pixels as bytes, uint8 [N, 28, 28, 1] | 99.95% |"
+        "| `gan.uint8.onnx` | returns pixels as bytes, uint8 [N, 28, 28, 1] | 99.95% |"
         in (folder / "README.md").read_text()
     )
-    assert "a label that there is not" in (folder / "README.md").read_text()
+    assert "a label that does not exist" in (folder / "README.md").read_text()
     trained = (
         "Trained with: numpy 2.4.6, torch 2.11.0 on cpu AVX2 (cpu/float32, 2 threads).\nExported with torch 2.14.1;"
     )

@@ -19,16 +19,16 @@ from tests.tasks.bundle.consumer import faults, verify
 
 def test_a_signature_is_checked_against_the_key_that_is_named(shipped: Path, tmp_path: Path) -> None:
     mine, other = make_keys(tmp_path / "mine.pem"), make_keys(tmp_path / "other.pem")
-    assert "model.sig is missing, so nobody signed this" in verify(shipped, key=mine).stdout
+    assert "model.sig is missing: this bundle is not signed" in verify(shipped, key=mine).stdout
     sign(shipped, tmp_path / "mine.pem")
     said = verify(shipped)
-    assert said.returncode == 0 and "with --key and a public key it says whether that key's owner did" in said.stdout
+    assert said.returncode == 0 and "use --key PUBLIC_KEY to check who signed them" in said.stdout
     said = verify(shipped, key=mine)
     assert said.returncode == 0 and "signed by the owner of mine.pub" in said.stdout
     said = verify(shipped, key=other)
     assert said.returncode == 1
-    assert "FAIL  model.sig is not of the owner of other.pub: another key signed this" in said.stdout
-    assert "is no public P-256 key in PEM form" in verify(shipped, key=tmp_path / "mine.pem").stdout
+    assert "FAIL  model.sig was not made by the owner of other.pub: another key signed it" in said.stdout
+    assert "is not a public P-256 key in PEM format" in verify(shipped, key=tmp_path / "mine.pem").stdout
 
 
 @pytest.mark.parametrize("name", ["lineage.json", "gan.onnx", "verify.py"])

@@ -1,4 +1,4 @@
-"""The gate checks both bundles with the project's own code: nothing that lies in a bundle is executed."""
+"""The gate checks both bundles with the project's own code and executes nothing that a bundle contains."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_a_candidates_own_script_is_never_executed(project: Path) -> None:  # no
     code, decision, said = gate(project, "hostile", "--live", "live")
     assert (code, decision["reasons"]) == (
         1,
-        ["bundle: verify.py is not this project's, and whoever uses the bundle runs it; make the bundle again"],
+        ["bundle: verify.py differs from this project's, and users of the bundle would run it; make the bundle again"],
     ), said
     assert not marker.exists()
     (folder / "verify.py").unlink()
@@ -50,14 +50,17 @@ def test_a_damaged_live_bundle_is_one_sentence_with_what_to_do(project: Path, na
     code, decision, said = gate(project, "live", "--live", folder.name)
     assert (code, decision) == (2, {}), said
     assert len(said.splitlines()) == 1
-    assert f"the live bundle {folder.name}, which fails its check: {name} has another content" in said
+    assert (
+        f"the live bundle {folder.name} fails its check, so nothing can be compared with it: {name} has another content"
+        in said
+    )
     assert said.endswith("make an earlier version live: python -m flows rollback gan\n")
 
 
 def test_a_live_bundle_that_is_not_there_is_one_sentence(project: Path) -> None:  # noqa: F811
     code, decision, said = gate(project, "live", "--live", "nowhere")
     assert (code, decision) == (2, {})
-    assert said == "error: nowhere is no folder; name the live model's bundle, or leave --live out\n"
+    assert said == "error: nowhere is not a folder; name the live model's bundle, or omit --live\n"
 
 
 def test_a_check_that_dies_is_a_fault(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
