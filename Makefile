@@ -9,7 +9,8 @@ export DVC_NO_ANALYTICS := 1
 NEEDED_GB := 10
 PROCESSES ?= $(shell expr `nproc` + 1) # test processes: one more than cores, since tests often wait for servers
 
-# What `make up` takes: from its command line, or under the longer name from the environment, where HOST may be a stray.
+# The settings of `make up`: from its command line, or with IMAGEWRIGHT_ before the name from the environment, where
+# HOST may mean something else.
 $(foreach name,HOST PORT PASSWORD DATABASE WATCH QUIET ADDRESS,$(eval $(name) :=)$(eval export \
   IMAGEWRIGHT_$(name) := $$(or $$(value $(name)),$$(value IMAGEWRIGHT_$(name)))))
 
@@ -62,13 +63,13 @@ reproduce: setup ## rebuild a release in a clone and compare every hash: TAG=gan
 doctor: setup ## check what on this machine would make a run fail, and say how to mend it
 	@python -m flows.doctor
 
-up: setup ## start Prefect's server, its UI and a worker, to be left alone (HOST, PORT, DATABASE, WATCH are optional)
+up: setup ## start Prefect's server, its UI and a worker in the background (HOST, PORT, DATABASE, WATCH are optional)
 	@python -m flows.server up
 
-down: setup ## end what `make up` started
+down: setup ## stop what `make up` started
 	@python -m flows.server down
 
-status: setup ## what the box is doing; exit code 3 when it is down
+status: setup ## print the state of server, worker, deployments and runs; exit code 3 when the server is down
 	@python -m flows.server status
 
 remote: setup ## set the DVC remote where data and released models are shared: URL=s3://..., ssh://..., a folder
@@ -108,7 +109,7 @@ lock: ## write requirements.lock again from pyproject.toml
 	@rm -rf .work/lock
 
 clean: ## remove .venv, report and .work (checkpoints, logs, Prefect's database); data/ and .work/remote stay
-	@if [ -x .venv/bin/python ] && [ -d .work/box ]; then .venv/bin/python -m flows.server down; fi
+	@if [ -x .venv/bin/python ] && [ -e .work/server -o -e .work/box ]; then .venv/bin/python -m flows.server down; fi
 	@rm -rf .venv report
 	@if [ -d .work ]; then find .work -mindepth 1 -maxdepth 1 ! -name remote -exec rm -rf {} +; rmdir .work 2>/dev/null || true; fi
 	@if [ -d .work/remote ]; then echo ".work/remote stays: DVC keeps data and released models there, perhaps their only copy"; fi

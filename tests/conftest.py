@@ -18,7 +18,7 @@ from tasks.common.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-STARTERS = {"box", "checkout", "training_server", "server"}  # fixtures behind which programs run
+STARTERS = {"checkout", "training_server", "server"}  # fixtures behind which programs run
 SHIPPED = [
     ".dvc/.gitignore",
     ".dvc/config",

@@ -1,1 +1,1 @@
-"""What of a machine and its set-up would make a run fail."""
+"""`make doctor`: checks what would make a run fail on this machine."""

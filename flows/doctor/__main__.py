@@ -1,6 +1,6 @@
-"""`make doctor`: what of this machine and its set-up would make a run fail, a line each, with the cure.
+"""`make doctor`: checks this machine and its installation, one line per check, with the fix where one fails.
 
-Exit code 1 when something is wrong.
+Exit code 1 when a check fails.
 """
 
 import shutil
@@ -8,33 +8,33 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.doctor.findings import Finding, ask
-from flows.doctor.libraries import ASK_LIBRARIES, graphics, installed, onnx_runtimes, python_version, requirements
-from flows.doctor.places import disk, dvc_remote, identity, prefect_server
+from flows.doctor.environment import disk, dvc_remote, identity, prefect_server
+from flows.doctor.findings import Finding, run_json
+from flows.doctor.libraries import LIBRARIES_CODE, graphics, installed, onnx_runtimes, python_version, requirements
 from tasks.common.cli import machine, run
 from tasks.common.paths import work_folder
 
 
 def findings(root: Path) -> Iterator[Finding]:
-    """Looks at everything, the quick things first."""
+    """Runs all checks, the fast ones first."""
     yield python_version(sys.version_info[:3])
     yield from requirements(root / "pyproject.toml", installed())
     yield onnx_runtimes(installed())
-    yield from graphics(ask(ASK_LIBRARIES, root), machine())
+    yield from graphics(run_json(LIBRARIES_CODE, root), machine())
     yield disk(shutil.disk_usage(root).free)
     yield identity(root)
     yield dvc_remote(root, work_folder())
     yield prefect_server(work_folder())
 
 
-def main() -> int:
-    """Prints a line per finding; returns the exit code."""
-    bad = 0
+def main() -> None:
+    """Prints the findings; exits with code 1 when one of them needs a fix."""
+    failed = False
     for finding in findings(Path.cwd()):
         print(finding, flush=True)
-        bad += bool(finding.cure)
-    return int(bad > 0)
+        failed |= bool(finding.fix)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":
-    run(lambda: sys.exit(main()))
+    run(main)

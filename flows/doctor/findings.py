@@ -1,4 +1,4 @@
-"""A finding, and how another process is asked for one."""
+"""The result of a check, and how a check runs code in another process."""
 
 import json
 import subprocess
@@ -14,20 +14,22 @@ WIDTH, SECONDS = 13, 90
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at and found; with a cure, it is wrong."""
+    """The result of one check; the check failed when there is a fix."""
 
-    what: str
-    found: str
-    cure: str = ""
+    name: str
+    result: str
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{'FAIL' if self.cure else 'ok  '}  {self.what:<{WIDTH}} {self.found}" + (
-            f"; {self.cure}" if self.cure else ""
-        )
+        end = f"; {self.fix}" if self.fix else ""
+        return f"{'FAIL' if self.fix else 'ok  '}  {self.name:<{WIDTH}} {self.result}{end}"
 
 
-def ask(code: str, root: Path) -> dict[str, Any] | str:
-    """What a process of its own says as JSON, or its last line where it fails; torch is not imported here."""
+def run_json(code: str, root: Path) -> dict[str, Any] | str:
+    """Runs Python code in a process of its own, because it imports torch; returns the JSON object that it prints.
+
+    Returns the last line of the error output, as a string, when it fails.
+    """
     command = [sys.executable, "-c", code]
     try:
         done = subprocess.run(
@@ -36,6 +38,6 @@ def ask(code: str, root: Path) -> dict[str, Any] | str:
     except subprocess.TimeoutExpired:
         return f"no answer within {SECONDS} s"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    answer: dict[str, Any] = json.loads(done.stdout or "{}")
-    return answer
+        return (done.stderr.strip().splitlines() or ["no error message"])[-1]
+    output: dict[str, Any] = json.loads(done.stdout or "{}")
+    return output

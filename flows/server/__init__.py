@@ -1,1 +1,1 @@
-"""A box that can be left alone: a keeper holds Prefect's server, a worker and, on request, a watched folder."""
+"""What `make up` starts: Prefect's API server and UI, a worker, and a supervisor that restarts them."""

@@ -1,6 +1,6 @@
-"""`python -m flows.server up | down | status | keep | remote URL`; see docs/server.md.
+"""`python -m flows.server up | down | status | serve | remote URL`; docs/server.md describes them.
 
-Exit codes: 0; 2 for a person's mistake; `status` ends with 3 when the box is down.
+Exit codes: 0; 2 for a user error; 3 from `status` when the server is down.
 """
 
 import argparse
@@ -8,47 +8,50 @@ import sys
 from pathlib import Path
 from typing import Literal, assert_never
 
-from flows.server.commands import down, up
+from flows.server.commands import down, print_status, up
 from flows.server.remote import set_remote
 from flows.server.settings import read_settings
-from flows.server.status import status
-from flows.server.supervisor import keep
+from flows.server.supervisor import serve
 from tasks.common.cli import run
+from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
 
 DOWN = 3
 
-Command = Literal["up", "down", "status", "keep", "remote"]
+Command = Literal["up", "down", "status", "serve", "remote", "keep"]
 
 
 def main() -> None:
-    """Reads the command line and does it."""
+    """Parses the command line and runs the command."""
     parser = argparse.ArgumentParser(prog="python -m flows.server", description=(__doc__ or "").split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start the box in the background")
-    commands.add_parser("down", help="end it")
-    commands.add_parser("status", help="what it is doing")
-    commands.add_parser("keep", help="be the box, in the foreground, until SIGTERM or SIGINT")
-    commands.add_parser("remote", help="name DVC's remote for everybody").add_argument("url", metavar="URL")
-    asked = parser.parse_args()
-    run(lambda: _run(asked.command, asked))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("up", help="start the server in the background")
+    commands.add_parser("down", help="stop the server")
+    commands.add_parser("status", help="print the state of the server, its worker, deployments and runs")
+    commands.add_parser("serve", help="run the server in the foreground until SIGTERM or SIGINT")
+    commands.add_parser("remote", help="set DVC's remote in .dvc/config").add_argument("url", metavar="URL")
+    commands.add_parser("keep")  # the name of `serve` in earlier versions
+    arguments = parser.parse_args()
+    run(lambda: _run(arguments.command, arguments))
 
 
-def _run(command: Command, asked: argparse.Namespace) -> None:
+def _run(command: Command, arguments: argparse.Namespace) -> None:
     work, root = work_folder(), Path.cwd()
     match command:
         case "up":
             up(read_settings(), work, root)
-            status(work)
+            print_status(work)
         case "down":
             down(work)
-        case "keep":
-            keep(read_settings(), work, root)
+        case "serve":
+            serve(read_settings(), work, root)
         case "remote":
-            set_remote(asked.url)
+            set_remote(arguments.url)
         case "status":
-            if not status(work):
+            if not print_status(work):
                 sys.exit(DOWN)
+        case "keep":
+            raise UserError("`keep` is called `serve` now; change the systemd unit (docs/imagewright.service)")
         case _:
             assert_never(command)
 

@@ -1,25 +1,29 @@
-"""What whoever uses Prefect finds in its environment, and whether a server answers; without Prefect's slow import."""
+"""The environment of processes that use Prefect, and requests to its API without Prefect's slow import."""
 
 import base64
 import http.client
 import json
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-SECONDS_TO_ANSWER = 5.0
-# A request is tried again after 2, 4, ..., 2 ** RETRIES seconds, each give or take a fifth: 203 s in all, or more.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # uses no proxy
+TIMEOUT_SECONDS = 5.0
+START_SECONDS = 120.0
+POLL_SECONDS = 0.1
+# A request is retried after 2, 4, ..., 2 ** RETRIES seconds, each give or take a fifth: 203 s in all, or more.
 RETRIES = 7
-# A worker asks again for work by itself. So that it is back within 45 s of the server, its waits end with the fifth;
-# it gives up, and is started again, after 15 minutes without a server. prefect.yaml gives its runs the longer patience.
+# A worker polls again anyway. With five retries it is back within 45 s of the server; after 15 minutes without a server
+# it gives up and is restarted. prefect.yaml sets RETRIES for its runs.
 WORKER_RETRIES = 5
 HEARTBEAT_SECONDS = 30  # the least that Prefect allows
-QUERY_SECONDS = 3  # between a worker's questions for work; Prefect's 10 make a person wait
+QUERY_SECONDS = 3  # between a worker's polls for work; Prefect's default of 10 makes a person wait
 
 
 def common_settings(work: Path) -> dict[str, str]:
-    """For servers and clients alike."""
+    """The environment variables of servers and clients alike."""
     return {
         "PREFECT_HOME": str(work / "prefect"),
         "PREFECT_LOGGING_SETTINGS_PATH": str(Path(__file__).with_name("logging.yml")),
@@ -29,7 +33,7 @@ def common_settings(work: Path) -> dict[str, str]:
 
 
 def client_settings(api: str, auth: str | None) -> dict[str, str]:
-    """For whatever talks to the server at `api`, which may be away for three minutes."""
+    """The environment variables of a client of the server at `api`, which may be away for three minutes."""
     own = {
         "PREFECT_API_URL": api,
         "PREFECT_CLIENT_MAX_RETRIES": str(RETRIES),
@@ -39,23 +43,29 @@ def client_settings(api: str, auth: str | None) -> dict[str, str]:
     return own | ({"PREFECT_API_AUTH_STRING": auth} if auth else {})
 
 
-def ask(api: str, auth: str | None, path: str, body: object) -> Any:
-    """Posts JSON to the API at `api` and returns its answer; raises OSError when there is none, or it is an error."""
+def post_json(api: str, auth: str | None, path: str, body: object) -> Any:
+    """Posts JSON to the API at `api` and returns the JSON response; raises OSError when there is none or an error."""
     request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
     if auth:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
-    with urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER) as answer:
-        return json.loads(answer.read())
+    with DIRECT.open(request, timeout=TIMEOUT_SECONDS) as response:
+        return json.loads(response.read())
 
 
 def healthy(api: str) -> bool:
-    """Whether the API at `api` (http://HOST:PORT/api) says that it is well."""
-    place = urlsplit(api)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=SECONDS_TO_ANSWER)
+    """Whether /health of the API at `api` (http://HOST:PORT/api) answers without an error."""
     try:
-        connection.request("GET", f"{place.path}/health")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        DIRECT.open(f"{api}/health", timeout=TIMEOUT_SECONDS).close()
+    except (OSError, http.client.HTTPException, ValueError):
         return False
-    finally:
-        connection.close()
+    return True
+
+
+def becomes_healthy(api: str, starting: Callable[[], bool] = lambda: True) -> bool:
+    """Waits until the API is healthy; returns False when `starting` turns false, or after START_SECONDS."""
+    until = time.monotonic() + START_SECONDS
+    while not healthy(api):
+        if not starting() or time.monotonic() > until:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

@@ -1,9 +1,8 @@
-"""`python -m flows.server.install`: brings the server to what prefect.yaml and this file say. Once, or again."""
+"""`python -m flows.server.install`: creates or updates the work pool, deployments and automations on the server."""
 
 import os
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -16,7 +15,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.exceptions import ObjectNotFound
 from ruamel.yaml import YAML
 
-from flows.server.clients import healthy
+from flows.server.clients import becomes_healthy
 from flows.server.remote import ensure_remote
 from flows.server.settings import EVENT, PREFIX
 from flows.server.state import server_folder
@@ -26,26 +25,23 @@ from tasks.common.files import replacing
 from tasks.common.paths import work_folder
 
 POOL = "imagewright"
-QUEUES = {"training": 1, "releases": None}  # how many runs at a time
-ON_NEW_DATA = ("retrain", "retrain-on-new-data")  # flow and deployment
-SILENCE = timedelta(minutes=6)  # without a heartbeat: longer than the server may be away, and a beat more
-START_SECONDS = 120.0
-POLL_SECONDS = 0.2
+QUEUES = {"training": 1, "releases": None}  # the concurrency limit of each work queue
+ON_NEW_DATA = "retrain/retrain-on-new-data"  # flow and deployment
+HEARTBEAT_TIMEOUT = timedelta(minutes=6)  # longer than the server may be away, plus one heartbeat
 
 
 def install(root: Path, work: Path) -> None:
-    """Makes the work pool, its queues, the deployments of prefect.yaml and the automations, or updates them."""
+    """Creates or updates the work pool, its queues, the deployments of prefect.yaml and the automations."""
     with get_client(sync_client=True) as client:
-        make_pool(client)
+        create_pool(client)
         deploy(client, root, server_folder(work) / "prefect.yaml")
-        flow, deployment = ON_NEW_DATA
-        new_data = client.read_deployment_by_name(f"{flow}/{deployment}")
-        for automation in (crash_zombies(SILENCE), run_on_event(new_data.id)):
-            keep_automation(client, automation)
+        new_data = client.read_deployment_by_name(ON_NEW_DATA)
+        for automation in (crash_zombies(HEARTBEAT_TIMEOUT), run_on_new_data(new_data.id)):
+            set_automation(client, automation)
 
 
-def make_pool(client: SyncPrefectClient) -> None:
-    """Makes the work pool and its queues; what is there is left as a person may have changed it."""
+def create_pool(client: SyncPrefectClient) -> None:
+    """Creates the work pool and its queues where they are missing; existing ones keep a person's changes."""
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:
@@ -58,79 +54,76 @@ def make_pool(client: SyncPrefectClient) -> None:
 
 
 def deploy(client: SyncPrefectClient, root: Path, scratch: Path) -> None:
-    """Deploys all of prefect.yaml; a schedule or deployment that a person switched on or off stays so.
+    """Deploys everything in prefect.yaml; schedules and deployments that a person paused or resumed stay so.
 
-    Prefect takes `active` and `paused` from the file each time, so it gets a copy of it, at `scratch`, that says what
-    the server says. Raises UserError with Prefect's complaint.
+    Prefect would take `active` and `paused` from the file each time, so it gets a copy, written to `scratch`, with the
+    server's values. Raises UserError with Prefect's error.
     """
     yaml = YAML()
     content = yaml.load((root / "prefect.yaml").read_text(encoding="utf-8"))
-    known = {deployment.name: deployment for deployment in client.read_deployments()}
-    for wanted in content["deployments"]:
-        if (found := known.get(wanted["name"])) is None:
+    existing = {deployment.name: deployment for deployment in client.read_deployments()}
+    for declared in content["deployments"]:
+        if (found := existing.get(declared["name"])) is None:
             continue
-        wanted["paused"] = found.paused
+        declared["paused"] = found.paused
         active = {schedule.slug: schedule.active for schedule in found.schedules}
-        for schedule in wanted.get("schedules", []):
+        for schedule in declared.get("schedules", []):
             schedule["active"] = active.get(schedule["slug"], schedule["active"])
     with replacing(scratch) as beside:
         yaml.dump(content, beside)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(scratch)]
-    # Unknown now, the checkout's place is looked up by whatever machine runs the flow.
+    # Without the variable, Prefect stores its name, and each machine that runs the flow reads its own checkout's path.
     env = {name: value for name, value in os.environ.items() if name != f"{PREFIX}ROOT"}
     done = subprocess.run(
         command, cwd=root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        words = " ".join((done.stdout + done.stderr).split())
-        raise UserError(f"prefect.yaml cannot be deployed: {words[-500:]}")
+        output = " ".join((done.stdout + done.stderr).split())
+        raise UserError(f"prefect.yaml cannot be deployed: {output[-500:]}")
 
 
-def crash_zombies(silence: timedelta) -> AutomationCore:
-    """Marks a run Crashed whose process has not been heard of for so long, whichever machine it ran on."""
+def crash_zombies(timeout: timedelta) -> AutomationCore:
+    """The automation that marks a run Crashed after `timeout` without a heartbeat, whichever machine it ran on."""
     trigger = EventTrigger(
         match={"prefect.resource.id": "prefect.flow-run.*"},
         after={"prefect.flow-run.heartbeat"},
-        expect={"prefect.flow-run.*"},  # a heartbeat or the end, whatever the end is called
+        expect={"prefect.flow-run.*"},  # a heartbeat or the end, in whichever state
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
-        within=silence,
+        within=timeout,
     )
-    message = f"nothing was heard of its process for {silence.total_seconds():g} s"
+    message = f"its process sent no heartbeat for {timeout.total_seconds():g} s"
     return AutomationCore(
         name="crash-zombies",
-        description="Marks runs as crashed whose process has died without a word.",
+        description="Marks runs Crashed whose process sends no heartbeat any more.",
         trigger=trigger,
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
 
 
-def run_on_event(deployment_id: UUID) -> AutomationCore:
-    """Runs a deployment when new data was taken in."""
+def run_on_new_data(deployment_id: UUID) -> AutomationCore:
+    """The automation that runs a deployment when new data was ingested."""
     return AutomationCore(
         name="retrain-on-new-data",
-        description="Retrains when `python -m flows.ingest`, by hand or for the watched folder, took in new data.",
+        description="Retrains when `python -m flows.ingest`, by hand or for the watched folder, ingested new data.",
         trigger=EventTrigger(expect={EVENT}, posture=Posture.Reactive, threshold=1),
         actions=[RunDeployment(deployment_id=deployment_id)],
     )
 
 
-def keep_automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    """Makes the automation, or makes one of that name the same; one that a person switched off stays off."""
-    found = client.read_automations_by_name(wanted.name)
-    if not found:
-        client.create_automation(wanted)
-        return
-    client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+def set_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Creates an automation or updates the one of the same name; one that a person disabled stays disabled."""
+    if found := client.read_automations_by_name(automation.name):
+        client.update_automation(found[0].id, automation.model_copy(update={"enabled": found[0].enabled}))
+    else:
+        client.create_automation(automation)
 
 
 def main() -> None:
-    """Waits for the server, which the keeper has just started, and installs everything."""
-    work, api = work_folder(), os.environ["PREFECT_API_URL"]
+    """Waits for the server, which the supervisor has just started, and installs everything."""
+    work = work_folder()
     ensure_remote(work)
-    until = time.monotonic() + START_SECONDS
-    while not healthy(api) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)
+    becomes_healthy(os.environ["PREFECT_API_URL"])
     install(Path.cwd(), work)
 
 

@@ -1,11 +1,11 @@
-"""DVC's remote: the place from which other machines, and other clones, get data and released models."""
+"""DVC's remote: where other machines, and other clones, get data and released models."""
 
 from pathlib import Path
 
 from tasks.common.errors import UserError
 from tasks.ingest.pin import dvc
 
-LOCAL = "local"  # the remote that nobody but this machine reaches
+LOCAL = "local"  # the remote in .work, which only this machine reaches
 SHARED = "shared"
 
 
@@ -17,7 +17,7 @@ def default_remote() -> tuple[str, str] | None:
 
 
 def ensure_remote(work: Path) -> None:
-    """Where DVC has no remote, sets up one in `work`/remote, for this checkout alone."""
+    """Creates a remote in `work`/remote, for this checkout alone, where DVC has none."""
     if default_remote() is None:
         folder = work / "remote"
         folder.mkdir(exist_ok=True)
@@ -25,30 +25,28 @@ def ensure_remote(work: Path) -> None:
 
 
 def remote_text(work: Path) -> str:
-    """The default remote in words."""
+    """The default remote for people: its URL, or what to do where no other machine reaches it."""
     remote = default_remote()
     if remote is None:
-        return "none; `make up` makes one on this machine, `make remote URL=...` names a shared one"
+        return "none; `make up` makes one on this machine, `make remote URL=...` sets a shared one"
     name, url = remote
     if name == LOCAL:
-        return f"{work / 'remote'}, which nobody else can reach; `make remote URL=...` names a shared one"
+        return f"{work / 'remote'}, which only this machine can reach; `make remote URL=...` sets a shared one"
     return url
 
 
 def set_remote(url: str) -> None:
-    """Writes the remote at `url` into .dvc/config, for everybody, and says what to do with that.
+    """Writes the remote at `url` into .dvc/config, for everybody, and prints what to do next.
 
-    Raises UserError when there is no URL, or DVC refuses it.
+    Raises UserError when `url` is empty or DVC refuses it.
     """
     if not url:
-        raise UserError(
-            "name the remote: `make remote URL=s3://bucket/path`, or ssh://, gs://, azure://, a folder, ..."
-        )
+        raise UserError("give a URL: `make remote URL=s3://bucket/path`, or ssh://, gs://, azure://, a folder")
     remote = default_remote()
     dvc("remote", "add", "-d", "-f", SHARED, url)
     if remote and remote[0] == LOCAL:
-        dvc("remote", "remove", "--local", LOCAL)  # it would come before the committed one
-    print(f"DVC's remote is {url} now, for everybody who has this commit:")
+        dvc("remote", "remove", "--local", LOCAL)  # it would take precedence over the committed one
+    print(f"DVC's remote is now {url}. Commit that for everybody:")
     print("    git add .dvc/config && git commit -m 'Share a DVC remote'")
-    print("What was made before goes there with `dvc push --all-commits`; keys stay out of git with")
+    print("`dvc push --all-commits` uploads what exists already. Set credentials outside git with")
     print(f"`dvc remote modify --local {SHARED} ...`")

@@ -1,4 +1,4 @@
-"""`python -m flows.server.watch FOLDER QUIET`: takes in what comes into a folder, once it is left alone."""
+"""`python -m flows.server.watch FOLDER QUIET`: ingests a folder once it has not changed for QUIET seconds."""
 
 import subprocess
 import sys
@@ -7,21 +7,20 @@ from pathlib import Path
 from watchfiles import watch
 
 
-def watch_folder(folder: str, quiet: float) -> None:
-    """Runs `python -m flows.ingest FOLDER` now, since things may have come meanwhile, and after every change."""
+def watch_folder(folder: str, quiet: str) -> None:
+    """Runs `python -m flows.ingest FOLDER` now, since files may have come while nobody watched, and at every change."""
     _ingest(folder, quiet)
     for _ in watch(folder, raise_interrupt=False):
-        _ingest(folder, quiet)  # what changes meanwhile is told afterwards
+        _ingest(folder, quiet)  # watchfiles reports changes that happen meanwhile afterwards
 
 
-def _ingest(folder: str, quiet: float) -> None:
+def _ingest(folder: str, quiet: str) -> None:
     if not any(Path(folder).iterdir()):
         return
-    command = [sys.executable, "-m", "flows.ingest", folder, "--quiet", f"{quiet:g}"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        print(f"{folder} was not taken in; the next change there tries again", flush=True)
+    command = [sys.executable, "-m", "flows.ingest", folder, "--quiet", quiet]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        print(f"{folder} was not ingested; its next change starts another try", flush=True)
 
 
 if __name__ == "__main__":
-    watch_folder(sys.argv[1], float(sys.argv[2]))
+    watch_folder(sys.argv[1], sys.argv[2])

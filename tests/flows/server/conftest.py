@@ -1,31 +1,31 @@
-"""A box that is up, with flows that do next to nothing, and one whose `retrain` really trains."""
+"""A running server whose flows only sleep, and one whose `retrain` trains a GAN."""
 
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.server.running_server import Box
+from tests.flows.server.running_server import RunningServer
 from tests.flows.server.training_server import TrainingServer
 
 
 @pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """A box that is up, with a password and a watched folder."""
-    folder = tmp_path_factory.mktemp("box")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A running server with a password and a watched folder."""
+    folder = tmp_path_factory.mktemp("server")
     incoming = folder / "incoming"
     incoming.mkdir()
-    one = Box(folder / "project", PASSWORD=secrets.token_hex(8), WATCH=str(incoming), QUIET="2")
-    one.up()
-    yield one
-    one.run("down")
+    running = RunningServer(folder / "project", PASSWORD=secrets.token_hex(8), WATCH=str(incoming), QUIET="2")
+    running.up()
+    yield running
+    running.run("down")
 
 
 @pytest.fixture(scope="session")
 def training_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingServer]:
-    """A server that is up; nobody may outlive it."""
-    one = TrainingServer(tmp_path_factory.mktemp("training_server") / "project")
-    one.up()
-    yield one
-    one.run("down")
-    assert not list(one.processes())
+    """A running server that trains; no process may outlive it."""
+    running = TrainingServer(tmp_path_factory.mktemp("training_server") / "project")
+    running.up()
+    yield running
+    running.run("down")
+    assert not list(running.processes())

@@ -1,4 +1,4 @@
-"""A real box in a real checkout, whose flows do next to nothing, and a client of its API that knows no Prefect."""
+"""`make up` in a real checkout with flows that only sleep, and a client of its API without Prefect."""
 
 import base64
 import http
@@ -30,19 +30,19 @@ def work(seconds: float) -> None:
     time.sleep(seconds)
 
 @flow(name="{name}")
-def {function}(seconds: float = 0.0, more: float = 0.0) -> None:
-    """Sleeps, and sleeps more in a second task."""
+def {function}(seconds: float = 0.0, then: float = 0.0) -> None:
+    """Sleeps in one task, and in a second one for `then` seconds."""
     work(seconds)
-    if more:
-        work(more)
+    if then:
+        work(then)
 '''
 SUPERVISOR = "flows/core/supervise.py"
 BUSY_TRIES = 120
 UNFINISHED = {"SCHEDULED", "PENDING", "RUNNING", "CANCELLING"}
 
 
-class Box:
-    """A checkout and how to reach the box that is up, or could be, in it."""
+class RunningServer:
+    """A checkout in which `up` starts a server, and requests to that server."""
 
     def __init__(self, path: Path, **settings: str) -> None:
         self.checkout = make_checkout(path)
@@ -51,7 +51,7 @@ class Box:
         self.furnish()
 
     def furnish(self) -> None:
-        """Puts flows that do next to nothing in the place of the real ones."""
+        """Replaces the real flows by flows that only sleep."""
         for name in ("retrain", "gate-and-release", "rollback", "deprecate"):
             function = name.replace("-", "_")
             (self / f"flows/{function}.py").write_text(FLOW.format(name=name, function=function))
@@ -64,7 +64,7 @@ class Box:
         return {f"IMAGEWRIGHT_{name}": value for name, value in self.settings.items()}
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """`python -m flows.server ARGUMENTS`, to its end."""
+        """Runs `python -m flows.server ARGUMENTS` to its end."""
         return self.checkout.python("-m", "flows.server", *arguments, env=self.environment)
 
     def must(self, *command: str) -> str:
@@ -79,22 +79,22 @@ class Box:
         return done.stdout
 
     def python(self, *arguments: str) -> None:
-        """`python ARGUMENTS` as a client of the box that is up."""
-        state = json.loads((self / ".work/box/state.json").read_text())
+        """Runs `python ARGUMENTS` to its end as a client of the running server."""
+        state = json.loads((self / ".work/server/state.json").read_text())
         home = str(self / ".work/prefect")
         env = {"PREFECT_API_URL": state["api"], "PREFECT_API_AUTH_STRING": state["auth"] or "", "PREFECT_HOME": home}
         done = self.checkout.python(*arguments, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def install(self) -> None:
-        """What `up` does to a server that may have everything already."""
+        """Creates or updates the deployments and automations, as `up` does."""
         self.python("-m", "flows.server.install")
 
     def logs(self) -> str:
-        return "\n".join(f"{path}:\n{path.read_text()}" for path in sorted((self / ".work/logs").glob("box*.log")))
+        return "\n".join(f"{path}:\n{path.read_text()}" for path in sorted((self / ".work/logs/server").glob("*.log")))
 
     def fetch(self, path: str, auth: str | None = None, body: object = None, method: str | None = None) -> Any:
-        """Status and content of an address; `auth` instead of the right user and password."""
+        """Returns status and content of a path; `auth` replaces the right user and password."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         request.add_header("Accept", "text/html, application/json")
         password = self.settings.get("PASSWORD")
@@ -114,7 +114,7 @@ class Box:
             return answer.headers
 
     def api(self, path: str, body: object = None, method: str | None = None) -> Any:
-        """Asks as Prefect's clients do: again while the server is away, or busy as when SQLite is locked for long."""
+        """Requests JSON; retries, as Prefect's clients do, while the server is away or SQLite is locked."""
         for _ in range(BUSY_TRIES):
             with suppress(OSError):
                 code, content = self.fetch(f"/api{path}", body=body, method=method)
@@ -130,7 +130,7 @@ class Box:
         return {one["name"]: one for one in self.api("/deployments/filter", {})}
 
     def start(self, deployment: str, **parameters: object) -> str:
-        """Asks for a run; returns its id."""
+        """Creates a run; returns its id."""
         one = self.deployments()[deployment]["id"]
         created = self.api(f"/deployments/{one}/create_flow_run", {"parameters": parameters})
         return str(created["id"])
@@ -139,12 +139,12 @@ class Box:
         return self.api(f"/flow_runs/{run}")["state"]
 
     def wait(self, run: str, *types: str, seconds: float = 60) -> Any:
-        """Waits until a run is in a state of such a type; returns that."""
+        """Waits until a run is in a state of one of these types; returns the state."""
         until(lambda: self.state(run)["type"] in types, seconds)
         return self.state(run)
 
     def engine(self, run: str) -> psutil.Process:
-        """The process of a run, once its task is at work."""
+        """Waits until a run's task runs; returns the run's process."""
         self.wait(run, "RUNNING")
         until(lambda: "RUNNING" in [task["state_type"] for task in self.tasks(run)], seconds=60)
         return psutil.Process(int(self.api(f"/flow_runs/{run}")["infrastructure_pid"]))
@@ -153,16 +153,16 @@ class Box:
         return self.api("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
 
     def pids(self) -> dict[str, int]:
-        found: dict[str, int] = json.loads((self / ".work/box/state.json").read_text())["pids"]
+        found: dict[str, int] = json.loads((self / ".work/server/state.json").read_text())["pids"]
         return found
 
     def family(self) -> list[psutil.Process]:
-        """The keeper and everything under it."""
-        supervisor = psutil.Process(self.pids()["keeper"])
+        """The supervisor and its descendants."""
+        supervisor = psutil.Process(self.pids()["supervisor"])
         return [supervisor, *supervisor.children(recursive=True)]
 
     def processes(self) -> Iterator[psutil.Process]:
-        """All processes whose working folder is the checkout or inside it."""
+        """Yields all processes whose working folder is the checkout or inside it."""
         for process in psutil.process_iter():
             try:
                 if Path(process.cwd()).is_relative_to(self.checkout.path):
@@ -171,12 +171,12 @@ class Box:
                 continue
 
     def supervised(self, name: str) -> psutil.Process:
-        """The process that a child's supervisor runs, once it is there."""
+        """Waits for the process that supervise.py runs for the child of this name; returns it."""
 
         def children() -> list[psutil.Process]:
             try:
-                found = psutil.Process(self.pids()[name]).children()
-                return [child for child in found if SUPERVISOR not in " ".join(child.cmdline())]  # but its stand-in
+                found = psutil.Process(self.pids()[name]).children()  # among them the second supervise.py
+                return [child for child in found if SUPERVISOR not in " ".join(child.cmdline())]
             except (KeyError, FileNotFoundError, psutil.NoSuchProcess):
                 return []
 

@@ -1,4 +1,4 @@
-"""A run that a worker started does not outlive it."""
+"""A run ends with the worker that started it."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def test_ends_when_its_worker_is_killed(tmp_path: Path, by_worker: bool) -> None
     worker.wait()
     if by_worker:
         until(lambda: not lives(pid), seconds=15)
-    else:  # as a run in a terminal whose shell has gone
+    else:  # like a run in a terminal whose shell has ended
         with pytest.raises(AssertionError):
             until(lambda: not lives(pid), seconds=4)
         os.kill(pid, signal.SIGKILL)

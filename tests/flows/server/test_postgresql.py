@@ -1,4 +1,4 @@
-"""The box on a PostgreSQL server of Debian's package, by one setting."""
+"""The server with its data in PostgreSQL, from Debian's package."""
 
 import getpass
 import os
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.flows.server.running_server import Box, free_port
+from tests.flows.server.running_server import RunningServer, free_port
 
 pytestmark = pytest.mark.long
 
@@ -21,9 +21,9 @@ needs_postgresql = pytest.mark.skipif(NEWEST is None, reason="needs Debian's pac
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """The URL of an empty data base with a password on a server of its own."""
+    """The URL of an empty database with a password, on a PostgreSQL server of its own."""
     assert NEWEST is not None
-    with TemporaryDirectory(prefix="imagewright-") as place:  # pytest's own folders are closed to other users
+    with TemporaryDirectory(prefix="imagewright-") as place:  # other users cannot enter pytest's own folders
         yield from serve(Path(place), NEWEST)
 
 
@@ -51,21 +51,22 @@ def call(folder: Path, *command: str) -> None:
 
 
 @needs_postgresql
-def test_postgresql_keeps_everything_by_one_setting(tmp_path: Path, database: str) -> None:
-    box = Box(tmp_path / "project", DATABASE=database)
+def test_everything_is_stored_in_postgresql(tmp_path: Path, database: str) -> None:
+    server = RunningServer(tmp_path / "project", DATABASE=database)
     try:
-        assert "database     PostgreSQL, postgres at 127.0.0.1" in box.up()
-        assert box.wait(box.start("retrain"), "COMPLETED")
-        assert not list((box / ".work").rglob("*.db"))
+        assert "database     PostgreSQL, postgres at 127.0.0.1" in server.up()
+        assert server.wait(server.start("retrain"), "COMPLETED")
+        assert not list((server / ".work").rglob("*.db"))
         password = database.split(":")[2].split("@")[0]
-        assert not [process for process in box.family() if password in " ".join(process.cmdline())]
+        assert not [process for process in server.family() if password in " ".join(process.cmdline())]
     finally:
-        assert box.run("down").stdout.endswith("down\n")
+        assert server.run("down").stdout.endswith("down\n")
 
 
 @needs_postgresql
-def test_a_data_base_that_does_not_answer_is_named_with_the_log(tmp_path: Path) -> None:
-    box = Box(tmp_path / "project", DATABASE=f"postgresql+asyncpg://me:hidden@127.0.0.1:{free_port()}/prefect")
-    done = box.run("up")
-    assert done.returncode == 2 and "box-server.log" in done.stderr and "hidden" not in done.stderr
-    assert box.run("status").returncode == 3
+def test_the_error_for_a_database_that_does_not_answer_names_the_log(tmp_path: Path) -> None:
+    database = f"postgresql+asyncpg://me:hidden@127.0.0.1:{free_port()}/prefect"
+    server = RunningServer(tmp_path / "project", DATABASE=database)
+    done = server.run("up")
+    assert done.returncode == 2 and "server/server.log" in done.stderr and "hidden" not in done.stderr
+    assert server.run("status").returncode == 3

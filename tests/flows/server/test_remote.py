@@ -1,4 +1,4 @@
-"""DVC's remote: one of this machine by itself, a shared one on request, and neither is thrown away."""
+"""DVC's remote: a local one by default, a shared one on request; `make clean` deletes neither."""
 
 from pathlib import Path
 
@@ -16,26 +16,26 @@ def here(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return checkout
 
 
-def test_a_checkout_without_a_remote_gets_one_of_its_own(here: Checkout) -> None:
+def test_a_checkout_without_a_remote_gets_a_local_one(here: Checkout) -> None:
     work = here / ".work"
     assert remote_text(work).startswith("none")
     ensure_remote(work)
-    assert remote_text(work).startswith(f"{work / 'remote'}, which nobody else can reach; `make remote")
+    assert remote_text(work).startswith(f"{work / 'remote'}, which only this machine can reach; `make remote")
     (here / "file").write_text("content")
     assert here.run("dvc", "add", "-q", "file").returncode == 0
     assert here.run("dvc", "push", "-q").returncode == 0
     assert [path for path in (work / "remote").rglob("*") if path.is_file()]
-    assert here.run("git", "status", "--porcelain", ".dvc/config").stdout == "", "it concerns this checkout alone"
+    assert here.run("git", "status", "--porcelain", ".dvc/config").stdout == "", "it is set for this checkout alone"
 
 
-def test_a_shared_one_takes_its_place_and_is_left_alone(
+def test_a_shared_remote_replaces_the_local_one_and_stays(
     here: Checkout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ensure_remote(here / ".work")
     shared = str(tmp_path / "shared folder")
     set_remote(shared)
-    said = capsys.readouterr().out
-    assert "git add .dvc/config" in said and "dvc push --all-commits" in said
+    printed = capsys.readouterr().out
+    assert "git add .dvc/config" in printed and "dvc push --all-commits" in printed
     assert remote_text(here / ".work") == shared
     ensure_remote(here / ".work")
     assert remote_text(here / ".work") == shared
@@ -46,12 +46,12 @@ def test_a_shared_one_takes_its_place_and_is_left_alone(
     assert [path for path in Path(shared).rglob("*") if path.is_file()]
 
 
-def test_without_a_url_it_says_what_to_name(here: Checkout) -> None:
+def test_an_empty_url_is_a_user_error(here: Checkout) -> None:
     with pytest.raises(UserError, match="make remote URL="):
         set_remote("")
 
 
-def test_clean_keeps_what_may_be_the_only_copy(checkout: Checkout) -> None:
+def test_clean_keeps_the_remote(checkout: Checkout) -> None:
     (checkout / "Makefile").write_text((ROOT / "Makefile").read_text())
     for name in ("remote/files/md5/ab", "checkpoints/train", "prefect"):
         (checkout / ".work" / name).mkdir(parents=True)

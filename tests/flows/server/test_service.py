@@ -1,4 +1,4 @@
-"""What others read: systemd its unit, Prefect the entry points of prefect.yaml, the box what make hands over."""
+"""The systemd unit, the entry points in prefect.yaml, and the settings that make passes on."""
 
 import getpass
 import shutil
@@ -19,7 +19,7 @@ tr '\\0' ' ' < /proc/$$/cmdline
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "imagewright.service"
     here = UNIT.replace("/srv/imagewright/.venv/bin/python", sys.executable).replace("/srv/imagewright", str(ROOT))
     unit.write_text(here.replace("User=imagewright", f"User={getpass.getuser()}"))
@@ -27,7 +27,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     unit.write_text(here.replace("KillMode=mixed", "KilMode=mixed"))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
-    assert "KilMode" in done.stderr, "it does look"
+    assert "KilMode" in done.stderr, "systemd-analyze reports an unknown key"
 
 
 LOAD = """
@@ -37,7 +37,7 @@ print(*(load_flow_from_entrypoint(entrypoint).name for entrypoint in sys.argv[1:
 """
 
 
-def test_prefect_yaml_names_flows_that_there_are() -> None:
+def test_prefect_yaml_names_existing_flows() -> None:
     declared = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
     entrypoints = sorted({one["entrypoint"] for one in declared})
     command = [sys.executable, "-c", LOAD, *entrypoints]
@@ -45,7 +45,7 @@ def test_prefect_yaml_names_flows_that_there_are() -> None:
     assert done.stdout.split() == ["deprecate", "gate-and-release", "retrain", "rollback"], done.stderr
 
 
-def test_make_hands_over_what_was_asked_for_and_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_passes_its_settings_on_but_no_stray_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter = tmp_path / ".venv/bin/python"
     interpreter.parent.mkdir(parents=True)
     interpreter.write_text(SHOW)

@@ -1,13 +1,14 @@
-"""What a person may set, and one sentence for what cannot be right."""
+"""The server's settings, and the error for each wrong one."""
 
 import socket
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from flows.server import environment
-from flows.server.clients import QUERY_SECONDS, RETRIES, SECONDS_TO_ANSWER
+from flows.server.clients import QUERY_SECONDS, RETRIES, TIMEOUT_SECONDS
 from flows.server.settings import Settings, check_port, read_settings
 from tasks.common.errors import UserError
 from tests.conftest import ROOT, Checkout
@@ -17,13 +18,13 @@ def read(**given: str) -> Settings:
     return read_settings({f"IMAGEWRIGHT_{name}": value for name, value in given.items()})
 
 
-def test_nothing_set_is_this_machine_alone() -> None:
+def test_by_default_only_this_machine_can_connect() -> None:
     settings = read(HOST="", PASSWORD="")
     assert (settings.address, settings.api) == ("http://127.0.0.1:4200", "http://127.0.0.1:4200/api")
     assert settings.auth is None and settings.watch is None and settings.database_text.startswith("SQLite")
 
 
-def test_every_address_is_called_by_the_machines_name_and_by_loopback() -> None:
+def test_a_wildcard_host_becomes_the_machines_name_and_loopback() -> None:
     settings = read(HOST="0.0.0.0", PASSWORD="secret", PORT="4300")
     assert settings.address == f"http://{socket.gethostname()}:4300"
     assert settings.api == "http://127.0.0.1:4300/api"
@@ -36,18 +37,18 @@ def test_every_address_is_called_by_the_machines_name_and_by_loopback() -> None:
     [
         (
             {"HOST": "0.0.0.0"},
-            "HOST=0.0.0.0 lets other machines in, so a password is needed: put one into IMAGE",
+            "HOST=0.0.0.0 lets other machines connect, so a password is needed: put one into IMAGE",
         ),
         ({"HOST": "192.0.2.7"}, "so a password is needed"),
-        ({"HOST": "box.example.com"}, "so a password is needed"),
-        ({"PORT": "http"}, "PORT=http is no whole number from 1 to 65,535"),
-        ({"PORT": "0"}, "PORT=0 is no whole number"),
-        ({"DATABASE": "postgresql://me:secret@db/x"}, "DATABASE must begin with postgresql+asyncpg://"),
-        ({"WATCH": "/nowhere"}, "WATCH=/nowhere is no folder; make it, or name another"),
+        ({"HOST": "server.example.com"}, "so a password is needed"),
+        ({"PORT": "http"}, "PORT=http is not an integer from 1 to 65,535"),
+        ({"PORT": "0"}, "PORT=0 is not an integer"),
+        ({"DATABASE": "postgresql://me:secret@db/x"}, "DATABASE must be postgresql+asyncpg://"),
+        ({"WATCH": "/nowhere"}, "WATCH=/nowhere is not a folder; create it, or choose another"),
         ({"ADDRESS": "images.example.com"}, "ADDRESS=images.example.com must begin with http"),
     ],
 )
-def test_what_cannot_be_right_is_refused(given: dict[str, str], words: str) -> None:
+def test_a_wrong_setting_is_refused(given: dict[str, str], words: str) -> None:
     with pytest.raises(UserError) as refused:
         read(**given)
     assert words in str(refused.value) and "secret" not in str(refused.value)
@@ -58,7 +59,7 @@ def test_loopback_needs_no_password(host: str) -> None:
     assert read(HOST=host).host == host
 
 
-def test_a_port_in_use_is_named_with_what_to_do() -> None:
+def test_the_error_for_a_port_in_use_suggests_another() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -72,10 +73,21 @@ def test_a_port_in_use_is_named_with_what_to_do() -> None:
         check_port(Settings(host="nowhere.invalid"))
 
 
-def test_up_says_so_in_one_sentence_and_starts_nothing(checkout: Checkout) -> None:
+def test_up_with_a_wrong_setting_prints_one_line_and_starts_nothing(checkout: Checkout) -> None:
     done = checkout.python("-m", "flows.server", "up", env={"IMAGEWRIGHT_HOST": "0.0.0.0"})
-    assert done.returncode == 2 and done.stderr.startswith("error: HOST=0.0.0.0 lets other machines in")
-    assert len(done.stderr.splitlines()) == 1 and not (checkout / ".work/box").exists()
+    assert done.returncode == 2 and done.stderr.startswith("error: HOST=0.0.0.0 lets other machines connect")
+    assert len(done.stderr.splitlines()) == 1 and not (checkout / ".work/server").exists()
+
+
+def test_the_server_of_an_earlier_version_must_be_stopped_first(checkout: Checkout) -> None:
+    (checkout / ".work/box").mkdir(parents=True)
+    (checkout / ".work/box/state.json").write_text('{"pids": {"keeper": 12345}}')
+    with FileLock(checkout / ".work/box.lock"):
+        for command in ("up", "down", "serve"):
+            done = checkout.python("-m", "flows.server", command)
+            assert done.returncode == 2 and "stop it with `kill 12345`" in done.stderr
+    assert checkout.python("-m", "flows.server", "down").stdout == "nothing is up\n"
+    assert "`keep` is called `serve` now" in checkout.python("-m", "flows.server", "keep").stderr
 
 
 def test_secrets_and_foreign_settings_reach_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,6 +112,6 @@ def test_a_server_may_be_away_for_three_minutes() -> None:
     assert {pool["job_variables"]["env"]["PREFECT_CLIENT_MAX_RETRIES"] for pool in pools} == {str(RETRIES)}
 
 
-def test_a_worker_asks_again_soon_after_the_server_is_back(tmp_path: Path) -> None:
+def test_a_worker_polls_within_a_minute_of_the_servers_return(tmp_path: Path) -> None:
     retries = int(environment.worker(read(), tmp_path, tmp_path)["PREFECT_CLIENT_MAX_RETRIES"])
-    assert 1.2 * 2**retries + 1.3 * QUERY_SECONDS + SECONDS_TO_ANSWER < 60
+    assert 1.2 * 2**retries + 1.3 * QUERY_SECONDS + TIMEOUT_SECONDS < 60

@@ -1,4 +1,4 @@
-"""Scheduled retrainings in a row while new data arrives: right verdicts, a version per blessed model, flat memory.
+"""Scheduled retrainings in a row on growing data: right verdicts, a version per accepted model, constant memory.
 
 `make test` has two rounds, `make torture` thirty, or ROUNDS.
 """
@@ -22,21 +22,21 @@ pytestmark = pytest.mark.long
 
 IMAGES = 600  # digits in the first round; every round has one more
 ROUNDS = int(os.environ.get("ROUNDS") or 2)
-LONG = 25  # rounds from which on memory says something: Python's and Prefect's caches fill in the first ten to twenty
+LONG = 25  # rounds needed to measure memory: Python's and Prefect's caches fill in the first ten to twenty
 INTERVAL_SECONDS = 20
-KEPT = ("server", "worker")
+PROCESSES = ("server", "worker")
 MOST_GROWTH = 1.10
 
 
 @pytest.fixture
 def schedule(training_server: TrainingServer) -> Iterator[None]:
-    """Switches a schedule on that asks for a run more often than one can end, and takes it away afterwards."""
+    """Adds a schedule that creates runs faster than they end, and removes it afterwards."""
     training_server.empty()
     path = f"/deployments/{training_server.deployments()['retrain']['id']}/schedules"
     wanted = {"schedule": {"interval": INTERVAL_SECONDS}, "active": True, "parameters": {"models": "gan"}}
-    [made] = training_server.api(path, [wanted])
+    [created] = training_server.api(path, [wanted])
     yield
-    training_server.api(f"{path}/{made['id']}", method="DELETE")
+    training_server.api(f"{path}/{created['id']}", method="DELETE")
     for run in runs(training_server):
         training_server.api(f"/flow_runs/{run['id']}", method="DELETE")
     training_server.must("git", "checkout", "-q", "data/raw.dvc")
@@ -44,7 +44,7 @@ def schedule(training_server: TrainingServer) -> Iterator[None]:
 
 
 def runs(training_server: TrainingServer, *names: str) -> list[Any]:
-    """The runs of the schedule, those in states of these names if any are given, the earliest first."""
+    """The schedule's runs, the earliest first; only those in states of these names, if any are given."""
     wanted = {"state": {"name": {"any_": names}}} if names else {}
     found = training_server.api("/flow_runs/filter", {"flow_runs": wanted, "sort": "START_TIME_ASC"})
     return [run for run in found if run["auto_scheduled"]]
@@ -62,7 +62,7 @@ def test_thirty_scheduled_retrainings(training_server: TrainingServer, schedule:
         expected.append("Rejected" if refused(IMAGES + number) else "Released")
         until(lambda: len(verdicts(training_server)) > number, 300)  # noqa: B023
         assert verdicts(training_server) == expected
-        memory.append([psutil.Process(training_server.supervised(name).pid).memory_info().rss for name in KEPT])
+        memory.append([psutil.Process(training_server.supervised(name).pid).memory_info().rss for name in PROCESSES])
         print(f"round {number + 1}: {expected[-1]}; " + ", ".join(megabytes(memory[-1])))
     versions = [tag for tag in training_server.tags() if "@" in tag]
     assert len(versions) == expected.count("Released") and expected.count("Rejected") >= ROUNDS // 3 - 1
@@ -78,4 +78,4 @@ def verdicts(training_server: TrainingServer) -> list[str]:
 
 
 def megabytes(values: Any) -> list[str]:
-    return [f"{name} {value / 2**20:.0f} MiB" for name, value in zip(KEPT, values, strict=True)]
+    return [f"{name} {value / 2**20:.0f} MiB" for name, value in zip(PROCESSES, values, strict=True)]

@@ -1,4 +1,4 @@
-"""A training that is cancelled, and one whose server is away for long."""
+"""A training is cancelled, and a training continues while the API server is away."""
 
 import os
 import time
@@ -15,11 +15,11 @@ SECONDS_AWAY = float(os.environ.get("AWAY") or 20)
 
 
 def trains(training_server: TrainingServer) -> bool:
-    """Whether a training has left a checkpoint already."""
+    """Whether a training has written a checkpoint."""
     return any((training_server / ".work/checkpoints/train_gan").glob("*/checkpoint.safetensors"))
 
 
-def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(
+def test_a_cancelled_training_ends_and_resumes_from_its_checkpoint(
     training_server: TrainingServer,
 ) -> None:
     training_server.empty()
@@ -28,7 +28,7 @@ def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(
     asked = time.monotonic()
     training_server.api(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     until(lambda: not training_server.of_runs(), SECONDS_TO_END)
-    print(f"cancelled: nobody left after {time.monotonic() - asked:.1f} s")
+    print(f"cancelled: no process left after {time.monotonic() - asked:.1f} s")
     assert training_server.ended(run)["type"] == "CANCELLED"
     assert trains(training_server) and training_server.tags() == []
     second = training_server.start("retrain", models="gan")
@@ -38,22 +38,22 @@ def test_a_cancelled_training_is_gone_and_goes_on_from_its_checkpoint_next_time(
 
 
 @pytest.mark.parametrize("seconds", [SECONDS_AWAY])
-def test_a_training_goes_on_while_the_server_is_away(training_server: TrainingServer, seconds: float) -> None:
+def test_a_training_continues_while_the_server_is_away(training_server: TrainingServer, seconds: float) -> None:
     training_server.empty()
     images = int(12_800 * (1 + seconds / 4))
     asked = {"models": "gan", "overrides": {"train_gan": {"stop": {"n_images": images}}}}
     run = training_server.start("retrain", **asked)
     until(lambda: trains(training_server))
-    server, supervisor = training_server.supervised("server"), training_server.supervisor()
-    supervisor.suspend()  # or it would start another at once
+    api_server, supervisor = training_server.supervised("server"), training_server.supervisor()
+    supervisor.suspend()  # else it would restart the API server at once
     try:
-        server.kill()
+        api_server.kill()
         time.sleep(seconds)
-        assert training_server.part("trainer"), "it trains on"
+        assert training_server.part("trainer"), "it continues to train"
     finally:
         supervisor.resume()
     assert training_server.ended(run)["name"] == "Released"
     assert training_server.tags() == ["gan#live#1", "gan@v1.0.0"]
     again = training_server.start("retrain", **asked)
-    training_server.wait(again, "RUNNING", seconds=60)  # its worker has found back as well
+    training_server.wait(again, "RUNNING", seconds=60)  # the worker takes new runs again
     assert training_server.ended(again)["name"] == "Nothing new"

@@ -1,7 +1,7 @@
-"""kill -9 of every part of a box at a random moment of a real training: nobody is left over, and the next run ends with
-the unbroken run's bits.
+"""kill -9 of every process at a random moment of a real training: no process is left, and the next run's results have
+the bits of an undisturbed run.
 
-`make test` kills each part once; `make torture` ten times, or KILLS times, and says which. SEED repeats the moments.
+`make test` kills each part once, `make torture` ten times, or KILLS times. The same SEED gives the same moments.
 """
 
 import os
@@ -27,8 +27,8 @@ POLL_SECONDS = 0.1
 TARGETS = (*PARTS, "worker", "server", "everything")
 
 
-class Unbroken:
-    """A run that nobody disturbs: its bits, and from when to when, in seconds, each target lived."""
+class Undisturbed:
+    """An undisturbed run: its bits, and the times in seconds between which each target ran."""
 
     def __init__(self, training_server: TrainingServer) -> None:
         training_server.empty()
@@ -47,22 +47,22 @@ class Unbroken:
 
 
 @pytest.fixture(scope="module")
-def unbroken(training_server: TrainingServer) -> Unbroken:
-    return Unbroken(training_server)
+def undisturbed(training_server: TrainingServer) -> Undisturbed:
+    return Undisturbed(training_server)
 
 
 def victims(training_server: TrainingServer, target: str) -> list[psutil.Process]:
-    """Whom to kill, at once: one process, or every one that there is, as when the power is cut."""
+    """The processes to kill at once: one, or all, as in a power cut."""
     if target == "everything":
         return list(training_server.processes())
     found = training_server.part(target)
     return [found] if found else []
 
 
-def strike(training_server: TrainingServer, target: str, run: str, moment: float) -> list[psutil.Process] | None:
-    """Kills a target that many seconds after the run began, or when it next lives; returns whom it had started.
+def kill(training_server: TrainingServer, target: str, run: str, moment: float) -> list[psutil.Process] | None:
+    """Kills a target `moment` seconds after the run began, or when it next runs; returns the target's descendants.
 
-    Nobody is killed, and None returned, when the run ends before.
+    Kills nothing and returns None when the run ends before.
     """
     training_server.wait(run, "RUNNING")
     time.sleep(moment)
@@ -86,16 +86,16 @@ def children(process: psutil.Process) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("number", range(KILLS))
 @pytest.mark.parametrize("target", TARGETS)
-def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_been(
-    training_server: TrainingServer, unbroken: Unbroken, target: str, number: int
+def test_after_a_kill_no_process_is_left_and_the_next_run_has_the_same_bits(
+    training_server: TrainingServer, undisturbed: Undisturbed, target: str, number: int
 ) -> None:
     seed = f"{SEED} {target} {number}"
     chance, dependents = random.Random(seed), None
     for _ in range(TRIES):
-        moment = chance.uniform(*unbroken.windows.get(target, (0.0, unbroken.seconds)))
+        moment = chance.uniform(*undisturbed.windows.get(target, (0.0, undisturbed.seconds)))
         training_server.empty()
         run = training_server.start("retrain", models="gan")
-        if (dependents := strike(training_server, target, run, moment)) is not None:
+        if (dependents := kill(training_server, target, run, moment)) is not None:
             break
     assert dependents is not None, f"every run ended before its {target} could be killed"
     killed = time.monotonic()
@@ -106,12 +106,12 @@ def test_after_a_kill_nobody_is_left_and_the_next_run_ends_as_if_nothing_had_bee
         training_server.up()
     first = training_server.ended(run)["name"]
     until(lambda: not training_server.of_runs(), SECONDS_TO_END)
-    published = "gan#live#1" in training_server.tags()  # before it was killed, at the very end
+    published = "gan#live#1" in training_server.tags()  # it was killed at its very end
     second = training_server.ended(training_server.start("retrain", models="gan"))
     print(f"{seed}: at {moment:.1f} s; dependents gone after {gone:.1f} s; that run {first}, the next {second['name']}")
     assert second["name"] == ("Nothing new" if published else "Released"), second["message"]
-    assert first == "Released" or target not in ("server", "trainer"), "a retry is enough, and trainings have one"
-    assert training_server.released() == unbroken.bits
+    assert first == "Released" or target not in ("server", "trainer"), "trainings have one retry, which is enough"
+    assert training_server.released() == undisturbed.bits
     assert training_server.tags() == ["gan#live#1", "gan@v1.0.0"]
     assert not training_server.must("git", "status", "--porcelain") and worktrees(training_server) == []
     until(lambda: not training_server.of_runs(), SECONDS_TO_END)

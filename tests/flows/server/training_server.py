@@ -1,4 +1,4 @@
-"""A box whose `retrain` really trains a GAN on digits, in seconds: only the gate and what it judges are small ones."""
+"""A server whose `retrain` trains a GAN on digits in seconds; the bundle and the gate are stubs."""
 
 import hashlib
 import shutil
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.flows.conftest import until
 from tests.flows.released import GATE, REPORT
-from tests.flows.server.running_server import Box
+from tests.flows.server.running_server import RunningServer
 
 SMALL = {
     "threads": 1,
@@ -39,7 +39,7 @@ MADE = ("checkpoints", "conclusions", "gate", "live", "reports", "remote")
 
 
 def refused(images: int) -> bool:
-    """Whether the mill's gate refuses a model made from so many images, as it does every third time."""
+    """Whether the stub gate refuses a model trained on so many images, as it does every third time."""
     return images % 3 == 2
 
 
@@ -51,11 +51,11 @@ PARTS: dict[str, Callable[[list[str]], bool]] = {
 }
 
 
-class TrainingServer(Box):
-    """A box in which the same training can be started from nothing again and again."""
+class TrainingServer(RunningServer):
+    """A server in which the same training can be repeated from scratch."""
 
     def furnish(self) -> None:
-        """Leaves two real stages, puts a bundle and a gate that take no time behind them, and preprocesses digits."""
+        """Keeps two real stages, adds a stub bundle, gate and report, and preprocesses digits."""
         for name, text in (("gate", GATE), ("report", REPORT)):
             (self / f"tasks/{name}/__main__.py").write_text(text)
         (self / "bundle.py").write_text(BUNDLE)
@@ -87,8 +87,8 @@ class TrainingServer(Box):
         YAML().dump({"stages": stages, "artifacts": artifacts}, self / "dvc.yaml")
 
     def empty(self) -> None:
-        """Forgets all trainings: their results, checkpoints, branches, tags and cached files."""
-        until(lambda: not self.of_runs(), seconds=300)  # of a test that failed
+        """Deletes all trainings: their results, checkpoints, branches, tags and cached files."""
+        until(lambda: not self.of_runs(), seconds=300)  # that a failed test left
         for name in MADE:
             shutil.rmtree(self / ".work" / name, ignore_errors=True)
         shutil.rmtree(self / ".dvc/cache")
@@ -103,7 +103,7 @@ class TrainingServer(Box):
         return self.must("git", "tag", "--list").split()
 
     def released(self) -> str:
-        """The hash of what the released version's commit says of its stages' results."""
+        """The SHA-256 of dvc.lock in the commit of the released version."""
         lock = self.must("git", "show", "gan@v1.0.0:dvc.lock")
         return hashlib.sha256(lock.encode()).hexdigest()
 
@@ -112,29 +112,30 @@ class TrainingServer(Box):
         return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=300)
 
     def part(self, name: str) -> psutil.Process | None:
-        """The process of the box, or of the run that is at work, that goes by this name, if there is one now."""
+        """The process of the server or of the current run with this name in PARTS, None if there is none now."""
         if name in ("worker", "server"):
             return self.supervised(name)
         for process in self.processes():
             with suppress(psutil.Error):
-                if PARTS[name](process.cmdline()) and (name != "supervisor" or process.children()):  # not its stand-in
+                # The second supervise.py, which stands by, has no children.
+                if PARTS[name](process.cmdline()) and (name != "supervisor" or process.children()):
                     return process
         return None
 
     def of_runs(self) -> list[psutil.Process]:
-        """The processes of runs: none of the box's own."""
+        """The processes of runs, without the server's own."""
         own = {process.pid for name in self.pids() for process in self._kept(name)}
         return [process for process in self.processes() if process.pid not in own]
 
     def supervisor(self) -> psutil.Process:
-        """The box's one parent."""
-        return psutil.Process(self.pids()["keeper"])
+        """The server's supervisor."""
+        return psutil.Process(self.pids()["supervisor"])
 
     def _kept(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.pids()[name])
-        return [process] if name == "keeper" else [process, *process.children()]
+        return [process] if name == "supervisor" else [process, *process.children()]
 
     def locks(self) -> list[Any]:
-        """What is in each dvc.lock of the checkout and its worktrees; raises where one is not whole."""
+        """Reads the dvc.lock of the checkout and its worktrees; raises where one is damaged."""
         found = [self / "dvc.lock", *(self / ".work/worktrees").glob("*/dvc.lock")]
         return [YAML(typ="safe").load(path)["stages"] for path in found if path.exists()]
