@@ -293,14 +293,14 @@ def bare_checkout(size: Size) -> Iterator[Checkout]:
 
 def fill(raw: Path, size: Size) -> None:
     """Writes data as ingest does."""
-    from tasks.ingest.raw import take_stock, write_manifest
+    from tasks.ingest.raw import build_manifest, write_manifest
     from tasks.ingest.sources import digits
 
     if size.gpu and train_speed.RAW.is_file():
         shutil.copytree(train_speed.RAW.parent, raw)
         return
     raw.mkdir(parents=True)
-    write_manifest(raw, take_stock(raw, "digits", digits(raw)))
+    write_manifest(raw, build_manifest(raw, "digits", digits(raw)))
 
 
 def repeated(place: Checkout) -> Row:

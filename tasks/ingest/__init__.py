@@ -1,1 +1,1 @@
-"""Fills data/raw, the pipeline's input, and pins it with DVC. Not a stage: what comes in is a person's decision."""
+"""Fills data/raw, the input of the pipeline, and pins it with DVC. It is no stage: a person decides when it runs."""

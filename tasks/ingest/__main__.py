@@ -1,4 +1,4 @@
-"""`python -m tasks.ingest [SOURCE] [--from FOLDER] [--accept]`: fills data/raw and pins it with DVC."""
+"""`python -m tasks.ingest [SOURCE] [--from FOLDER] [--accept]` fills data/raw and pins it with DVC."""
 
 import argparse
 from pathlib import Path
@@ -11,16 +11,16 @@ def main() -> None:
     """Reads the command line and fills data/raw."""
     parser = argparse.ArgumentParser(
         prog="python -m tasks.ingest",
-        description="Fills data/raw with images and pins it with DVC. Without SOURCE: with what data/raw.dvc pins.",
+        description="Fills data/raw with images and pins it with DVC. Without SOURCE: restores what data/raw.dvc pins.",
     )
     names = ", ".join(DATA_SETS)
     parser.add_argument("source", nargs="?", metavar="SOURCE", help=f"{names}, or a folder, zip or tar of images")
-    parser.add_argument("--from", dest="given", type=Path, metavar="FOLDER", help="a folder that has Fashion-MNIST")
-    parser.add_argument("--accept", action="store_true", help="take in data/raw as it was changed by hand")
-    asked = parser.parse_args()
-    if asked.accept and (asked.source or asked.given):
-        parser.error("--accept takes in data/raw as it stands; give it alone")
-    run(accept if asked.accept else lambda: ingest(asked.source, asked.given))
+    parser.add_argument("--from", dest="local", type=Path, metavar="FOLDER", help="a folder with Fashion-MNIST's files")
+    parser.add_argument("--accept", action="store_true", help="pin data/raw as it is now, after a change by hand")
+    arguments = parser.parse_args()
+    if arguments.accept and (arguments.source or arguments.local):
+        parser.error("--accept pins data/raw as it is and goes with no other argument")
+    run(accept if arguments.accept else lambda: ingest(arguments.source, arguments.local))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Taking in a zip or tar archive from anybody: nothing leaves the folder, nothing grows without bound."""
+"""Safe unpacking of zip and tar archives: no member leaves the folder, and the unpacked size is limited."""
 
 import lzma
 import re
@@ -14,13 +14,13 @@ from typing import IO, cast
 from tasks.common.errors import UserError
 from tasks.ingest.raw import MANIFEST, is_junk
 
-MAX_UNPACKED = 20 * 2**30  # bytes; a data set larger than that is better given as a folder
-CHUNK = 2**20
+MAX_UNPACKED = 20 * 2**30  # bytes; a larger data set should be given as a folder
+CHUNK = 2**20  # bytes per read
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 def is_archive(path: Path) -> bool:
-    """Whether `path` is a zip or a tar (plain, .gz, .bz2, .xz) as far as its beginning and end tell."""
+    """Returns whether `path` is recognised as a zip or a tar (plain, .gz, .bz2 or .xz)."""
     try:
         return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
     except DAMAGE:
@@ -28,114 +28,107 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, target: Path, limit: int = MAX_UNPACKED) -> None:
-    """Unpacks the files of a zip or tar into the empty folder `target`, junk left out.
+    """Unpacks the files of a zip or tar into the empty folder `target`, without junk.
 
-    Raises UserError for a member whose path is absolute or leaves the folder, a link or device, two members at one
-    path, more than `limit` unpacked bytes (counted while reading, whatever the header says), an encrypted member, or
-    a damaged archive. What was written by then is the caller's to remove.
+    Raises UserError for a member whose path is absolute or leaves the folder, a link or device, two members with one
+    path, more than `limit` unpacked bytes (counted while reading, whatever the header says), an encrypted member, and
+    a damaged archive. The caller removes what was written until then.
     """
-    members = Members(archive, target, limit)
-    with _readable(archive):
+    unpacking = Unpacking(archive, target, limit)
+    with _damage_as_user_error(archive):
         if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, members)
+            _unpack_zip(archive, unpacking)
         else:
-            _unpack_tar(archive, members)
+            _unpack_tar(archive, unpacking)
 
 
-def lift_lone_folder(folder: Path, keep: frozenset[str]) -> None:
-    """Puts the content of the only folder in `folder` in its place; a name in `keep` says something, and stays."""
-    inside = list(folder.iterdir())
-    if len(inside) == 1 and inside[0].is_dir() and inside[0].name.lower() not in keep:
-        lone = folder.with_name(f"{folder.name}.lone")
-        inside[0].replace(lone)
+def strip_top_folder(folder: Path, keep: frozenset[str]) -> None:
+    """Replaces `folder` by the folder in it if that is its only content and has no name in `keep`."""
+    content = list(folder.iterdir())
+    if len(content) == 1 and content[0].is_dir() and content[0].name.lower() not in keep:
+        top = folder.with_name(f"{folder.name}.top")
+        content[0].replace(top)
         folder.rmdir()
-        lone.replace(folder)
+        top.replace(folder)
 
 
-class Members:
-    """Writes an archive's members below a folder and keeps count of their bytes."""
+class Unpacking:
+    """Writes an archive's members below a folder and limits their total size."""
 
     def __init__(self, archive: Path, target: Path, limit: int) -> None:
         self._archive, self._target = archive, target
         self._limit, self._left = limit, limit
 
-    def refuse(self, name: str, fault: str) -> UserError:
-        """The error for a member that must not come in."""
-        return UserError(f"{self._archive} is refused, nothing was taken in: {name!r} {fault}")
+    def error(self, name: str, reason: str) -> UserError:
+        """Returns the error for a member that must not be unpacked."""
+        return UserError(f"{self._archive} was not ingested: {name!r} {reason}")
 
     def write(self, name: str, stream: IO[bytes]) -> None:
-        """Writes one member; raises UserError when its path or its size must not be."""
-        path = self._inside(name)
-        if path is None:
+        """Writes one member; raises UserError when its path or its size is not allowed."""
+        posix = PurePosixPath(name.replace("\\", "/"))
+        if posix.is_absolute() or ".." in posix.parts or re.match("[A-Za-z]:", name):
+            raise self.error(name, "points outside of the folder it is unpacked to")
+        if is_junk(str(posix)) or str(posix) == MANIFEST:
             return
+        path = self._target / posix
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
                 for data in self.counted(name, stream):
                     file.write(data)
         except (FileExistsError, NotADirectoryError):
-            raise self.refuse(name, "is in the archive twice, or as a file and as a folder") from None
+            raise self.error(name, "is in the archive twice, or as a file and as a folder") from None
 
     def counted(self, name: str, stream: IO[bytes]) -> Iterator[bytes]:
-        """The stream's bytes; raises UserError once all streams together exceed the bound."""
+        """Yields the stream's bytes; raises UserError once all streams together exceed the limit."""
         while data := stream.read(CHUNK):
             self._left -= len(data)
-            self.expect(name, 0)
+            self.check_size(name, 0)
             yield data
 
-    def expect(self, name: str, size: int) -> None:
-        """Raises UserError when `size` more bytes would exceed the bound: a bomb that says so is not unpacked first."""
+    def check_size(self, name: str, size: int) -> None:
+        """Raises UserError when `size` more bytes exceed the limit, so that a large member is not even opened."""
         if size > self._left or self._left < 0:
-            raise self.refuse(name, f"brings the unpacked bytes above {self._limit:,}; unpack it and give the folder")
-
-    def _inside(self, name: str) -> Path | None:
-        posix = PurePosixPath(name.replace("\\", "/"))
-        if posix.is_absolute() or ".." in posix.parts or re.match("[A-Za-z]:", name):
-            raise self.refuse(name, "points outside of the folder it is unpacked to")
-        return None if is_junk(str(posix)) or str(posix) == MANIFEST else self._target / posix
+            raise self.error(name, f"brings the unpacked bytes above {self._limit:,}; unpack it and give the folder")
 
 
-def _unpack_zip(archive: Path, members: Members) -> None:
+def _unpack_zip(archive: Path, unpacking: Unpacking) -> None:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise members.refuse(info.filename, "is a link or a device")
+                raise unpacking.error(info.filename, "is a link or a device")
             if info.flag_bits & 1:
-                raise members.refuse(info.filename, "is encrypted; unpack it yourself and give the folder")
+                raise unpacking.error(info.filename, "is encrypted; unpack it yourself and give the folder")
             if not info.is_dir():
-                members.expect(info.filename, info.file_size)
+                unpacking.check_size(info.filename, info.file_size)
                 with opened.open(info) as stream:
-                    members.write(info.filename, stream)
+                    unpacking.write(info.filename, stream)
 
 
-def _unpack_tar(archive: Path, members: Members) -> None:
+def _unpack_tar(archive: Path, unpacking: Unpacking) -> None:
     with tarfile.open(archive) as opened:
         for member in opened:
             if not (member.isfile() or member.isdir()):
-                raise members.refuse(member.name, "is a link or a device")
+                raise unpacking.error(member.name, "is a link or a device")
             stream = opened.extractfile(member)
             if stream is not None:
-                members.expect(member.name, member.size)
-                members.write(member.name, stream)
-        _refuse_early_end(opened, members)
-
-
-def _refuse_early_end(opened: tarfile.TarFile, members: Members) -> None:
-    """tarfile takes a broken header for the end; a whole archive ends in a block of zeros and a right checksum."""
-    stream = cast(IO[bytes], opened.fileobj)
-    stream.seek(opened.offset)
-    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("it is cut short")
-    for _ in members.counted("its end", stream):
-        pass
+                unpacking.check_size(member.name, member.size)
+                unpacking.write(member.name, stream)
+        # tarfile takes a broken header for the end; a whole archive ends in a block of zeros and a correct checksum.
+        rest = cast(IO[bytes], opened.fileobj)
+        rest.seek(opened.offset)
+        if rest.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it is cut short")
+        for _ in unpacking.counted("its end", rest):
+            pass
 
 
 @contextmanager
-def _readable(archive: Path) -> Iterator[None]:
+def _damage_as_user_error(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # a full disk, say; what bz2 and gzip find wrong in the data carries no number
+            raise  # for example a full disk; what bz2 and gzip raise for damaged data has no number
         raise UserError(f"{archive} is damaged ({error}); fetch it again") from None

@@ -1,21 +1,24 @@
-"""Filling data/raw: from a data set's name, a folder or an archive, or with what data/raw.dvc pins."""
+"""Fills data/raw from a named data set, a folder or an archive, or restores what data/raw.dvc pins."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.common.cli import progress
 from tasks.common.errors import UserError
-from tasks.ingest.archives import is_archive, lift_lone_folder, unpack
-from tasks.ingest.folders import copy_folder
-from tasks.ingest.pin import PIN, Pin, add, bring_back, install, read_pin, tree_md5, unchanged_on_failure
+from tasks.ingest.archives import is_archive, strip_top_folder, unpack
+from tasks.ingest.pin import PIN, Pin, pin_raw, raw_hash, read_pin, replace_raw, restore_pinned, unchanged_on_failure
 from tasks.ingest.raw import (
-    ACCEPT,
     MANIFEST,
     RAW,
+    REMEDY,
     RawManifest,
+    build_manifest,
     check_raw,
+    is_junk,
     read_manifest,
-    take_stock,
     write_manifest,
 )
 from tasks.ingest.sources import digits, fashion_mnist
@@ -26,118 +29,139 @@ DATA_SETS: dict[str, Callable[[Path, Path | None], list[str]]] = {DEFAULT: fashi
 SPLIT_FOLDERS = frozenset({"train", "test", "val", "validation"})
 
 
-def ingest(source: str | None, given: Path | None = None) -> None:
-    """Fills data/raw from `source` and pins it with DVC; an old data/raw stays untouched when anything fails.
+def ingest(source: str | None, local: Path | None = None) -> None:
+    """Fills data/raw from `source` and pins it with DVC; if anything fails, data/raw stays as it was.
 
     Args:
         source: a data set's name, the path of a folder, zip or tar, or None for what data/raw.dvc pins.
-        given: a folder that has the files of the named data set.
+        local: a folder with the files of the named data set, which are downloaded otherwise.
 
-    Raises UserError when the source is unknown, empty, damaged or not to be had, and when None would overwrite a
-    data/raw that was changed by hand.
+    Raises UserError when the source is unknown, empty, damaged or unavailable, and when None would overwrite a data/raw
+    that was changed by hand.
     """
     if not Path(".dvc").is_dir():
         raise UserError("there is no .dvc here; run this from the project's folder, cloned with git")
     if source is None:
-        _restore(given)
+        _restore(local)
     elif source in DATA_SETS:
-        if given is not None or not _holds(source):
-            _take(source, lambda folder: DATA_SETS[source](folder, given))
-    elif given is not None:
+        if local is not None or not _is_current(source):
+            _fill_by_name(source, local)
+    elif local is not None:
         raise UserError(f"`--from` goes with {DEFAULT} only; leave it out for {source}")
     else:
-        _take_path(Path(source))
+        _fill_from_path(Path(source))
 
 
 def accept() -> None:
-    """Takes in data/raw as it stands: lists it anew and pins it. A data set that was changed loses its name."""
+    """Lists data/raw anew, as it is, and pins it; a named data set that was changed loses its name."""
     if not RAW.is_dir():
         raise UserError(f"{RAW} is missing; `python -m tasks.ingest SOURCE` fills it")
-    known = _known_manifest()
-    manifest = take_stock(RAW, FOLDER, known.labels if known else None)
-    if known is not None and known.files == manifest.files:
-        manifest = known
+    old = _old_manifest()
+    manifest = build_manifest(RAW, FOLDER, old.labels if old else None)
+    if old is not None and old.files == manifest.files:
+        manifest = old
     with unchanged_on_failure(RAW / MANIFEST), unchanged_on_failure(PIN):
         write_manifest(RAW, manifest)
-        add(manifest.source)
-    _say(manifest)
+        pin_raw(manifest.source)
+    _report(manifest)
 
 
-def _holds(source: str) -> bool:
-    """Whether data/raw is that data set already, unchanged and pinned; says so if it is."""
-    known, pinned = _known_manifest(), read_pin()
-    if known is None or pinned is None or known.source != source or tree_md5(RAW) != pinned.md5:
+def _is_current(source: str) -> bool:
+    """Returns whether data/raw already is that data set, unchanged and pinned, and if so reports it."""
+    old, pin = _old_manifest(), read_pin()
+    if old is None or pin is None or old.source != source or raw_hash(RAW) != pin.md5:
         return False
-    _say(check_raw(RAW))
+    _report(check_raw(RAW))
     return True
 
 
-def _known_manifest() -> RawManifest | None:
+def _old_manifest() -> RawManifest | None:
     try:
         return read_manifest(RAW)
     except UserError:
         return None
 
 
-def _restore(given: Path | None) -> None:
-    """Makes data/raw what data/raw.dvc pins: as it is, from DVC's cache or remote, or from the data set's source."""
-    pinned = read_pin()
+def _restore(local: Path | None) -> None:
+    """Makes data/raw what data/raw.dvc pins: unchanged, from DVC's cache or remote, or from the data set's source."""
+    pin = read_pin()
     if RAW.is_dir() and any(RAW.iterdir()):
         manifest = check_raw(RAW)
-        if pinned is None:
-            raise UserError(f"{RAW} is there but {PIN} is not; {ACCEPT}")
-        if tree_md5(RAW) == pinned.md5:
-            _say(manifest)
+        if pin is None:
+            raise UserError(f"{RAW} exists but {PIN} does not; {REMEDY}")
+        if raw_hash(RAW) == pin.md5:
+            _report(manifest)
             return
-    if pinned is None:
-        _take(DEFAULT, lambda folder: DATA_SETS[DEFAULT](folder, given))
-    elif not bring_back(pinned):
-        _take_again(pinned, given)
+    if pin is None:
+        _fill_by_name(DEFAULT, local)
+    elif not restore_pinned(pin):
+        if pin.source not in DATA_SETS:
+            raise UserError(
+                f"{PIN} pins a folder of images that neither DVC's cache nor a remote has; "
+                "give it again: `python -m tasks.ingest PATH`"
+            )
+        _fill_by_name(pin.source, local, pin)
 
 
-def _take_again(pinned: Pin, given: Path | None) -> None:
-    """Gets the data set that data/raw.dvc names once more; raises UserError when it has none, or it became another."""
-    if pinned.source not in DATA_SETS:
-        raise UserError(
-            f"{PIN} pins a folder of images that neither DVC's cache nor a remote has; "
-            "give it again: `python -m tasks.ingest PATH`"
-        )
-    _take(pinned.source, lambda folder: DATA_SETS[pinned.source](folder, given), pinned)
+def _fill_by_name(name: str, local: Path | None, pin: Pin | None = None) -> None:
+    _fill(name, lambda folder: DATA_SETS[name](folder, local), pin)
 
 
-def _take_path(path: Path) -> None:
+def _fill_from_path(path: Path) -> None:
     if not path.exists():
-        names = " and ".join(DATA_SETS)
-        raise UserError(f"{path} is no data set's name (these are known: {names}) and no folder or archive either")
+        raise UserError(f"{path} is neither a data set's name ({' or '.join(DATA_SETS)}) nor a folder or an archive")
     if path.resolve() == RAW.resolve():
         accept()
     elif path.is_dir():
-        _take(FOLDER, lambda folder: copy_folder(path, folder))
+        _fill(FOLDER, lambda folder: _copy_folder(path, folder))
     elif is_archive(path):
-        _take(FOLDER, lambda folder: _unpack(path, folder))
+        _fill(FOLDER, lambda folder: _unpack(path, folder))
     else:
         raise UserError(f"{path} is neither a folder nor a whole zip or tar archive; check the file, or fetch it again")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
     unpack(archive, folder)
-    lift_lone_folder(folder, SPLIT_FOLDERS)
+    strip_top_folder(folder, SPLIT_FOLDERS)
 
 
-def _take(source: str, fill: Callable[[Path], list[str] | None], pinned: Pin | None = None) -> None:
-    """Lets `fill` write a folder beside data/raw, checks it against `pinned`, and puts it in data/raw's place."""
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copies the files below `source` to `target`, without junk and a manifest.
+
+    A link to a file is copied as the file; links to folders are not followed. Raises UserError for an unreadable file.
+    """
+    names, skipped = [], 0
+    for folder, subfolders, files in os.walk(source):
+        skipped += sum(Path(folder, name).is_symlink() for name in subfolders)
+        subfolders[:] = [name for name in subfolders if not is_junk(name)]
+        found = [path for name in files if (path := Path(folder, name)) != source / MANIFEST]
+        usable = [path.relative_to(source).as_posix() for path in found if not is_junk(path.name) and path.is_file()]
+        skipped += len(found) - len(usable)
+        names += usable
+    if skipped:
+        print(f"left out: {skipped:,} hidden or system files, links to folders, and special files", flush=True)
+    for name in progress(sorted(names), len(names), "copying", "files"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source / name, target / name)
+        except PermissionError as error:
+            raise UserError(f"{error.filename} cannot be read; change its permissions and run this again") from None
+
+
+def _fill(source: str, write: Callable[[Path], list[str] | None], pin: Pin | None = None) -> None:
+    """Lets `write` fill a folder beside data/raw, compares it with `pin`, and replaces data/raw by it."""
     RAW.parent.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=RAW.parent, prefix=".raw.new.") as scratch:
         folder = Path(scratch) / RAW.name
         folder.mkdir()
-        labels = fill(folder)
-        manifest = take_stock(folder, source, labels)
+        labels = write(folder)
+        manifest = build_manifest(folder, source, labels)
         write_manifest(folder, manifest)
-        if pinned is not None and tree_md5(folder) != pinned.md5:
+        if pin is not None and raw_hash(folder) != pin.md5:
             raise UserError(f"{source} is not the data that {PIN} pins; `python -m tasks.ingest {source}` pins it anew")
-        install(folder, source)
-    _say(manifest)
+        replace_raw(folder, source)
+    _report(manifest)
 
 
-def _say(manifest: RawManifest) -> None:
+def _report(manifest: RawManifest) -> None:
     print(f"{RAW}: {manifest.source}, {len(manifest.files):,} files, as {PIN} pins it", flush=True)

@@ -1,6 +1,6 @@
-"""The idx format of MNIST and its kin: a header with the shape, then the values (yann.lecun.com/exdb/mnist).
+"""The idx format of MNIST: a header with the shape, then the values (yann.lecun.com/exdb/mnist).
 
-Header, big-endian: two zero bytes, the type (8: uint8), the number of axes, then each axis as uint32.
+Header, big-endian: two zero bytes, the type (8: uint8), the number of axes, then the length of each axis as uint32.
 """
 
 import gzip
@@ -18,29 +18,29 @@ import numpy.typing as npt
 from tasks.common.errors import UserError
 
 UINT8 = 8
-Bytes = npt.NDArray[np.uint8]
+UInt8Array = npt.NDArray[np.uint8]
 
 
-def write_idx(path: Path, values: Bytes) -> None:
+def write_idx(path: Path, values: UInt8Array) -> None:
     """Writes uint8 values of any shape."""
     header = struct.pack(f">HBB{values.ndim}I", 0, UINT8, values.ndim, *values.shape)
     path.write_bytes(header + np.ascontiguousarray(values, np.uint8).tobytes())
 
 
 def idx_shape(path: Path, axes: int) -> tuple[int, ...]:
-    """The shape an idx file announces, plain or .gz; raises UserError when it is no uint8 file of `axes` axes."""
+    """Returns the shape in the header, of a plain or .gz file; raises UserError unless it is uint8 with `axes` axes."""
     with _opened(path) as file:
         return _shape(file, path, axes)
 
 
-def read_idx(path: Path, axes: int) -> Bytes:
-    """All values of an idx file, uint8; raises UserError when the file is damaged."""
+def read_idx(path: Path, axes: int) -> UInt8Array:
+    """Returns all values, uint8; raises UserError when the file is damaged."""
     blocks = list(idx_blocks(path, axes, block=2**20))
     return np.concatenate(blocks) if blocks else np.empty(idx_shape(path, axes), np.uint8)
 
 
-def idx_blocks(path: Path, axes: int, block: int) -> Iterator[Bytes]:
-    """The values in order, uint8, at most `block` along the first axis; raises UserError when the file is damaged."""
+def idx_blocks(path: Path, axes: int, block: int) -> Iterator[UInt8Array]:
+    """Yields the values in order, uint8, up to `block` along the first axis; raises UserError for a damaged file."""
     with _opened(path) as file:
         count, *rest = _shape(file, path, axes)
         for start in range(0, count, block):
@@ -56,7 +56,7 @@ def idx_blocks(path: Path, axes: int, block: int) -> Iterator[Bytes]:
 def _shape(file: IO[bytes], path: Path, axes: int) -> tuple[int, ...]:
     header = file.read(4 + 4 * axes)
     if len(header) < 4 + 4 * axes or header[:4] != bytes([0, 0, UINT8, axes]):
-        raise UserError(f"{path} is not an idx file of bytes with {axes} axes; fetch the file again")
+        raise UserError(f"{path} is not an idx file of uint8 values with {axes} axes; fetch the file again")
     return struct.unpack(f">{axes}I", header[4:])
 
 

@@ -1,7 +1,5 @@
-"""data/raw.dvc, DVC's record of data/raw: reading it, writing it, and getting back what it pins."""
+"""data/raw.dvc, DVC's record of data/raw: reads it, writes it, and restores what it pins."""
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +13,7 @@ from tempfile import TemporaryDirectory
 from ruamel.yaml import YAML
 
 from tasks.common.errors import UserError
-from tasks.common.files import remove, replacing, write_bytes
+from tasks.common.files import dvc_folder_hash, md5_file, remove, replacing, write_bytes
 from tasks.ingest.raw import MANIFEST, RAW, file_names, hash_files
 
 PIN = Path("data/raw.dvc")
@@ -23,7 +21,7 @@ PIN = Path("data/raw.dvc")
 
 @dataclass(frozen=True)
 class Pin:
-    """The folder hash that data/raw.dvc records, how many files it covers, and the source ingest noted there."""
+    """The content of data/raw.dvc: the folder's hash, the number of its files, and the source that ingest noted."""
 
     md5: str
     files: int
@@ -31,35 +29,26 @@ class Pin:
 
 
 def read_pin() -> Pin | None:
-    """What data/raw.dvc pins, or None when there is no such file; raises UserError when it is damaged."""
+    """Returns what data/raw.dvc pins, or None without that file; raises UserError when it is damaged."""
     if not PIN.is_file():
         return None
     try:
         content = YAML(typ="safe").load(PIN.read_text(encoding="utf-8"))
         out = content["outs"][0]
         return Pin(str(out["md5"]), int(out["nfiles"]), str((content.get("meta") or {}).get("source", "folder")))
-    except Exception as error:  # whatever YAML and its values can do wrong means the same here
-        words = " ".join(str(error).split())
-        raise UserError(f"{PIN} is damaged ({words}); `git checkout {PIN}` brings it back") from None
+    except Exception as error:  # damaged YAML and missing or wrong values raise many types
+        reason = " ".join(str(error).split())
+        raise UserError(f"{PIN} is damaged ({reason}); `git checkout {PIN}` brings it back") from None
 
 
-def tree_md5(folder: Path) -> str:
-    """DVC's hash of a folder: MD5 of the JSON list of its files' MD5 and POSIX path, sorted by path, plus `.dir`.
-
-    The format is the one of the `.dir` objects in DVC's cache (dvc.org/doc/user-guide, "Internal directories").
-    """
-    names = sorted([*file_names(folder), *([MANIFEST] if (folder / MANIFEST).is_file() else [])])
-    entries = [{"md5": md5, "relpath": name} for name, md5 in hash_files(folder, names, _md5_file).items()]
-    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
-
-
-def _md5_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+def raw_hash(folder: Path) -> str:
+    """Returns DVC's hash of data/raw, or of a folder that will replace it."""
+    manifest = [MANIFEST] if (folder / MANIFEST).is_file() else []
+    return dvc_folder_hash(hash_files(folder, [*file_names(folder), *manifest], md5_file))
 
 
 def dvc(*arguments: str) -> str:
-    """Runs a DVC command, waiting for another's lock; returns what it printed, raises UserError with its complaint."""
+    """Runs a DVC command, which waits for DVC's lock, and returns its output; raises UserError with its message."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -68,8 +57,8 @@ def dvc(*arguments: str) -> str:
     return done.stdout
 
 
-def add(source: str) -> None:
-    """Runs `dvc add data/raw` and notes `source` beside the hash, so that a fresh clone knows what to fetch."""
+def pin_raw(source: str) -> None:
+    """Runs `dvc add data/raw` and notes `source` in data/raw.dvc, so that a fresh clone knows what to fetch."""
     dvc("add", str(RAW))
     yaml = YAML()
     content = yaml.load(PIN.read_text(encoding="utf-8"))
@@ -83,18 +72,18 @@ def add(source: str) -> None:
         )
 
 
-def install(new: Path, source: str) -> None:
-    """Puts the folder `new` in the place of data/raw and pins it; if that fails, both are as they were before."""
+def replace_raw(new: Path, source: str) -> None:
+    """Replaces data/raw by the folder `new` and pins it; if that fails, data/raw and its pin stay as they were."""
     with _raw_unchanged_on_failure() as aside:
         if RAW.exists():
             RAW.replace(aside)
         new.replace(RAW)
-        add(source)
+        pin_raw(source)
 
 
 @contextmanager
 def unchanged_on_failure(path: Path) -> Iterator[None]:
-    """Gives the file `path` its old content back, or removes a new one, if the block fails."""
+    """Restores the file `path`, or removes a new one, if the block fails."""
     before = path.read_bytes() if path.is_file() else None
     try:
         yield
@@ -108,43 +97,43 @@ def unchanged_on_failure(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _raw_unchanged_on_failure() -> Iterator[Path]:
-    """Gives a place to move or link data/raw to; if the block fails it comes back from there."""
-    was_there = RAW.exists()
+    """Yields a path to move or hard-link data/raw to; if the block fails, data/raw and its pin are restored."""
+    existed = RAW.exists()
     with unchanged_on_failure(PIN), TemporaryDirectory(dir=RAW.parent, prefix=".raw.old.") as scratch:
         aside = Path(scratch) / RAW.name
         try:
             yield aside
         except BaseException:
-            if aside.exists() or not was_there:
+            if aside.exists() or not existed:
                 remove(RAW)
             if aside.exists():
                 aside.replace(RAW)
             raise
 
 
-def bring_back(pinned: Pin) -> bool:
-    """Fills data/raw from DVC's cache, else from its remote; says whether it now is what was pinned.
+def restore_pinned(pin: Pin) -> bool:
+    """Fills data/raw from DVC's cache, else from its remote; returns whether it now is what was pinned.
 
-    Where DVC fails, data/raw stays as it was: DVC itself deletes the folder before it finds its cache empty.
+    If DVC fails, data/raw stays as it was; DVC itself deletes the folder before it finds its cache empty.
     """
-    if _tried("cache", "checkout", pinned):
+    if _restored("cache", "checkout", pin):
         return True
     if not dvc("remote", "list").strip():
         print("DVC's remote: none is set", flush=True)
         return False
-    return _tried("remote", "pull", pinned)
+    return _restored("remote", "pull", pin)
 
 
-def _tried(place: str, command: str, pinned: Pin) -> bool:
+def _restored(place: str, command: str, pin: Pin) -> bool:
     try:
         with _raw_unchanged_on_failure() as aside:
             if RAW.is_dir():
                 shutil.copytree(RAW, aside, symlinks=True, copy_function=os.link)
             dvc(command, str(PIN))
-            if not RAW.is_dir() or tree_md5(RAW) != pinned.md5:
-                raise UserError(f"what it gave is not what {PIN} pins")
+            if not RAW.is_dir() or raw_hash(RAW) != pin.md5:
+                raise UserError(f"its data is not what {PIN} pins")
     except UserError as error:
         print(f"DVC's {place}: {error}", flush=True)
         return False
-    print(f"DVC's {place}: {RAW} is back as {PIN} pins it", flush=True)
+    print(f"DVC's {place}: restored {RAW} as {PIN} pins it", flush=True)
     return True

@@ -1,4 +1,4 @@
-"""The data sets known by name, and the places that have them."""
+"""The data sets that have a name, and the places that provide them."""
 
 import gzip
 import shutil
@@ -23,33 +23,23 @@ FASHION_FILES = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-FASHION_LABELS = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-]
+FASHION_LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+FASHION_LABELS += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 PACKAGE = "dataset-fashion-mnist"
-SECONDS_TO_ANSWER = 10
-MAX_BYTES = 2**26  # of one unpacked file; the largest has 47,040,016
+TIMEOUT = 10  # seconds
+MAX_BYTES = 2**26  # largest unpacked file; the largest of Fashion-MNIST has 47,040,016 bytes
 APT = ["apt-get", "-q", "-o", "Acquire::Retries=0"]
-APT += [f"-oAcquire::{scheme}::Timeout={SECONDS_TO_ANSWER}" for scheme in ("http", "https")]
+APT += [f"-oAcquire::{scheme}::Timeout={TIMEOUT}" for scheme in ("http", "https")]
 
 
-def digits(target: Path, given: Path | None = None) -> list[str]:
+def digits(target: Path, local: Path | None = None) -> list[str]:
     """Writes scikit-learn's 1,797 handwritten digits, 8x8, as idx files to `target`; returns the labels' names.
 
-    The values 0..16 become 0..255 (Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits").
+    Scales the values 0..16 to 0..255 (Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits").
     """
     from sklearn.datasets import load_digits
 
-    if given is not None:
+    if local is not None:
         raise UserError("`digits` comes with scikit-learn; leave `--from` out")
     images, labels = load_digits(return_X_y=True)
     write_idx(target / "images-idx3-ubyte", np.round(images * 255 / 16).astype(np.uint8).reshape(-1, 8, 8))
@@ -57,19 +47,18 @@ def digits(target: Path, given: Path | None = None) -> list[str]:
     return [str(digit) for digit in range(10)]
 
 
-def fashion_mnist(target: Path, given: Path | None = None) -> list[str]:
+def fashion_mnist(target: Path, local: Path | None = None) -> list[str]:
     """Writes Fashion-MNIST's four idx files (Xiao 2017) to `target`; returns the labels' names.
 
-    They come from the folder `given`, or else from the first place that answers: torchvision's mirrors, Debian's
-    package. Wherever from, their SHA-256 must be the known ones. Raises UserError with each place's reason when none
-    has them.
+    They come from the folder `local`, or else from torchvision's mirrors or Debian's package, whichever answers first.
+    Their SHA-256 must be FASHION_FILES. Raises UserError with each place's reason when none provides them.
     """
     places: dict[str, Callable[[Path], None]] = {
-        "torchvision's mirrors": _mirrors,
-        f"Debian's package {PACKAGE}": _debian,
+        "torchvision's mirrors": _from_mirrors,
+        f"Debian's package {PACKAGE}": _from_debian,
     }
-    if given is not None:
-        places = {str(given): lambda target: _from_folder(given, target)}
+    if local is not None:
+        places = {str(local): lambda target: _from_folder(local, target)}
     reasons = []
     for place, fetch in places.items():
         print(f"fashion-mnist: trying {place}", flush=True)
@@ -80,41 +69,41 @@ def fashion_mnist(target: Path, given: Path | None = None) -> list[str]:
             print(f"fashion-mnist: {error}", flush=True)
             reasons.append(f"{place}: {error}")
     raise UserError(
-        f"Fashion-MNIST could not be had ({'; '.join(reasons)}); get its four idx files, .gz or not, by any means "
-        "and name their folder: `python -m tasks.ingest fashion-mnist --from FOLDER`"
+        f"Fashion-MNIST is not available ({'; '.join(reasons)}); get its four idx files, with or without .gz, "
+        "and give their folder: `python -m tasks.ingest fashion-mnist --from FOLDER`"
     )
 
 
 def _from_folder(folder: Path, target: Path) -> None:
-    """Takes the idx files from anywhere below `folder`, unpacking those that are .gz."""
+    """Copies the idx files from any place below `folder`, and unpacks .gz files."""
     for name in FASHION_FILES:
         found = sorted([*folder.rglob(name), *folder.rglob(f"{name}.gz")])
         if not found:
             raise UserError(f"there is no {name}, with or without .gz")
         with found[0].open("rb") as source:
-            _keep(source, found[0].suffix == ".gz", target / name)
+            _write_verified(source, found[0].suffix == ".gz", target / name)
 
 
-def _mirrors(target: Path) -> None:
-    """Downloads from the addresses that torchvision knows."""
+def _from_mirrors(target: Path) -> None:
+    """Downloads from the first mirror in torchvision's list that answers."""
     from torchvision.datasets import FashionMNIST
 
-    reason = "it knows none"
+    reason = "the list is empty"
     for mirror in FashionMNIST.mirrors:
         try:
             for name in FASHION_FILES:
-                with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=SECONDS_TO_ANSWER) as answer:
-                    _keep(answer, True, target / name)
+                with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT) as answer:
+                    _write_verified(answer, True, target / name)
             return
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
-            reason = f"{mirror} gave no answer ({error})"
+            reason = f"{mirror} did not answer ({error})"
     raise UserError(reason)
 
 
-def _keep(source: IO[bytes], compressed: bool, path: Path) -> None:
-    """Writes the content of `source` to `path`; raises UserError when it is not the file of that name."""
+def _write_verified(source: IO[bytes], compressed: bool, path: Path) -> None:
+    """Writes the content of `source` to `path`; raises UserError unless it is the published file of that name."""
     try:
         data = (gzip.GzipFile(fileobj=source) if compressed else source).read(MAX_BYTES)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -124,35 +113,31 @@ def _keep(source: IO[bytes], compressed: bool, path: Path) -> None:
     path.write_bytes(data)
 
 
-def _debian(target: Path) -> None:
-    """Downloads and unpacks the package, without installing it; where apt has no lists, with lists of its own."""
+def _from_debian(target: Path) -> None:
+    """Downloads and unpacks the package without installing it, with separate package lists if apt has none."""
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
             raise UserError(f"{tool} is not on this machine")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
-            _call(folder, *APT, "download", PACKAGE)
+            _run(folder, *APT, "download", PACKAGE)
         except UserError:
-            _download_with_own_lists(folder)
+            lists, cache = folder / "lists", folder / "cache"
+            for part in (lists / "partial", cache / "archives" / "partial"):
+                part.mkdir(parents=True)
+            separate = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
+            _run(folder, *APT, *separate, "update")
+            _run(folder, *APT, *separate, "download", PACKAGE)
         package = next(folder.glob("*.deb"), None)
         if package is None:
-            raise UserError("apt-get said nothing, and fetched nothing")
-        _call(folder, "dpkg", "-x", str(package), "unpacked")
+            raise UserError("apt-get reported no error, but downloaded nothing")
+        _run(folder, "dpkg", "-x", str(package), "unpacked")
         _from_folder(folder / "unpacked", target)
 
 
-def _download_with_own_lists(folder: Path) -> None:
-    lists, cache = folder / "lists", folder / "cache"
-    for part in (lists / "partial", cache / "archives" / "partial"):
-        part.mkdir(parents=True)
-    own = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
-    _call(folder, *APT, *own, "update")
-    _call(folder, *APT, *own, "download", PACKAGE)
-
-
-def _call(folder: Path, *command: str) -> None:
+def _run(folder: Path, *command: str) -> None:
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        faults = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
-        raise UserError(f"{command[0]} {'; '.join(faults) or f'ended with {done.returncode}'}")
+        errors = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
+        raise UserError(f"{command[0]}: {'; '.join(errors) or f'exit code {done.returncode}'}")

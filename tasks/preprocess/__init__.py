@@ -1,1 +1,1 @@
-"""The stage `preprocess`: data/raw to data/prepared, each image decoded once, checked, split and packed."""
+"""The stage `preprocess`: decodes, checks and splits the images of data/raw and packs them into data/prepared."""

@@ -1,4 +1,4 @@
-"""`python -m tasks.preprocess`: data/raw to data/prepared."""
+"""`python -m tasks.preprocess` packs the images of data/raw into data/prepared."""
 
 from tasks.common.cli import run_stage
 from tasks.common.params import Params

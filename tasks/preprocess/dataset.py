@@ -1,4 +1,4 @@
-"""Reading data/prepared: memory-mapped uint8 images by split, and the manifest that describes them."""
+"""Reads data/prepared: memory-mapped uint8 images by split, and the manifest that describes them."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from tasks.common.files import sha256_file
 
 PREPARED = Path("data/prepared")
 MANIFEST = "manifest.json"
-MAPPED = 2**29  # bytes
+MAX_MAPPED = 2**29  # bytes of a split
 OPEN_FILES = 256
 SplitName = Literal["train", "validation", "test"]
 Images = npt.NDArray[np.uint8]
@@ -40,14 +40,14 @@ class ShardRecord(Record):
 
 
 class LabelsRecord(Record):
-    """The file of a split's labels."""
+    """The file of a split's label ids, its path relative to data/prepared."""
 
     file: str
     sha256: str
 
 
 class SplitRecord(Record):
-    """What a split holds; `per_label` counts images in the order of the manifest's labels."""
+    """The content of a split; `per_label` counts images in the order of the manifest's labels."""
 
     count: int
     per_label: list[int]
@@ -56,7 +56,7 @@ class SplitRecord(Record):
 
 
 class Manifest(Record):
-    """data/prepared/manifest.json. `mean` and `std` are those of the training split, per channel, in [0, 1]."""
+    """data/prepared/manifest.json; `mean` and `std` are the training split's, per channel, of values in [0, 1]."""
 
     source: str
     size: int
@@ -72,17 +72,17 @@ class Manifest(Record):
 
 
 class Split:
-    """The images of one split, in a fixed order, read from disk as they are asked for.
+    """The images of one split, in a fixed order, read from disk on demand.
 
-    Shards are memory-mapped. Where a split is larger than MAPPED they are read image by image instead, since every page
-    of a map that was touched counts as this process's memory until somebody else needs it.
+    Shards are memory-mapped. A split larger than MAX_MAPPED is read image by image instead, because every page of a map
+    that was read counts as this process's memory until another process needs it.
     """
 
     def __init__(self, folder: Path, record: SplitRecord, shape: tuple[int, int, int]) -> None:
         self._folder, self._record = folder, record
         self._shards = [_mapped(folder / shard.file, (shard.count, *shape)) for shard in record.shards]
         self._starts = np.cumsum([0, *(shard.count for shard in record.shards)])
-        self._read = self._from_files if record.count * math.prod(shape) > MAPPED else self._from_maps
+        self._read = self._from_files if record.count * math.prod(shape) > MAX_MAPPED else self._from_maps
         self._file = lru_cache(OPEN_FILES)(self._open)
         self.shape = shape
 
@@ -91,25 +91,25 @@ class Split:
 
     @cached_property
     def labels(self) -> Indices | None:
-        """Label ids, int64 [n], or None for images without labels."""
+        """Label ids, int64 [n]; None if the images have no labels."""
         if self._record.labels is None:
             return None
         return np.array(_mapped(self._folder / self._record.labels.file, (len(self),)))
 
     def gather(self, indices: npt.ArrayLike) -> Images:
-        """The images at `indices`, in that order, uint8 [n, C, H, W]; raises IndexError outside of 0..len-1."""
-        wanted = np.asarray(indices, np.int64)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
-            raise IndexError(f"image {wanted.min()} or {wanted.max()} of {len(self)}")
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
-        images = np.empty((len(wanted), *self.shape), np.uint8)
+        """Returns the images at `indices`, in that order, uint8 [n, C, H, W]; raises IndexError outside of 0..len-1."""
+        rows = np.asarray(indices, np.int64)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"image {rows.min()} or {rows.max()} of {len(self)}")
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        images = np.empty((len(rows), *self.shape), np.uint8)
         for shard in np.unique(shards):
             here = shards == shard
-            images[here] = self._read(int(shard), wanted[here] - self._starts[shard])
+            images[here] = self._read(int(shard), rows[here] - self._starts[shard])
         return images
 
     def blocks(self, size: int) -> Iterator[Images]:
-        """All images in order, uint8 [<=size, C, H, W] at a time."""
+        """Yields all images in order, in blocks uint8 [<=size, C, H, W]."""
         for start in range(0, len(self), size):
             yield self.gather(np.arange(start, min(start + size, len(self))))
 
@@ -127,7 +127,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """data/prepared: the manifest, its hash, which names all of the content, and the splits."""
+    """data/prepared: its manifest, its splits, and the manifest's SHA-256, which identifies all content."""
 
     folder: Path
     manifest: Manifest
@@ -135,24 +135,24 @@ class Prepared:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images of each label; empty where there are no labels."""
+        """The number of training images of each label; empty without labels."""
         return self.manifest.splits["train"].per_label
 
     def split(self, name: SplitName) -> Split:
-        """One split's images and labels; raises UserError when a file of it is missing or cut short."""
+        """Opens one split; raises UserError when a file of it is missing or cut short."""
         shape = (self.manifest.channels, self.manifest.size, self.manifest.size)
         return Split(self.folder, self.manifest.splits[name], shape)
 
 
 def open_prepared(folder: Path = PREPARED) -> Prepared:
-    """Opens data/prepared; raises UserError when it is missing or its manifest is damaged."""
+    """Opens data/prepared; raises UserError when its manifest is missing or damaged."""
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"{path} is missing; `dvc repro preprocess` makes it")
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"{path} is damaged; {_again(folder)}") from None
+        raise UserError(f"{path} is damaged; {_remedy(folder)}") from None
     return Prepared(folder, manifest, sha256_file(path))
 
 
@@ -160,12 +160,12 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        raise UserError(f"{path} is missing or cut short; {_again(path.parent)}") from None
+        raise UserError(f"{path} is missing or cut short; {_remedy(path.parent)}") from None
     if values.shape != shape:
-        raise UserError(f"{path} holds {values.shape}, its manifest says {shape}; {_again(path.parent)}")
+        raise UserError(f"{path} holds an array {values.shape}, but its manifest says {shape}; {_remedy(path.parent)}")
     assert isinstance(values, np.memmap)
     return values
 
 
-def _again(folder: Path) -> str:
+def _remedy(folder: Path) -> str:
     return f"delete {folder} and run `dvc repro preprocess`"

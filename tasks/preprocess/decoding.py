@@ -1,4 +1,4 @@
-"""Decoding on all cores, in the order of the listing, with a bounded number of images in memory."""
+"""Decodes images on all cores, in the order of the listing, with a limited number of images in memory."""
 
 import multiprocessing
 import os
@@ -18,14 +18,14 @@ from PIL import Image
 
 from tasks.common.errors import UserError
 from tasks.common.params import PreprocessSettings
-from tasks.ingest.idx import idx_blocks, read_idx
+from tasks.ingest.idx import UInt8Array, idx_blocks, read_idx
 from tasks.ingest.raw import RawManifest
 from tasks.preprocess.dataset import SplitName
-from tasks.preprocess.images import CHANNELS, Bytes, ImageError, as_array, centre_square, decode_image, flatten
+from tasks.preprocess.images import CHANNELS, ImageError, as_array, centre_square, decode_image, flatten
 from tasks.preprocess.listing import IdxFile, ImageFile, Listing
 
-FILES_AT_ONCE = 64  # per task of a worker
-IDX_AT_ONCE = 4096
+FILES_PER_JOB = 64
+IDX_IMAGES_PER_JOB = 4096
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -33,32 +33,31 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Block:
-    """Decoded images, uint8 [n, C, size, size], with a declared split and label each; and what was refused, and why."""
+    """Decoded images, uint8 [n, C, size, size], each with its declared split and label; rejected files with reasons."""
 
-    images: Bytes
+    images: UInt8Array
     official: list[SplitName | None]
     labels: list[str | None]
     rejected: list[tuple[str, str]]
 
-    @property
-    def seen(self) -> int:
-        """Images looked at."""
+    def __len__(self) -> int:
+        """Returns the number of images, decoded or rejected."""
         return len(self.images) + len(self.rejected)
 
 
-def decoded(
+def decode_all(
     folder: Path, listing: Listing, manifest: RawManifest, settings: PreprocessSettings, workers: int | None = None
 ) -> Iterator[Block]:
-    """All images of the listing, in its order; `workers` processes share the work, by default one per core."""
+    """Yields all images of the listing, in its order, decoded by `workers` processes, by default one per core."""
     workers = workers or _cores()
     for file in listing.idx:
         yield from _idx_images(folder, file, manifest, settings, workers)
-    chunks = [listing.images[start : start + FILES_AT_ONCE] for start in range(0, len(listing.images), FILES_AT_ONCE)]
-    yield from in_order(partial(_decode_files, folder, settings), chunks, min(workers, len(chunks)))
+    chunks = [listing.images[start : start + FILES_PER_JOB] for start in range(0, len(listing.images), FILES_PER_JOB)]
+    yield from parallel_map(partial(_decode_files, folder, settings), chunks, min(workers, len(chunks)))
 
 
 def _cores() -> int:
-    """Cores this process may use; macOS only tells how many there are."""
+    """Returns the number of cores that this process may use; macOS only gives the number of all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -66,10 +65,11 @@ def _idx_images(
     folder: Path, file: IdxFile, manifest: RawManifest, settings: PreprocessSettings, workers: int
 ) -> Iterator[Block]:
     labels = _idx_labels(folder, file, manifest.labels)
-    blocks = idx_blocks(folder / file.name, axes=3, block=IDX_AT_ONCE)
-    as_they_are = file.shape[1:] == (settings.size, settings.size)  # nothing worth another process
+    blocks = idx_blocks(folder / file.name, axes=3, block=IDX_IMAGES_PER_JOB)
+    if file.shape[1:] == (settings.size, settings.size):  # nothing to resize, so processes would only cost time
+        workers = 1
     done = 0
-    for images in in_order(partial(_fit, settings), blocks, 1 if as_they_are else workers):
+    for images in parallel_map(partial(_fit, settings), blocks, workers):
         yield Block(images, [file.official] * len(images), labels[done : done + len(images)], [])
         done += len(images)
 
@@ -79,12 +79,12 @@ def _idx_labels(folder: Path, file: IdxFile, names: list[str] | None) -> list[st
         return [None] * file.shape[0]
     ids = read_idx(folder / file.labels, axes=1).tolist()
     if names is not None and ids and max(ids) >= len(names):
-        raise UserError(f"{folder / file.labels} has label {max(ids)}, but only {len(names)} labels have a name")
+        raise UserError(f"{folder / file.labels} has label {max(ids)}, but only {len(names)} labels have names")
     return [str(id_) if names is None else names[id_] for id_ in ids]
 
 
-def _fit(settings: PreprocessSettings, images: Bytes) -> Bytes:
-    """Grey images, uint8 [n, H, W], as uint8 [n, C, size, size]; where only channels are missing, they are copies."""
+def _fit(settings: PreprocessSettings, images: UInt8Array) -> UInt8Array:
+    """Converts grey images, uint8 [n, H, W], to uint8 [n, C, size, size]; images of that size keep their values."""
     if images.shape[1:] == (settings.size, settings.size):
         return np.repeat(images[:, None], CHANNELS[settings.color], axis=1)
     squares = (centre_square(Image.fromarray(image), settings.size) for image in images)
@@ -92,7 +92,7 @@ def _fit(settings: PreprocessSettings, images: Bytes) -> Bytes:
 
 
 def _decode_files(folder: Path, settings: PreprocessSettings, files: list[ImageFile]) -> Block:
-    images: list[Bytes] = []
+    images: list[UInt8Array] = []
     kept: list[ImageFile] = []
     rejected: list[tuple[str, str]] = []
     for file in files:
@@ -106,8 +106,8 @@ def _decode_files(folder: Path, settings: PreprocessSettings, files: list[ImageF
     return Block(packed, [file.official for file in kept], [file.label for file in kept], rejected)
 
 
-def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """`map`, on several processes, with two jobs per worker under way; raises UserError when a process is killed."""
+def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """Maps `work` over `jobs` in order, with two jobs per process in progress; raises UserError if one is killed."""
     if workers <= 1:
         yield from map(work, jobs)
         return
@@ -123,15 +123,15 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "a process that decodes images was killed, most likely for want of memory; "
-            "lower preprocess.max_pixels in params.yaml or give the machine more"
+            "a process that decodes images was killed, probably because the memory was exhausted; "
+            "lower preprocess.max_pixels in params.yaml or use a machine with more memory"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _die_with_parent() -> None:
-    """A pool's worker waits for ever when its parent was killed; and an interrupt is the parent's to handle."""
+    """Ends a worker when its parent is killed, for which it would wait forever; leaves interrupts to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_after_parent, daemon=True).start()
 

@@ -1,8 +1,8 @@
-"""One image file to one square of uint8, by a stated policy; what cannot be used is refused with a reason.
+"""Converts one image file to a square of uint8, or rejects it with a reason.
 
-Colour: bilevel, grey, palette, RGB, CMYK and YCbCr are converted as Pillow does (grey is the ITU-R 601 luma). Anything
-transparent is laid over white. 16-bit grey is scaled, 65535 to 255. Colour profiles are ignored. Of 16-bit colour
-Pillow keeps the upper byte. Floating point, 32-bit integers, HSV and LAB have no agreed range and are refused.
+Pillow converts bilevel, grey, palette, RGB, CMYK and YCbCr images (grey is the ITU-R 601 luma). Transparent images are
+composited over white. 16-bit grey is scaled from 65535 to 255; of 16-bit colour Pillow keeps the upper byte. Colour
+profiles are ignored. Floating point, 32-bit integers, HSV and LAB have no standard range and are rejected.
 """
 
 import warnings
@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.common.params import PreprocessSettings
+from tasks.ingest.idx import UInt8Array
 
-Bytes = npt.NDArray[np.uint8]
 Color = Literal["grey", "rgb"]
 CHANNELS: dict[Color, int] = {"grey": 1, "rgb": 3}
 
-# What people have, less what runs other programs (EPS) or has no signature to be known by (TGA).
+# The common formats except EPS, for which Pillow runs another program, and TGA, which has no signature.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B", "I;16N"}
 
@@ -34,20 +33,19 @@ UNSUPPORTED_MODE = "unsupported mode"
 
 
 class ImageError(Exception):
-    """An image that is left out; the text is the reason, one of the constants above."""
+    """An image is rejected; the text is the reason, one of the constants above."""
 
 
-def decode_image(path: Path, settings: PreprocessSettings) -> Bytes:
-    """An image file as uint8 [C, size, size]: upright by its EXIF tag, one colour mode, centre square, resized.
-
-    Raises ImageError with the reason.
+def decode_image(path: Path, settings: PreprocessSettings) -> UInt8Array:
+    """Decodes an image file to uint8 [C, size, size]: turns it upright by its EXIF tag, converts its colour, crops the
+    centre square and resizes it. Raises ImageError with the reason for a rejection.
     """
     image = _read(path, settings)
     return as_array(centre_square(flatten(image, settings.color), settings.size))
 
 
 def flatten(image: Image.Image, color: Color) -> Image.Image:
-    """Mode L or RGB, by the policy above."""
+    """Converts an image to mode L or RGB as the module describes."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
@@ -63,10 +61,10 @@ def flatten(image: Image.Image, color: Color) -> Image.Image:
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest square around the centre, at `size` pixels a side; an image of that size keeps every byte.
+    """Crops the largest centre square and resizes it to `size` pixels a side; a square of that size stays as it is.
 
-    Lanczos with its support scaled to the input pixels, so that fine detail is averaged and not skipped
-    (Parmar 2022, "On Aliased Resizing").
+    Pillow's Lanczos filter widens its support when it shrinks an image, so that fine detail is averaged and does not
+    alias (Parmar 2022, "On Aliased Resizing").
     """
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -74,8 +72,8 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
     return square if side == size else square.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def as_array(image: Image.Image) -> Bytes:
-    """A grey or RGB image as uint8 [C, H, W]."""
+def as_array(image: Image.Image) -> UInt8Array:
+    """Converts a grey or RGB image to uint8 [C, H, W]."""
     values = np.asarray(image)
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
@@ -83,7 +81,7 @@ def as_array(image: Image.Image) -> Bytes:
 def _read(path: Path, settings: PreprocessSettings) -> Image.Image:
     try:
         with _bomb_limit(settings.max_pixels), Image.open(path, formats=FORMATS) as image:
-            _refuse_by_header(image, settings)
+            _check_header(image, settings)
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
@@ -92,25 +90,25 @@ def _read(path: Path, settings: PreprocessSettings) -> Image.Image:
         raise ImageError(BOMB) from None
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # on damaged data Pillow's decoders raise nearly anything
+    except Exception as error:  # Pillow's decoders raise many types for damaged data
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault and not the file's
+            raise  # an error of the disk and not of the file
         raise ImageError(TRUNCATED) from None
 
 
-def _refuse_by_header(image: Image.Image, settings: PreprocessSettings) -> None:
-    """Raises ImageError for what shows before a pixel is decoded."""
+def _check_header(image: Image.Image, settings: PreprocessSettings) -> None:
+    """Raises ImageError for what the header shows, before a pixel is decoded."""
     if min(image.size) < settings.min_side:
         raise ImageError(TOO_SMALL)
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # phones put a second, smaller photo in those
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # phones add a second, smaller photo
         raise ImageError(ANIMATED)
-    if image.mode not in MODES and not (image.mode == "I" and image.format == "PPM"):  # there I is 16 bits, scaled
+    if image.mode not in MODES and not (image.mode == "I" and image.format == "PPM"):  # which is 16-bit, scaled
         raise ImageError(UNSUPPORTED_MODE)
 
 
 @contextmanager
 def _bomb_limit(pixels: int) -> Iterator[None]:
-    """Lets Pillow refuse larger images, also those inside of containers, when it has read their header."""
+    """Lets Pillow reject images with more pixels as soon as it has read their header, also inside containers."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
     try:
         with warnings.catch_warnings():

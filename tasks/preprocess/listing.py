@@ -1,4 +1,4 @@
-"""What is in data/raw: idx files with their labels, and everything else, which should be images."""
+"""Lists the content of data/raw: idx files with their labels, and all other files, which should be images."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ IDX = re.compile(r"-idx[13]-ubyte(\.gz)?$")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file of one image, its path relative to data/raw; its class is the folder it stands in."""
+    """A file of one image, its path relative to data/raw; its label is the name of the class folder."""
 
     name: str
     official: SplitName | None
@@ -41,21 +41,21 @@ class IdxFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """All sources in the order in which their images are packed."""
+    """All files in the order in which their images are packed."""
 
     idx: list[IdxFile]
     images: list[ImageFile]
 
     def __len__(self) -> int:
-        """Number of images, readable or not."""
+        """Returns the number of images, readable or not."""
         return sum(file.shape[0] for file in self.idx) + len(self.images)
 
 
 def list_raw(folder: Path, manifest: RawManifest, settings: PreprocessSettings) -> Listing:
-    """Sorts the files of data/raw by what they are; raises UserError for idx files that cannot be used."""
+    """Separates the idx files of data/raw from the others; raises UserError for idx files that cannot be used."""
     names = sorted(name for name in manifest.files if not is_junk(name))
     found = {name for name in names if IDX.search(name)}
-    idx = {name for name in found if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in found}
+    idx = {name for name in found if not name.endswith(".gz") or name.removesuffix(".gz") not in found}
     return Listing(
         [_idx_file(folder, name, idx, settings) for name in sorted(idx) if "-idx3-" in name],
         [_image_file(name) for name in names if name not in found],
@@ -66,8 +66,8 @@ def _idx_file(folder: Path, name: str, names: set[str], settings: PreprocessSett
     count, height, width = idx_shape(folder / name, axes=3)
     if min(height, width) < settings.min_side or height * width > settings.max_pixels:
         raise UserError(
-            f"the images of {folder / name} are {width} x {height}; preprocess.min_side and preprocess.max_pixels "
-            "in params.yaml do not allow that"
+            f"the images of {folder / name} have {width} x {height} pixels, which preprocess.min_side or "
+            "preprocess.max_pixels in params.yaml rejects"
         )
     plain = name.removesuffix(".gz").replace("images", "labels").replace("-idx3-", "-idx1-")
     labels = next((other for other in (plain, f"{plain}.gz") if other in names), None)
@@ -84,7 +84,7 @@ def _image_file(name: str) -> ImageFile:
 
 
 def _idx_split(name: str) -> SplitName | None:
-    """The split that the top folder names, or else the beginning of the file's name."""
+    """Returns the split that the top folder or else the start of the file's name declares."""
     *folders, file = PurePosixPath(name).parts
     named = OFFICIAL.get(folders[0].lower()) if folders else None
     return named or OFFICIAL.get(file.split("-")[0].lower())

@@ -1,5 +1,6 @@
-"""The stage's work: every image decoded, checked, assigned to a split and packed, or the reason why not."""
+"""Decodes, checks, splits and packs every image of data/raw, or records why it was rejected."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,17 +10,18 @@ from tasks.common.cli import Progress
 from tasks.common.errors import UserError
 from tasks.common.files import replacing, sha256_file, write_json
 from tasks.common.params import PreprocessSettings
+from tasks.ingest.idx import UInt8Array
 from tasks.ingest.raw import RawManifest, check_raw
 from tasks.preprocess.dataset import MANIFEST, Manifest, SplitName
-from tasks.preprocess.decoding import Block, decoded
+from tasks.preprocess.decoding import Block, decode_all
 from tasks.preprocess.images import CHANNELS
 from tasks.preprocess.listing import list_raw
 from tasks.preprocess.shards import SplitWriter
-from tasks.preprocess.splits import Bounds, carved_bounds, declared_splits, split_of
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.json"
-MIN_HELD_OUT = 4  # the kernel distance compares two halves of the test images
+MIN_HELD_OUT = 4  # images; the kernel distance compares two halves of the test images
+Bounds = list[tuple[SplitName, float]]
 
 
 def preprocess(
@@ -27,44 +29,65 @@ def preprocess(
 ) -> dict[str, object]:
     """Packs the images of `raw` into `prepared`, uint8 NCHW by split, and returns counts for the receipt.
 
-    Raises UserError when `raw` is not as ingest left it, when too many images must be refused, or too few are left;
-    `prepared` then stays as it was. `workers` does not change a byte of the result.
+    Raises UserError when `raw` was changed since ingest, when too many images are rejected, and when too few are left;
+    `prepared` then stays as it was. The number of `workers` does not change the result.
     """
     source = check_raw(raw)
     listing = list_raw(raw, source, settings)
-    declared = declared_splits(listing)
+    declared = {file.official for file in listing.idx} | {file.official for file in listing.images}
     with replacing(prepared) as folder:
         folder.mkdir()
-        packing = Packing(folder, settings, carved_bounds(declared, settings))
+        packing = Packing(folder, settings, _split_bounds(declared, settings))
         with Progress(len(listing), "decoding") as shown:
-            for block in decoded(raw, listing, source, settings, workers):
+            for block in decode_all(raw, listing, source, settings, workers):
                 packing.add(block)
-                shown.advance(block.seen)
+                shown.advance(len(block))
         manifest = packing.finish(source, official="test" in declared)
         write_json(folder / MANIFEST, manifest.model_dump())
-    print(summary(manifest, prepared), flush=True)
+    _print_summary(manifest, prepared)
     counts: dict[str, object] = {name: split.count for name, split in manifest.splits.items()}
     return {"images": len(listing), "rejected": sum(manifest.rejected.values()), **counts}
 
 
-def summary(manifest: Manifest, prepared: Path) -> str:
-    """What was packed and what was left out, in a line each."""
+def _print_summary(manifest: Manifest, prepared: Path) -> None:
     splits = ", ".join(f"{split.count:,} {name}" for name, split in manifest.splits.items())
     labels = f"{len(manifest.labels)} labels" if manifest.labels else "no labels"
     size, rejected = manifest.size, Counter(manifest.rejected)
-    lines = [f"packed in {manifest.color}, {size}x{size} pixels: {splits}; {labels}"]
+    print(f"packed in {manifest.color}, {size}x{size} pixels: {splits}; {labels}", flush=True)
     if rejected:
         files = f"{rejected.total():,} {'file' if rejected.total() == 1 else 'files'}"
-        lines.append(f"left out {files} ({_listed(rejected)}); {prepared / QUARANTINE} names them")
-    return "\n".join(lines)
+        print(f"left out {files} ({_listed(rejected)}); {prepared / QUARANTINE} names them", flush=True)
 
 
 def _listed(reasons: Counter[str]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
 
 
+def _split_bounds(declared: set[SplitName | None], settings: PreprocessSettings) -> Bounds:
+    """Returns the held-out splits that the data set does not declare, each with its upper bound of the hash."""
+    shares: Bounds = [("test", settings.test), ("validation", settings.validation)]
+    bounds, bound = Bounds(), 0.0
+    for name, share in shares:
+        if name not in declared:
+            bound += share
+            bounds.append((name, bound))
+    return bounds
+
+
+def _split_of(image: UInt8Array, declared: SplitName | None, bounds: Bounds) -> SplitName:
+    """Returns the split of an image, uint8 [C, H, W]: the declared one, or one by the hash of its values.
+
+    The first eight bytes of their SHA-256 are a fraction of 1. Equal images are therefore in one split, and images that
+    are added later move no other image to another split.
+    """
+    if declared in ("validation", "test"):
+        return declared
+    fraction = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") / 2**64
+    return next((name for name, bound in bounds if fraction < bound), "train")
+
+
 class Packing:
-    """Takes decoded images one block after another and packs each split on its own."""
+    """Packs decoded images, block by block, into one writer per split."""
 
     def __init__(self, folder: Path, settings: PreprocessSettings, bounds: Bounds) -> None:
         self._folder, self._settings, self._bounds = folder, settings, bounds
@@ -73,19 +96,19 @@ class Packing:
         self._rejected: list[tuple[str, str]] = []
 
     def add(self, block: Block) -> None:
-        """Packs the images of one block."""
+        """Packs the images of one block and records its rejected files."""
         self._rejected += block.rejected
         pairs = zip(block.images, block.official, strict=True)
-        splits = np.array([split_of(image, official, self._bounds) for image, official in pairs], dtype=object)
+        splits = np.array([_split_of(image, official, self._bounds) for image, official in pairs], dtype=object)
         for name, writer in self._writers.items():
             chosen = np.flatnonzero(splits == name)
             if len(chosen):
                 writer.append(block.images[chosen], [block.labels[index] for index in chosen])
 
     def finish(self, source: RawManifest, official: bool) -> Manifest:
-        """Checks that enough is left, writes the rest and describes everything."""
-        self._refuse_damage()
-        self._refuse_scarcity()
+        """Checks the numbers of rejected and usable images, writes what is left, and returns the manifest."""
+        self._check_rejected()
+        self._check_counts()
         names = self._label_names(source)
         files = [{"file": file, "reason": reason} for file, reason in sorted(self._rejected)]
         write_json(self._folder / QUARANTINE, files)
@@ -108,7 +131,7 @@ class Packing:
         return Counter(reason for _, reason in self._rejected)
 
     def _label_names(self, source: RawManifest) -> list[str]:
-        """Every label's name, in the data set's order or sorted; none unless all images have one of at least two."""
+        """Returns the labels in the data set's order or sorted; none unless each image has one and two occur."""
         found = {label for writer in self._writers.values() for label in writer.labels}
         names = {label for label in found if label is not None}
         if len(names) < 2 or len(names) < len(found):
@@ -117,7 +140,7 @@ class Packing:
             return source.labels
         return sorted(names, key=lambda name: (name.zfill(20) if name.isdigit() else name, name))
 
-    def _refuse_damage(self) -> None:
+    def _check_rejected(self) -> None:
         total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
         if len(self._rejected) <= self._settings.max_rejected * total:
             return
@@ -125,14 +148,14 @@ class Packing:
         raise UserError(
             f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
             f"({_listed(self._reasons())}; such as {first}); "
-            "mend or remove them, or raise preprocess.max_rejected in params.yaml"
+            "repair or remove them, or raise preprocess.max_rejected in params.yaml"
         )
 
-    def _refuse_scarcity(self) -> None:
+    def _check_counts(self) -> None:
         needed = {"train": self._settings.min_images, "validation": MIN_HELD_OUT, "test": MIN_HELD_OUT}
         for name, writer in self._writers.items():
             if len(writer) < needed[name]:
                 raise UserError(
-                    f"only {len(writer):,} usable images fall to the split `{name}`, which needs {needed[name]:,}; "
+                    f"the split `{name}` has only {len(writer):,} usable images and needs {needed[name]:,}; "
                     "add images, or change min_images or the split's share under preprocess in params.yaml"
                 )

@@ -1,4 +1,4 @@
-"""Packing a split: .npy files of at most a given size, written as images come, and the figures of what went in."""
+"""Packs a split into .npy files of limited size, and computes its statistics."""
 
 import math
 from pathlib import Path
@@ -7,20 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.common.files import sha256_file
+from tasks.ingest.idx import UInt8Array
 from tasks.preprocess.dataset import LabelsRecord, ShardRecord, SplitName, SplitRecord
-from tasks.preprocess.images import Bytes
 
-HEADER_ROOM = 256  # bytes; numpy's header of a shard takes 128
+HEADER_BYTES = 256  # upper limit; numpy's header of a shard has 128
 
 
 class SplitWriter:
-    """Writes one split to `folder`/`name`, in the order of appending; one shard at most waits in memory."""
+    """Writes one split to `folder`/`name`, in the order of appending, with at most one shard in memory."""
 
     def __init__(self, folder: Path, name: SplitName, shape: tuple[int, int, int], shard_bytes: int) -> None:
         self._root, self._folder = folder, folder / name
         self._folder.mkdir()
-        room = max(1, (shard_bytes - HEADER_ROOM) // int(np.prod(shape)))
-        self._shard, self._filled = np.empty((room, *shape), np.uint8), 0
+        capacity = max(1, (shard_bytes - HEADER_BYTES) // int(np.prod(shape)))
+        self._shard, self._filled = np.empty((capacity, *shape), np.uint8), 0
         self._records: list[ShardRecord] = []
         self._histograms = np.zeros((shape[0], 256), np.int64)
         self.labels: list[str | None] = []
@@ -28,21 +28,21 @@ class SplitWriter:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def append(self, images: Bytes, labels: list[str | None]) -> None:
-        """Adds images, uint8 [n, C, H, W], and a label for each."""
+    def append(self, images: UInt8Array, labels: list[str | None]) -> None:
+        """Appends images, uint8 [n, C, H, W], and their labels."""
         self.labels += labels
         for channel, histogram in enumerate(self._histograms):
             histogram += np.bincount(images[:, channel].ravel(), minlength=256)
         while len(images):
-            now = images[: len(self._shard) - self._filled]
-            self._shard[self._filled : self._filled + len(now)] = now
-            self._filled += len(now)
+            count = min(len(images), len(self._shard) - self._filled)
+            self._shard[self._filled : self._filled + count] = images[:count]
+            self._filled += count
             if self._filled == len(self._shard):
                 self._write_shard()
-            images = images[len(now) :]
+            images = images[count:]
 
     def finish(self, names: list[str]) -> SplitRecord:
-        """Writes what waits, and the labels as ids into `names` if there are names; describes the split."""
+        """Writes the last shard and, if there are `names`, the labels as their indices; returns the split's record."""
         if self._filled:
             self._write_shard()
         if not names:
@@ -56,15 +56,15 @@ class SplitWriter:
         return SplitRecord(count=len(self), per_label=counts, shards=self._records, labels=labels)
 
     def moments(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel's values in [0, 1]; integer sums, so alike on every machine."""
-        means, spreads = [], []
+        """Returns mean and standard deviation per channel of values in [0, 1]; integer sums make them exact."""
+        means, deviations = [], []
         for histogram in self._histograms.tolist():
             count = sum(histogram)
             first = sum(value * times for value, times in enumerate(histogram))
             second = sum(value**2 * times for value, times in enumerate(histogram))
             means.append(first / (255 * count))
-            spreads.append(math.sqrt(count * second - first**2) / (255 * count))
-        return means, spreads
+            deviations.append(math.sqrt(count * second - first**2) / (255 * count))
+        return means, deviations
 
     def _write_shard(self) -> None:
         path = self._folder / f"images-{len(self._records):05d}.npy"
@@ -78,7 +78,7 @@ class SplitWriter:
 
 
 def save_npy(path: Path, values: npt.NDArray[np.generic]) -> None:
-    """Writes an array as .npy; unlike numpy's own, a full disk stays recognisable by its error number."""
+    """Writes an array as .npy; unlike `np.save`, it keeps the error number of a full disk."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
         file.write(values.tobytes())

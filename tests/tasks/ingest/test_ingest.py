@@ -1,4 +1,4 @@
-"""data/raw filled, pinned and brought back, in a real checkout with a real DVC cache."""
+"""Filling, pinning and restoring data/raw, in a real checkout with a real DVC cache."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_tree
 from tasks.ingest.fill import accept, ingest
-from tasks.ingest.pin import read_pin, tree_md5
+from tasks.ingest.pin import raw_hash, read_pin
 from tasks.ingest.raw import check_raw
 from tests.conftest import Checkout
 
@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """A checkout in which this process stands."""
+    """A checkout that is this process's working folder."""
     monkeypatch.chdir(checkout.path)
     return checkout
 
@@ -49,29 +49,29 @@ def _git(*arguments: str) -> str:
 
 
 def _state() -> tuple[dict[str, str], bytes]:
-    """What must be as before when something fails: data/raw, its pin, and nothing beside them."""
+    """Returns what a failure must not change, data/raw and its pin, and checks that nothing lies beside them."""
     assert sorted(path.name for path in Path("data").iterdir()) == [".gitignore", "raw", "raw.dvc"]
     return sha256_tree(Path("data/raw")), Path("data/raw.dvc").read_bytes()
 
 
-def test_a_folder_is_taken_in_and_pinned_as_dvc_sees_it(project: Checkout, images: Path) -> None:
+def test_a_folder_is_ingested_and_pinned_with_dvcs_hash(project: Checkout, images: Path) -> None:
     ingest(str(images))
     manifest, pinned = check_raw(), read_pin()
     assert sorted(manifest.files) == sorted(NAMES)
     assert manifest.source == "folder"
     assert pinned is not None
     assert (pinned.source, pinned.files) == ("folder", len(NAMES) + 1)
-    assert pinned.md5 == tree_md5(Path("data/raw"))
+    assert pinned.md5 == raw_hash(Path("data/raw"))
     assert "up to date" in _dvc("status", "data/raw.dvc")
     assert _git("status", "--short") == "?? data/raw.dvc\n"
     before = _state()
     ingest(str(images))
     assert _state() == before
     _dvc("add", "data/raw")
-    assert read_pin() == pinned  # the note of the source outlives a hand-made `dvc add`
+    assert read_pin() == pinned  # a manual `dvc add` keeps the note of the source
 
 
-def test_another_pin_replaces_an_unchanged_folder_or_leaves_it(project: Checkout, images: Path) -> None:
+def test_another_pin_replaces_an_unchanged_folder_if_its_data_is_available(project: Checkout, images: Path) -> None:
     ingest(str(images))
     old = _state()
     (images / "b" / "1.png").unlink()
@@ -87,7 +87,7 @@ def test_another_pin_replaces_an_unchanged_folder_or_leaves_it(project: Checkout
     assert _state() == (old[0], new[1])
 
 
-def test_what_was_pinned_comes_back_from_the_cache_and_from_the_remote(
+def test_pinned_data_is_restored_from_the_cache_and_from_the_remote(
     project: Checkout, images: Path, tmp_path: Path
 ) -> None:
     ingest(str(images))
@@ -103,7 +103,7 @@ def test_what_was_pinned_comes_back_from_the_cache_and_from_the_remote(
     assert _state() == before
 
 
-def test_a_fresh_clone_gets_a_named_data_set_again(
+def test_a_fresh_clone_fetches_a_named_data_set_again(
     project: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ingest("digits")
@@ -123,11 +123,11 @@ def test_a_fresh_clone_gets_a_named_data_set_again(
     accept()
     pinned = read_pin()
     assert pinned is not None
-    assert pinned.source == check_raw().source == "folder"  # no longer what the name promises
+    assert pinned.source == check_raw().source == "folder"  # because it is no longer the named data set
     assert check_raw().labels == [str(digit) for digit in range(10)]
 
 
-def test_a_data_set_that_is_not_the_pinned_one_is_refused(project: Checkout) -> None:
+def test_a_data_set_that_differs_from_the_pinned_one_is_rejected(project: Checkout) -> None:
     text = "outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  size: 1\n  nfiles: 3\n  hash: md5\n  path: raw\n"
     Path("data/raw.dvc").write_text(f"{text}meta:\n  source: digits\n")
     with pytest.raises(UserError, match=r"digits is not the data that data/raw\.dvc pins"):
@@ -136,7 +136,7 @@ def test_a_data_set_that_is_not_the_pinned_one_is_refused(project: Checkout) -> 
     assert "0123456789abcdef" in Path("data/raw.dvc").read_text()
 
 
-def test_a_change_by_hand_is_refused_until_it_is_accepted(project: Checkout, images: Path) -> None:
+def test_a_change_by_hand_is_rejected_until_it_is_accepted(project: Checkout, images: Path) -> None:
     ingest(str(images))
     Image.new("L", (9, 9), 77).save("data/raw/b/2.png")
     before = _state()
@@ -164,7 +164,7 @@ def test_nothing_changes_when_dvc_fails(project: Checkout, images: Path) -> None
     assert _state() == before
 
 
-def test_files_that_dvc_would_leave_out_are_refused(project: Checkout, images: Path) -> None:
+def test_files_that_dvc_ignores_are_an_error(project: Checkout, images: Path) -> None:
     Path(".dvcignore").write_text("b\n")
     with pytest.raises(UserError, match=r"\.dvcignore"):
         ingest(str(images))

@@ -1,4 +1,4 @@
-"""Fashion-MNIST by name: the known bytes from whatever place has them, or one sentence about every place."""
+"""Fashion-MNIST by name: the published bytes from any place that has them, or an error that names every place."""
 
 import gzip
 import shutil
@@ -9,14 +9,14 @@ import pytest
 
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_bytes, sha256_file
-from tasks.ingest.sources import FASHION_FILES, PACKAGE, _debian, fashion_mnist
+from tasks.ingest.sources import FASHION_FILES, PACKAGE, _from_debian, fashion_mnist
 
 CONTENT = {name: name.encode() * 100 for name in FASHION_FILES}
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table of hashes for four small files in place of the real ones."""
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the table of published hashes by those of four small files."""
     for name, content in CONTENT.items():
         monkeypatch.setitem(FASHION_FILES, name, sha256_bytes(content))
 
@@ -28,17 +28,17 @@ def _write(folder: Path, compress: bool) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("compress", [False, True])
-def test_a_given_folder_serves_plain_and_compressed(tmp_path: Path, compress: bool) -> None:
-    _write(tmp_path / "given" / "FashionMNIST" / "raw", compress)  # where torchvision puts them
+def test_a_local_folder_provides_plain_and_compressed_files(tmp_path: Path, compress: bool) -> None:
+    _write(tmp_path / "local" / "FashionMNIST" / "raw", compress)  # where torchvision puts them
     target = tmp_path / "target"
     target.mkdir()
-    assert fashion_mnist(target, tmp_path / "given")[9] == "Ankle boot"
+    assert fashion_mnist(target, tmp_path / "local")[9] == "Ankle boot"
     assert {path.name: path.read_bytes() for path in target.iterdir()} == CONTENT
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -47,20 +47,20 @@ def test_a_given_folder_serves_plain_and_compressed(tmp_path: Path, compress: bo
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "its t10k-labels-idx1-ubyte.gz is damaged"),
     ],
 )
-def test_a_given_folder_with_other_files_is_refused(
+def test_a_local_folder_with_other_files_is_an_error(
     tmp_path: Path, damage: Callable[[Path], object], words: str
 ) -> None:
-    folder = _write(tmp_path / "given", compress=True)
+    folder = _write(tmp_path / "local", compress=True)
     damage(folder / "t10k-labels-idx1-ubyte.gz")
     with pytest.raises(UserError, match=words):
         fashion_mnist(tmp_path, folder)
 
 
-def test_the_real_files_come_from_debian(tmp_path: Path) -> None:
+def test_the_real_files_come_from_from_debian(tmp_path: Path) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         pytest.skip("needs Debian's package apt")
     try:
-        _debian(tmp_path)
+        _from_debian(tmp_path)
     except UserError as error:
         pytest.skip(f"needs Debian's package {PACKAGE}: {error}")
     assert {path.name: sha256_file(path) for path in tmp_path.iterdir()} == FASHION_FILES

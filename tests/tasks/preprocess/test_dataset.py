@@ -1,4 +1,4 @@
-"""Reading data/prepared: any order across shards, and damage that is named."""
+"""Reading data/prepared: any order across shards, and errors that name a damaged file."""
 
 from pathlib import Path
 
@@ -40,19 +40,19 @@ def _write(folder: Path, name: SplitName) -> SplitRecord:
     return SplitRecord(count=start, per_label=[5, 5], shards=shards, labels=labels)
 
 
-@pytest.mark.parametrize("mapped", [tasks.preprocess.dataset.MAPPED, 0])
-def test_gather_takes_any_order_across_shards(folder: Path, mapped: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.preprocess.dataset, "MAPPED", mapped)
+@pytest.mark.parametrize("mapped", [tasks.preprocess.dataset.MAX_MAPPED, 0])
+def test_gather_allows_any_order_across_shards(folder: Path, mapped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.preprocess.dataset, "MAX_MAPPED", mapped)
     split = open_prepared(folder).split("train")
-    wanted = [9, 0, 3, 3, 2, 8, 7]
+    rows = [9, 0, 3, 3, 2, 8, 7]
     assert len(split) == 10
     assert split.shape == (3, 4, 4)
-    np.testing.assert_array_equal(split.gather(wanted), IMAGES[wanted])
+    np.testing.assert_array_equal(split.gather(rows), IMAGES[rows])
     assert split.gather([]).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_blocks_give_all_images_in_order(folder: Path, size: int) -> None:
+def test_blocks_contain_all_images_in_order(folder: Path, size: int) -> None:
     blocks = list(open_prepared(folder).split("test").blocks(size))
     assert max(len(block) for block in blocks) <= size
     np.testing.assert_array_equal(np.concatenate(blocks), IMAGES)
@@ -71,29 +71,29 @@ def test_an_index_outside_is_an_error(folder: Path, index: int) -> None:
         open_prepared(folder).split("train").gather([0, index])
 
 
-def test_the_hash_names_the_manifest(folder: Path) -> None:
+def test_the_hash_is_the_manifests(folder: Path) -> None:
     assert open_prepared(folder).hash == sha256_file(folder / "manifest.json")
 
 
-def test_a_missing_folder_says_which_stage_makes_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_folder_names_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro preprocess"):
         open_prepared(tmp_path / "nothing")
 
 
-def test_a_damaged_manifest_is_named(folder: Path) -> None:
+def test_a_damaged_manifest_is_an_error(folder: Path) -> None:
     (folder / "manifest.json").write_text('{"size": 4')
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):
         open_prepared(folder)
 
 
-def test_a_shard_cut_short_is_named(folder: Path) -> None:
+def test_a_shard_that_is_cut_short_is_an_error(folder: Path) -> None:
     shard = folder / "train" / "images-00001.npy"
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"images-00001\.npy is missing or cut short"):
         open_prepared(folder).split("train")
 
 
-def test_a_shard_with_fewer_images_than_listed_is_named(folder: Path) -> None:
+def test_a_shard_with_fewer_images_than_listed_is_an_error(folder: Path) -> None:
     np.save(folder / "train" / "images-00001.npy", IMAGES[:4])
     with pytest.raises(UserError, match=r"images-00001\.npy holds"):
         open_prepared(folder).split("train")

@@ -1,4 +1,4 @@
-"""Files of many images: they pass untouched, cross blocks and shards, and damage is named."""
+"""idx files: values stay unchanged across blocks and shards, and errors name a damaged file."""
 
 import gzip
 import shutil
@@ -29,7 +29,7 @@ def _write_gz(path: Path, values: np.ndarray) -> None:
     path.unlink()
 
 
-def test_idx_images_pass_untouched_in_their_order(tmp_path: Path) -> None:
+def test_idx_images_stay_unchanged_and_in_order(tmp_path: Path) -> None:
     _write_idx_set(tmp_path / "raw", write_idx)
     test = prepare(tmp_path / "raw", tmp_path / "prepared", labels=["no", "yes", "maybe"]).split("test")
     np.testing.assert_array_equal(test.gather(np.arange(20))[:, 0], noise(20, 28, 28, seed=20))
@@ -37,7 +37,7 @@ def test_idx_images_pass_untouched_in_their_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(test.labels, np.arange(20) % 3)
 
 
-def test_compressed_idx_files_give_the_same_and_are_not_read_beside_their_twin(tmp_path: Path) -> None:
+def test_compressed_idx_files_give_the_same_and_are_ignored_beside_a_plain_file(tmp_path: Path) -> None:
     _write_idx_set(tmp_path / "plain", write_idx)
     _write_idx_set(tmp_path / "gz", _write_gz)
     shutil.copytree(tmp_path / "gz", tmp_path / "both")
@@ -59,7 +59,7 @@ def test_digits_are_enlarged_and_labelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "labels", "side", "gz"])
-def test_damaged_idx_files_are_named(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_idx_file_is_an_error_that_names_it(tmp_path: Path, damage: str) -> None:
     raw = tmp_path / "raw"
     _write_idx_set(raw, _write_gz if damage == "gz" else write_idx)
     images = raw / f"train-images-idx3-ubyte{'.gz' * (damage == 'gz')}"
@@ -77,9 +77,9 @@ def test_damaged_idx_files_are_named(tmp_path: Path, damage: str) -> None:
     assert list(tmp_path.iterdir()) == [raw]
 
 
-def test_many_images_cross_blocks_and_shards_with_their_labels(tmp_path: Path) -> None:
+def test_labels_stay_with_their_images_across_blocks_and_shards(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    images = noise(5000, 28, 28, seed=1)  # more than are read at once, more than fit in a shard
+    images = noise(5000, 28, 28, seed=1)  # more than a block and more than a shard
     write_idx(tmp_path / "raw" / "images-idx3-ubyte", images)
     write_idx(tmp_path / "raw" / "labels-idx1-ubyte", images[:, 0, 0] % 7)
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
@@ -93,7 +93,7 @@ def test_many_images_cross_blocks_and_shards_with_their_labels(tmp_path: Path) -
     assert len(found) == 5000
 
 
-def test_shards_keep_to_their_size_and_hashes(tmp_path: Path) -> None:
+def test_shards_have_the_listed_hashes_and_at_most_the_configured_size(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     write_idx(tmp_path / "raw" / "images-idx3-ubyte", noise(3000, 28, 28, seed=1))
     record = prepare(tmp_path / "raw", tmp_path / "prepared").manifest.splits["train"]

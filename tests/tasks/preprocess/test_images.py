@@ -1,4 +1,4 @@
-"""One image file to one square: the policy for every kind of file people have."""
+"""Decoding of one image file: the conversion of every kind of file, and the rejections."""
 
 from pathlib import Path
 
@@ -32,14 +32,14 @@ def test_a_grey_image_of_the_right_size_keeps_every_byte(tmp_path: Path) -> None
     np.testing.assert_array_equal(decode_image(tmp_path / "a.png", SETTINGS), values[None])
 
 
-def test_colour_is_kept_in_rgb_and_becomes_luma_in_grey(tmp_path: Path) -> None:
+def test_rgb_keeps_colour_and_grey_is_luma(tmp_path: Path) -> None:
     Image.new("RGB", (28, 28), (200, 100, 50)).save(tmp_path / "a.png")
     assert decode_image(tmp_path / "a.png", RGB)[:, 0, 0].tolist() == [200, 100, 50]
     luma = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)  # ITU-R 601
     assert decode_image(tmp_path / "a.png", SETTINGS)[0, 0, 0] == luma
 
 
-def test_the_centre_square_is_taken(tmp_path: Path) -> None:
+def test_the_centre_square_is_cropped(tmp_path: Path) -> None:
     values = np.zeros((28, 68), np.uint8)
     values[:, 20:48] = 255
     Image.fromarray(values).save(tmp_path / "wide.png")
@@ -58,9 +58,9 @@ def test_a_fine_checkerboard_becomes_grey(tmp_path: Path, side: int) -> None:
 
 def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     values = np.zeros((28, 28), np.uint8)
-    values[:14] = 255  # bright above
+    values[:14] = 255  # the upper half is bright
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise, so bright on the right
+    exif[0x0112] = 6  # show it rotated by 90 degrees clockwise, so the right half is bright
     Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
     shown = decode_image(tmp_path / "a.png", SETTINGS)[0]
     np.testing.assert_array_equal(shown, np.rot90(values, -1))
@@ -74,7 +74,7 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(shown, np.round(values / 257).astype(np.uint8))
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparent_images_are_composited_over_white(tmp_path: Path) -> None:
     Image.new("RGBA", (28, 28), (0, 0, 0, 0)).save(tmp_path / "rgba.png")
     Image.new("LA", (28, 28), (0, 51)).save(tmp_path / "la.png")  # 51 is a fifth of 255
     palette = Image.new("P", (28, 28), 3)
@@ -85,14 +85,14 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert decode_image(tmp_path / "palette.png", SETTINGS).min() == 255
 
 
-def test_an_opaque_palette_is_looked_up(tmp_path: Path) -> None:
+def test_palette_indices_become_colours(tmp_path: Path) -> None:
     palette = Image.new("P", (28, 28), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     palette.save(tmp_path / "a.gif")
     assert decode_image(tmp_path / "a.gif", RGB)[:, 5, 5].tolist() == [10, 20, 30]
 
 
-def test_print_colours_become_light(tmp_path: Path) -> None:
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (28, 28), (0, 255, 255, 0)).save(tmp_path / "a.tiff")  # no cyan: red
     assert decode_image(tmp_path / "a.tiff", RGB)[:, 0, 0].tolist() == [255, 0, 0]
 
@@ -111,24 +111,24 @@ def test_a_file_cut_in_half_is_truncated(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n"])
-def test_other_files_are_no_images(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_not_images(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     assert _reason(tmp_path / "a.jpg") == "not an image"
 
 
-def test_a_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_rejected_by_its_header(tmp_path: Path) -> None:
     Image.new("L", (400, 251)).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(data[:60])  # no pixels to decode, and it is not called truncated
+    (tmp_path / "a.png").write_bytes(data[:60])  # without pixels, and the reason is still not `truncated`
     assert _reason(tmp_path / "a.png") == "decompression bomb"
 
 
-def test_an_image_of_exactly_the_limit_is_taken(tmp_path: Path) -> None:
+def test_an_image_of_exactly_max_pixels_is_accepted(tmp_path: Path) -> None:
     Image.new("L", (400, 250)).save(tmp_path / "a.png")
     assert decode_image(tmp_path / "a.png", SETTINGS).shape == (1, 28, 28)
 
 
-def test_small_images_are_refused_by_their_short_side(tmp_path: Path) -> None:
+def test_small_images_are_rejected_by_their_shorter_side(tmp_path: Path) -> None:
     Image.new("L", (100, 7)).save(tmp_path / "a.png")
     Image.new("L", (100, 8)).save(tmp_path / "b.png")
     assert _reason(tmp_path / "a.png") == "too small"
@@ -136,19 +136,19 @@ def test_small_images_are_refused_by_their_short_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
-def test_several_frames_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_animated_images_are_rejected(tmp_path: Path, suffix: str) -> None:
     frames = [Image.fromarray(_noise(28, 28, seed=seed)) for seed in range(3)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
     assert _reason(tmp_path / f"a.{suffix}") == "animated"
 
 
-def test_the_second_picture_of_a_phone_is_ignored(tmp_path: Path) -> None:
+def test_the_second_photo_in_a_phones_file_is_ignored(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (28, 28), color) for color in ("white", "black")]
     frames[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=frames[1:])
     assert decode_image(tmp_path / "a.jpg", SETTINGS).min() > 250
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
-def test_modes_without_a_range_are_refused(tmp_path: Path, mode: str) -> None:
+def test_modes_without_a_standard_range_are_rejected(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (28, 28)).save(tmp_path / "a.tiff")
     assert _reason(tmp_path / "a.tiff") == "unsupported mode"

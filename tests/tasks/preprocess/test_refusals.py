@@ -1,4 +1,4 @@
-"""What the stage refuses, and that it then leaves everything as it was."""
+"""Input that the stage rejects, and that data/prepared then stays as it was."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_raw(tmp_path_factory.mktemp("data") / "raw")
 
 
-def test_a_few_unusable_files_are_quarantined_with_their_reasons(
+def test_unusable_files_are_quarantined_with_their_reasons(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "raw"
@@ -36,11 +36,11 @@ def test_a_few_unusable_files_are_quarantined_with_their_reasons(
     assert prepared.manifest.rejected == dict.fromkeys(reasons.values(), 1)
     assert prepared.manifest.quarantine == sha256_file(quarantine)
     assert sum(split.count for split in prepared.manifest.splits.values()) == 120
-    said = capsys.readouterr().out
-    assert f"left out 4 files (1 decompression bomb, 1 not an image, 1 too small, 1 truncated); {quarantine}" in said
+    output = capsys.readouterr().out
+    assert f"left out 4 files (1 decompression bomb, 1 not an image, 1 too small, 1 truncated); {quarantine}" in output
 
 
-def test_a_third_of_damage_stops_the_run_and_keeps_the_old(raw: Path, tmp_path: Path) -> None:
+def test_too_many_damaged_files_stop_the_stage_and_keep_the_old_data(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "prepared")
     before = sha256_tree(tmp_path / "prepared")
     shutil.copytree(raw, tmp_path / "raw")
@@ -53,17 +53,17 @@ def test_a_third_of_damage_stops_the_run_and_keeps_the_old(raw: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "raw"]
 
 
-def test_too_few_images_say_how_many_are_needed(tmp_path: Path) -> None:
+def test_too_few_images_are_an_error_with_the_number_needed(tmp_path: Path) -> None:
     draw(tmp_path / "raw", 12)
-    with pytest.raises(UserError, match=r"only \d+ usable images fall to the split `train`, which needs 20"):
+    with pytest.raises(UserError, match=r"the split `train` has only \d+ usable images and needs 20"):
         prepare(tmp_path / "raw", tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
 
 
-def test_a_split_too_small_to_measure_is_refused(tmp_path: Path) -> None:
+def test_a_split_too_small_for_the_metrics_is_an_error(tmp_path: Path) -> None:
     draw(tmp_path / "raw" / "train", 60)
     draw(tmp_path / "raw" / "test", 1, first=200)
-    with pytest.raises(UserError, match=r"only 1 usable images fall to the split `test`, which needs 4"):
+    with pytest.raises(UserError, match=r"the split `test` has only 1 usable images and needs 4"):
         prepare(tmp_path / "raw", tmp_path / "prepared")
 
 
@@ -78,7 +78,7 @@ def test_a_split_too_small_to_measure_is_refused(tmp_path: Path) -> None:
         (shutil.rmtree, "raw is missing"),
     ],
 )
-def test_a_folder_changed_by_hand_is_refused(
+def test_a_folder_changed_by_hand_is_an_error(
     raw: Path, tmp_path: Path, change: Callable[[Path], object], words: str
 ) -> None:
     shutil.copytree(raw, tmp_path / "raw")
