@@ -1,1 +1,1 @@
-"""When and where: Prefect runs the stages that dvc.yaml declares, as supervised processes. Torch never enters here."""
+"""Prefect flows: run the stages of dvc.yaml as supervised processes, gate the results, release them. No torch here."""

@@ -1,4 +1,4 @@
-"""The flow `deprecate`: a version that nobody should use any more."""
+"""The flow `deprecate`: takes a release out of use."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,29 +9,29 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.core.git import check_identity
-from flows.core.orchestration import log_to_run
+from flows.core.orchestration import run_log
+from flows.release import registry
 from flows.release.commits import publish_refs, release_lock
-from flows.release.registry import deprecate as take_back
-from flows.release.registry import find_release
 from tasks.common.paths import work_folder
 
-Said = Annotated[str, Field(min_length=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 @flow(name="deprecate")
-def deprecate(release: Said, because: Said) -> State[Any]:
-    """Takes a version back that is not live: nothing rolls back to it, and `gto show` leaves it out.
+def deprecate(release: NonEmpty, because: NonEmpty) -> State[Any]:
+    """Marks a release as deprecated, so that no rollback chooses it and `gto show` omits it.
 
-    Its tag and its data stay, so that whoever has it can still say where it came from.
+    The release must not be live; roll back first if it is. Its tag and its data stay, so that people who have it can
+    still look up its lineage. The mark is a git tag, as gan@v1.0.0!, which is pushed to the git remote.
 
     Args:
-        release: What is taken back, as gan@v1.0.0.
-        because: What is wrong with it.
+        release: The release to deprecate, for example gan@v1.0.0.
+        because: The reason; it becomes the message of the tag.
     """
-    checkout, say = Path.cwd(), log_to_run("deprecate")
+    checkout, log = Path.cwd(), run_log("deprecate")
     check_identity(checkout)
-    with release_lock(work_folder(), say):
-        found = find_release(checkout, release)
-        take_back(checkout, found, because)
-        publish_refs(checkout, None, say)
+    with release_lock(work_folder(), log):
+        found = registry.find_release(checkout, release)
+        registry.deprecate(checkout, found, because)
+        publish_refs(checkout, None, log)
     return Completed(name="Deprecated", message=f"{found} is deprecated: {because}")

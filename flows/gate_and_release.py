@@ -1,4 +1,4 @@
-"""The flow `gate-and-release`: a commit that has results goes before the gate, and out."""
+"""The flow `gate-and-release`: runs the gate on the results of a commit and releases the models that pass."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +10,20 @@ from pydantic import Field
 
 from flows.core.dag import read_dag
 from flows.core.git import git, has_branch
-from flows.core.orchestration import log_to_run, run_name
+from flows.core.orchestration import run_log, run_name
 from flows.core.processes import ProcessGroup
-from flows.core.worktree import DATA_PIN, preflight, worktree
+from flows.core.worktree import DATA_PIN, open_worktree, preflight
 from flows.release.commits import release_lock
-from flows.release.promote import Override, evaluator, fetch, keep_report, shown, state_of
-from flows.release.publish import goes, publish
+from flows.release.promote import archive_report, fetch, model_summaries, run_gate, state_name
+from flows.release.publish import publish, qualifies
 from flows.release.registry import Stage
 from flows.server.guard import end_with_worker
-from flows.ui.artifacts import publish as show
-from flows.ui.form import Models, chosen
+from flows.ui.artifacts import publish_artifacts
+from flows.ui.form import Models, selected
 from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
+from tasks.gate.record import Override
 
 Revision = Annotated[str, Field(min_length=1)]
 
@@ -30,51 +31,60 @@ Revision = Annotated[str, Field(min_length=1)]
 @flow(name="gate-and-release")
 def gate_and_release(
     revision: Revision,
-    models: Models = "both",
+    models: Models = "all",
     override_by: str = "",
     override_because: str = "",
     stage: Stage = "live",
 ) -> State[Any]:
-    """Judges the bundles of a commit against what is live, and releases those that pass, or that a person answers for.
+    """Compares the bundles of a commit with the live versions, and releases those that the gate passes.
 
-    For a candidate that the gate refused, for a push that failed, and for results that somebody committed by hand.
+    Nothing is trained: DVC fetches the commit's bundles from its cache or remote. Use this flow for
+
+    - a model that the gate refused in `retrain` and that should be released all the same: fill in both override fields,
+    - results that `retrain` could not push or tag,
+    - results that you made with `make run` and committed yourself,
+    - a release candidate for others to test: choose the stage candidate.
+
+    The run ends as Released, as Rejected if no model passed, or as Nothing new if the models are live already.
 
     Args:
-        revision: Branch, tag or commit whose dvc.lock has the results.
-        models: What is judged and released.
-        override_by: Who releases it although the gate refuses it. Empty: nobody does.
-        override_because: Why that person does.
-        stage: live, where the gate lets it; candidate for others to try, whatever it says.
+        revision: The branch, tag or commit whose dvc.lock has the results, for example retrain/2026-11-26-brisk-otter.
+        models: The models to evaluate and release.
+        override_by: Your name, if you release a model although the gate refuses it. Empty: the gate decides.
+        override_because: Your reason. Name and reason are recorded in the release's lineage.
+        stage: live: a model that passes replaces the live version. candidate: every model that the gate compares is
+            tagged for others to test, whatever the decision, and the live version stays.
     """
     end_with_worker()
     if bool(override_by) != bool(override_because):
-        raise UserError("an override needs both, who answers for it and why; fill in both fields, or neither")
-    override = Override(override_by, override_because) if override_by else None
-    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), log_to_run("gate-and-release")
+        raise UserError("an override needs both a name and a reason; fill in both override fields, or neither")
+    override = Override(by=override_by, because=override_because) if override_by else None
+    checkout, work, run, log = Path.cwd(), work_folder(), run_name(), run_log("gate-and-release")
     preflight(checkout)
     if revision == "HEAD":
         _check_committed(checkout)
     branch = revision if has_branch(checkout, revision) else None
-    with worktree(checkout, work, name, revision) as place, ProcessGroup(place.path) as processes:
-        say(f"commit {place.commit[:10]} in {place.path}")
-        fetch(processes, say, str(DATA_PIN))
-        needed = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
-        fetch(processes, say, *(stage.name for stage in needed.stages))
-        with release_lock(work, say):
-            verdicts = evaluator(place, processes, work, chosen(models), override)
-            going = any(goes(verdict, stage) for verdict in verdicts)
-            released = publish(place, processes, work, verdicts, branch, name, stage) if going else []
-        show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
+    with open_worktree(checkout, work, run, revision) as worktree, ProcessGroup(worktree.path) as processes:
+        log(f"commit {worktree.commit[:10]} in {worktree.path}")
+        fetch(processes, log, str(DATA_PIN))
+        dag = read_dag(worktree.path).up_to([f"bundle_{model}" for model in selected(models)])
+        fetch(processes, log, *(stage.name for stage in dag.stages))
+        with release_lock(work, log):
+            verdicts = run_gate(worktree, processes, work, selected(models), override)
+            qualified = any(qualifies(verdict, stage) for verdict in verdicts)
+            released = publish(worktree, processes, work, verdicts, branch, run, stage) if qualified else []
+        report_url = archive_report(worktree, work, run)
+        publish_artifacts(worktree.path, report_url, model_summaries(work, verdicts, released))
     sentences = [*(f"{release} is {stage}" for release in released), *map(str, verdicts)]
-    return Completed(name="Released" if released else state_of(verdicts), message="; ".join(sentences))
+    return Completed(name="Released" if released else state_name(verdicts), message="; ".join(sentences))
 
 
 def _check_committed(checkout: Path) -> None:
-    """Raises UserError where the results of a run wait to be committed: what is released is the last commit's."""
+    """Raises UserError if results are not committed, because the release would be that of the last commit."""
     changed = git(checkout, "status", "--porcelain", "--", *RECORD)
     if changed:
         names = ", ".join(sorted(line[3:] for line in changed.splitlines()))
         raise UserError(
-            f"{names} changed since the last commit, which is what would be released; commit them first, or name the "
-            "commit that you mean"
+            f"{names} changed since the last commit, so these results would not be released; commit them first, or "
+            "name a commit instead of HEAD"
         )

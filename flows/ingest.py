@@ -1,7 +1,7 @@
-"""`python -m flows.ingest SOURCE`: takes data in as `python -m tasks.ingest` does, and tells the box when it is new.
+"""`python -m flows.ingest SOURCE`: ingests data like `python -m tasks.ingest`, and reports new data to the server.
 
-It waits for a run in this checkout to end. With `--quiet SECONDS`, as the keeper calls it for a watched folder, it also
-waits until nothing below SOURCE has changed for so long, so that images are not taken while they are being copied.
+It waits for a run in this checkout to end. With `--quiet SECONDS`, which the server sets for a watched folder, it also
+waits until nothing below SOURCE has changed for that long, so that it does not ingest half-copied images.
 """
 
 import argparse
@@ -22,32 +22,23 @@ from tasks.ingest.pin import Pin, read_pin
 POLL_SECONDS = 1.0
 
 
-def main() -> None:
-    """Reads the command line, takes in, tells."""
-    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("source", metavar="SOURCE", help="as for `python -m tasks.ingest`")
-    parser.add_argument("--quiet", type=float, default=0.0, metavar="SECONDS", help="wait until SOURCE is left alone")
-    asked = parser.parse_args()
-    run(lambda: ingest(asked.source, asked.quiet))
-
-
 def ingest(source: str, quiet: float = 0.0) -> None:
-    """Takes `source` in under the run lock and tells the box if data/raw.dvc then pins other data than before.
+    """Ingests `source` under the run lock, and emits an event if data/raw.dvc then pins other data than before.
 
-    What changed while it was taken in is taken in once more when `quiet` is set. Ends the process with the exit code
-    of `tasks.ingest` where that fails.
+    With `quiet`, a source that changed in the meantime is ingested again. Exits with the exit code of `tasks.ingest`
+    if that fails.
     """
     before = read_pin()
-    while not _take(source, quiet):
-        print(f"{source} changed while it was taken in; once more", flush=True)
+    while not _ingest_once(source, quiet):
+        print(f"{source} changed while it was being ingested; ingesting it again", flush=True)
     after = read_pin()
     if after is not None and (before is None or before.md5 != after.md5):
-        _tell(before, after)
+        _emit_event(before, after)
 
 
-def _take(source: str, quiet: float) -> bool:
-    """Takes `source` in; says whether it was left alone all the while."""
-    with _undisturbed(Path(source), quiet) as changed:
+def _ingest_once(source: str, quiet: float) -> bool:
+    """Ingests `source`; returns whether nothing changed there in the meantime."""
+    with _quiet_source(Path(source), quiet) as changed:
         command = [sys.executable, "-m", "tasks.ingest", source]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
@@ -56,23 +47,20 @@ def _take(source: str, quiet: float) -> bool:
 
 
 @contextmanager
-def _undisturbed(source: Path, quiet: float) -> Iterator[float]:
-    """Holds the run lock once nothing below `source` has changed for `quiet` seconds; gives the last change's time."""
+def _quiet_source(source: Path, quiet: float) -> Iterator[float]:
+    """Holds the run lock once `source` has not changed for `quiet` seconds; yields the time of its last change."""
     while True:
-        while quiet and _age(source) < quiet:
+        while quiet and time.time() - _last_change(source) < quiet:
             time.sleep(POLL_SECONDS)
-        with run_lock():  # which may take hours
-            if not quiet or _age(source) >= quiet:
-                yield _last_change(source) if quiet else 0.0
+        with run_lock():  # this may take hours, so the source is checked again
+            changed = _last_change(source) if quiet else 0.0
+            if time.time() - changed >= quiet:
+                yield changed
                 return
 
 
-def _age(source: Path) -> float:
-    return time.time() - _last_change(source)
-
-
 def _last_change(source: Path) -> float:
-    """When anything at or below a path was last written, renamed or removed, as the file system tells it."""
+    """Returns when the file system last recorded a write, rename or removal at or below a path."""
     last = source.lstat().st_ctime
     for path in source.rglob("*"):
         with suppress(FileNotFoundError):
@@ -80,13 +68,13 @@ def _last_change(source: Path) -> float:
     return last
 
 
-def _tell(before: Pin | None, after: Pin) -> None:
-    """Emits the event, if a box is up."""
-    box = live_server(work_folder())
-    if box is None:
-        print("the data is new, but no box is up that could retrain on it (`make up`)", flush=True)
+def _emit_event(before: Pin | None, after: Pin) -> None:
+    """Emits the event that starts a retraining, if a server is running."""
+    server = live_server(work_folder())
+    if server is None:
+        print("the data is new, but no server is running that could retrain on it; `make up` starts one", flush=True)
         return
-    use_server(box, work_folder())
+    use_server(server, work_folder())
     from prefect.client.orchestration import get_client
     from prefect.events import Event, Resource
 
@@ -95,8 +83,14 @@ def _tell(before: Pin | None, after: Pin) -> None:
     event = Event(event=EVENT, resource=resource, payload=payload)
     with get_client(sync_client=True) as client:
         client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-    print(f"the data is new, and the box at {box.address} knows", flush=True)
+    print(f"the data is new, and the server at {server.address} was notified", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
+    parser.add_argument("source", metavar="SOURCE", help="as for `python -m tasks.ingest`")
+    parser.add_argument(
+        "--quiet", type=float, default=0.0, metavar="SECONDS", help="wait until SOURCE has not changed for so long"
+    )
+    arguments = parser.parse_args()
+    run(lambda: ingest(arguments.source, arguments.quiet))

@@ -1,10 +1,12 @@
-"""`make run`, or `python -m flows.pipeline`: brings everything up to date in this checkout, recorded by Prefect.
+"""`imagewright run`, or `make run`: brings all stages in this checkout up to date, as a Prefect run.
 
-Prefect is imported late: it reads its settings on import, its server starts meanwhile, and a person's mistake is
-answered before either. Exit codes: 0 when all is up to date, 1 when a stage failed, 2 for a person's mistake, 130 for
-Ctrl-C and 143 for SIGTERM.
+Prefect is imported late, because it reads its settings on import, because its server starts meanwhile, and because a
+mistake of the user is reported before either. Exit codes: 0 if everything is up to date, 1 if a stage failed, 2 for a
+mistake of the user, 130 for Ctrl-C and 143 for SIGTERM.
 """
 
+import argparse
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +20,18 @@ from tasks.common.cli import run
 
 
 def main(report: Sequence[str] | None = REPORT_COMMAND) -> None:
-    """Runs the flow `pipeline` in the current folder and says what came of it; `report` as for the flow."""
+    """Runs the flow `pipeline` in the current folder and prints the results; `report` is passed to the flow."""
     catch_signals()
     root = Path.cwd()
     with run_lock():
         clear_stale_locks(root)
-        read_dag(root)  # finds mistakes before anything is started
+        read_dag(root)  # raises for mistakes before anything is started
         runs = _run_flow(root, report)
         print(f"\n{runs_text(runs)}\n\n{results_text(root)}", flush=True)
 
 
 def runs_text(runs: Sequence[StageRun]) -> str:
-    """A line per stage: what became of it and the seconds it took; below, why those failed that did."""
+    """Returns a line per stage with its outcome and seconds, then the reasons of failures."""
     rows = [(run.name, run.outcome.value, f"{run.seconds:.1f} s" if run.seconds else "") for run in runs]
     reasons = [f"\n{run.name} failed: {run.reason}" for run in runs if run.outcome is Outcome.FAILED]
     return "\n".join([columns(rows), *reasons])
@@ -42,11 +44,29 @@ def _run_flow(root: Path, report: Sequence[str] | None) -> Sequence[StageRun]:
         return pipeline(root, report)
     except PipelineError as error:
         names = " and ".join(run.name for run in error.failed)
-        print(
-            f"\n{runs_text(error.runs)}\n\nerror: {names} failed; finished stages are kept, run this again", flush=True
-        )
+        print(f"\n{runs_text(error.runs)}\n\nerror: {names} failed; finished stages are kept, run this again")
         sys.exit(1)
 
 
+def _ingest() -> None:
+    """Parses the command line, writes the preset that it names, and ingests, each as a process of its own."""
+    parser = argparse.ArgumentParser(description="Ingests images and runs the pipeline as a Prefect flow.")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="DATA",
+        help="fashion-mnist, digits, or a folder, zip or tar of images; default: what data/raw.dvc pins",
+    )
+    parser.add_argument("--preset", help="quick, classic or full: written into params.yaml first")
+    parser.add_argument("--force", action="store_true", help="let the preset overwrite values set by hand")
+    given = parser.parse_args()
+    preset = ["tasks.common.presets", given.preset, *(["--force"] if given.force else [])]
+    ingest = ["tasks.ingest", *([given.source] if given.source else [])]
+    for command in [preset, ingest] if given.preset else [ingest]:
+        if code := subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+            sys.exit(code)
+
+
 if __name__ == "__main__":
+    _ingest()
     run(main)

@@ -1,4 +1,4 @@
-"""The flow `retrain`: the DAG in a worktree of its own, the gate, and a release, or the reasons why there is none."""
+"""The flow `retrain`: trains, evaluates and exports in a worktree, runs the gate, and releases the models that pass."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,76 +10,85 @@ from prefect.states import Completed
 
 from flows.core.dag import fingerprint, read_dag
 from flows.core.git import has_branch
-from flows.core.orchestration import PipelineError, conclude, log_to_run, run_name, submit_stages
+from flows.core.orchestration import PipelineError, collect, run_log, run_name, submit_stages
 from flows.core.processes import ProcessGroup
-from flows.core.worktree import DATA_PIN, Worktree, preflight, take_newest_data, worktree
+from flows.core.worktree import DATA_PIN, Worktree, open_worktree, preflight, use_newest_data
 from flows.release.commits import commit_results, release_lock
 from flows.release.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
-from flows.release.promote import Verdict, evaluator, fetch, keep_report, shown, state_of
+from flows.release.promote import Verdict, archive_report, fetch, model_summaries, run_gate, state_name
 from flows.release.publish import publish
 from flows.release.registry import Release
 from flows.server.guard import end_with_worker
-from flows.ui.artifacts import publish as show
-from flows.ui.form import COMMITTED, Models, Overrides, Preset, chosen, write_params
+from flows.ui.artifacts import publish_artifacts
+from flows.ui.form import COMMITTED, Models, Overrides, Preset, selected, write_params
 from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
 
 
 @flow(name="retrain")
-def retrain(preset: Preset = COMMITTED, models: Models = "both", overrides: Overrides = Overrides()) -> State[Any]:  # noqa: B008
-    """Trains on the newest data with the committed code, and releases what the gate blesses.
+def retrain(preset: Preset = COMMITTED, models: Models = "all", overrides: Overrides = Overrides()) -> State[Any]:  # noqa: B008
+    """Trains the models on the newest data, compares them with the live versions and releases those that pass the gate.
 
-    Runs in a git worktree of the checkout's last commit, so nobody's files are touched, and ends as a commit on the
-    branch retrain/RUN. Where commit, parameters and data are those of an earlier run, and what is live is what that run
-    left live, nothing is done. A model that the gate refuses stays on its branch: the flow gate-and-release can still
-    release it, on a person's word.
+    The run uses the code of the checkout's last commit, in a git worktree of its own, so it changes no file in the
+    checkout. The data is what the last ingest pinned in data/raw.dvc, committed or not. Stages whose inputs did not
+    change come from DVC's cache.
+
+    The results become a commit on the branch retrain/RUN. The run ends in one of these states:
+
+    - Released: at least one model passed the gate. It is tagged, for example gan@v1.2.0, and live.
+    - Rejected: no model passed; the artifact `verdict` has the reasons. The branch keeps the results, and the flow
+      gate-and-release can still release them if a person takes the responsibility.
+    - Nothing new: the models are already live, or an earlier run with the same commit, parameters and data left the
+      versions that are live now; nothing is trained then.
+    - Failed: the message says what failed, why, and what to do; for a stage, so does the artifact `failure`.
 
     Args:
-        preset: Values that are laid over the committed params.yaml before the overrides.
-        models: What is trained, judged and released.
-        overrides: Values that rule over the preset's and the committed ones; what is left empty stays as it is.
+        preset: Values from presets/ that replace those of the committed params.yaml.
+        models: The models to train, evaluate and release.
+        overrides: Single parameters; they take precedence over the preset and params.yaml. Empty fields change nothing.
     """
     end_with_worker()
-    checkout, work, name, say = Path.cwd(), work_folder(), run_name(), log_to_run("retrain")
+    checkout, work, run, log = Path.cwd(), work_folder(), run_name(), run_log("retrain")
     preflight(checkout)
-    if has_branch(checkout, branch := f"retrain/{name}"):
-        raise UserError(f"there is a branch {branch} already; rename it with `git branch -m`, or rename this run")
-    with worktree(checkout, work, name) as place, ProcessGroup(place.path) as processes:
-        take_newest_data(place)
-        changes = write_params(place.path, preset, overrides)
-        for line in (f"commit {place.commit[:10]} in {place.path}", *changes):
-            say(line)
-        fetch(processes, say, str(DATA_PIN))
-        dag = read_dag(place.path).up_to([f"bundle_{model}" for model in chosen(models)])
-        key = fingerprint(place.path, dag)
-        if past := read_conclusion(work, key, live_now(checkout, chosen(models))):
+    if has_branch(checkout, branch := f"retrain/{run}"):
+        raise UserError(f"the branch {branch} exists already; rename it with `git branch -m`, or rename this run")
+    with open_worktree(checkout, work, run) as worktree, ProcessGroup(worktree.path) as processes:
+        use_newest_data(worktree)
+        changes = write_params(worktree.path, preset, overrides)
+        for line in (f"commit {worktree.commit[:10]} in {worktree.path}", *changes):
+            log(line)
+        fetch(processes, log, str(DATA_PIN))
+        dag = read_dag(worktree.path).up_to([f"bundle_{model}" for model in selected(models)])
+        key = fingerprint(worktree.path, dag)
+        if past := read_conclusion(work, key, live_now(checkout, selected(models))):
             return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
-        conclude(submit_stages(dag, processes))
-        with release_lock(work, say):
-            verdicts = evaluator(place, processes, work, chosen(models))
-            conclusion = _promote(place, processes, work, name, branch, verdicts)
+        collect(submit_stages(dag, processes))
+        with release_lock(work, log):
+            verdicts = run_gate(worktree, processes, work, selected(models))
+            conclusion = _release(worktree, processes, work, run, branch, verdicts)
             write_conclusion(work, key, conclusion)
         return Completed(name=conclusion.name, message=conclusion.message)
 
 
-def _promote(
-    place: Worktree, processes: ProcessGroup, work: Path, name: str, branch: str, verdicts: Sequence[Verdict]
+def _release(
+    worktree: Worktree, processes: ProcessGroup, work: Path, run: str, branch: str, verdicts: Sequence[Verdict]
 ) -> Conclusion:
-    """Commits what was made, publishes what passed, and says so in Prefect."""
+    """Commits the results, publishes the models that passed, and creates the run's artifacts in Prefect."""
     sentences = [str(verdict) for verdict in verdicts]
-    subject = "Retrain: " + ", ".join(f"{verdict.model} {verdict.word}" for verdict in verdicts)
-    commit = commit_results(place.path, branch, subject, "\n\n".join([*sentences, f"Run: {name}"]))
+    subject = "Retrain: " + ", ".join(f"{verdict.model} {verdict.decision}" for verdict in verdicts)
+    commit = commit_results(worktree.path, branch, subject, "\n\n".join([*sentences, f"Run: {run}"]))
     released: list[Release] = []
     try:
         if any(verdict.passed for verdict in verdicts):
-            released = publish(place, processes, work, verdicts, branch, name)
+            released = publish(worktree, processes, work, verdicts, branch, run)
     except PipelineError as error:
         raise UserError(
-            f"{error}. What was made is kept on the branch {branch}: once that is mended, run the deployment "
+            f"{error}. The results are kept on the branch {branch}: correct the problem, then run the deployment "
             "gate-and-release with this branch as the revision"
         ) from None
     finally:
-        show(place.path, keep_report(place, work, name), shown(work, verdicts, released))
+        report_url = archive_report(worktree, work, run)
+        publish_artifacts(worktree.path, report_url, model_summaries(work, verdicts, released))
     message = "; ".join([*(f"{release} is live" for release in released), *sentences])
-    left = live_now(place.checkout, tuple(verdict.model for verdict in verdicts))
-    return Conclusion(name=state_of(verdicts), message=message, run=name, branch=branch, commit=commit, live=left)
+    live = live_now(worktree.checkout, tuple(verdict.model for verdict in verdicts))
+    return Conclusion(name=state_name(verdicts), message=message, run=run, branch=branch, commit=commit, live=live)

@@ -1,4 +1,4 @@
-"""The flow `rollback`: an earlier version is live again."""
+"""The flow `rollback`: makes an earlier release live again."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.core.git import check_identity
-from flows.core.orchestration import log_to_run
+from flows.core.orchestration import run_log
 from flows.release.commits import publish_refs, release_lock
 from flows.release.registry import roll_back
 from tasks.common.model_names import Model
@@ -20,15 +20,19 @@ Version = Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")]
 
 @flow(name="rollback")
 def rollback(model: Model, version: Version = "") -> State[Any]:
-    """Makes an earlier version of a model live again. No data moves: consumers who ask for `live` get that version.
+    """Makes an earlier version of a model live again.
+
+    Nothing is trained and no data moves: a new `live` tag names the earlier version and is pushed to the git remote.
+    Consumers who ask for the stage `live` then get that version. The replaced version stays registered; deprecate it if
+    nobody should use it.
 
     Args:
-        model: Whose live version is taken back.
-        version: What is live then, as v1.2.0. Empty: what was before.
+        model: The model whose live version is replaced.
+        version: The version to make live, for example v1.2.0. Empty: the version that was live before.
     """
-    checkout, work, say = Path.cwd(), work_folder(), log_to_run("rollback")
+    checkout, log = Path.cwd(), run_log("rollback")
     check_identity(checkout)
-    with release_lock(work, say):
+    with release_lock(work_folder(), log):
         now, before = roll_back(checkout, model, version or None)
-        publish_refs(checkout, None, say)
-    return Completed(name="Rolled back", message=f"{now} is live in the place of {before}")
+        publish_refs(checkout, None, log)
+    return Completed(name="Rolled back", message=f"{now} is live and replaces {before}")

@@ -1,7 +1,7 @@
-"""The DAG as dvc.yaml declares it, and how the flows touch DVC.
+"""The DAG that dvc.yaml declares, and the way the flows call DVC.
 
-DVC's Python side reads (`Repo.index.graph`, `Repo.status`); everything that runs or writes is a command line built by
-`dvc_command`, since only a process can be stopped.
+DVC's Python API is used for reading only (`Repo.index.graph`, `Repo.status`). Everything that runs or writes is a
+command line built by `dvc_command`, because only a process can be stopped.
 """
 
 import json
@@ -26,22 +26,22 @@ from tasks.common.files import digest, sha256_file
 from tasks.common.params import PARAMS_FILE, load_params
 
 POLL_SECONDS = 0.5
-STOP_SECONDS = 20.0  # what the supervisors of a run that died need to end its stages
+STOP_SECONDS = 20.0  # the supervisors of a run that died stop its stages within this time
 
 
 class Policy(BaseModel):
-    """What the orchestrator wants to know of a stage: its `meta` in dvc.yaml."""
+    """How the flows schedule a stage: its `meta` in dvc.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    resource: str | None = Field(default=None, description="Stages that name the same resource run in turn.")
+    resource: str | None = Field(default=None, description="Stages that name the same resource run one at a time.")
     deadline: int = Field(default=24 * 3600, gt=0, description="Seconds after which the stage is stopped.")
-    retries: int = Field(default=0, ge=0, description="How often a stage that failed is started again.")
+    retries: int = Field(default=0, ge=0, description="How many times a failed stage is started again.")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, and the stages whose outputs it reads."""
+    """A stage, and the names of the stages whose outputs it reads."""
 
     name: str
     upstream: tuple[str, ...]
@@ -50,12 +50,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dag:
-    """All stages, each after its upstreams and otherwise in dvc.yaml's order."""
+    """All stages in topological order; ties keep the order of dvc.yaml."""
 
     stages: tuple[Stage, ...]
 
     def up_to(self, names: Collection[str]) -> "Dag":
-        """The stages named and all that they rest on."""
+        """Returns the named stages and all their ancestors."""
         wanted = set(names)
         for stage in reversed(self.stages):
             if stage.name in wanted:
@@ -66,13 +66,12 @@ class Dag:
 def read_dag(root: Path) -> Dag:
     """Reads the DAG of the DVC repository at `root`.
 
-    Raises UserError when DVC cannot read it, when a stage's `meta` is not a Policy, or when data that no stage makes
-    is not there.
+    Raises UserError when DVC cannot read it, when a stage's `meta` is no valid Policy, or when input data is missing.
     """
     with _open(root) as repo:
         graph = repo.index.graph
-        place = {stage: number for number, stage in enumerate(repo.index.stages)}
-        order = [*nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: place[stage])]
+        position = {stage: number for number, stage in enumerate(repo.index.stages)}
+        order = [*nx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: position[stage])]
         _check_data(root, order)
         return Dag(tuple(_stage(stage, graph) for stage in order if isinstance(stage, PipelineStage)))
 
@@ -84,24 +83,21 @@ def _open(root: Path) -> Iterator[Repo]:
             yield repo
     except DvcException as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"DVC cannot read {root} ({reason}); `dvc status` there says more") from None
+        raise UserError(f"DVC cannot read {root} ({reason}); run `dvc status` there for details") from None
 
 
 def _stage(stage: PipelineStage, graph: "nx.DiGraph[Any]") -> Stage:
     upstream = sorted(str(source.name) for source in graph.successors(stage) if isinstance(source, PipelineStage))
-    return Stage(str(stage.name), tuple(upstream), _policy(stage))
-
-
-def _policy(stage: PipelineStage) -> Policy:
     try:
-        return Policy.model_validate(stage.meta or {})
+        policy = Policy.model_validate(stage.meta or {})
     except ValidationError as error:
         faults = "; ".join(f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg']}" for fault in error.errors())
-        raise UserError(f"dvc.yaml: the meta of stage `{stage.name}` is wrong ({faults}); correct it there") from None
+        raise UserError(f"dvc.yaml: the meta of stage `{stage.name}` is invalid ({faults}); correct it there") from None
+    return Stage(str(stage.name), tuple(upstream), policy)
 
 
 def _check_data(root: Path, stages: list[Any]) -> None:
-    """A bare DVC would stop in the middle of a run, or run on data that nobody versions."""
+    """Raises UserError for missing or unversioned data, on which DVC would fail only in the middle of a run."""
     outs = {Path(out.fs_path): isinstance(stage, PipelineStage) for stage in stages for out in stage.outs}
     data = root.resolve() / "data"
     for path in sorted({Path(dep.fs_path) for stage in stages for dep in stage.deps if dep.protocol == "local"}):
@@ -109,32 +105,32 @@ def _check_data(root: Path, stages: list[Any]) -> None:
             continue
         made = [by_stage for out, by_stage in outs.items() if out == path or out in path.parents or path in out.parents]
         if not made or not (any(made) or path.exists()):
-            raise UserError(f"{path.relative_to(root.resolve())} is missing or not under DVC; run `make data` first")
+            raise UserError(f"{path.relative_to(root.resolve())} is missing or not tracked by DVC; run `make data`")
 
 
 def status(root: Path) -> dict[str, Any]:
-    """What `dvc status` would say: nothing, or what changed by stage name and .dvc file."""
+    """Returns what `dvc status` prints: the changes by stage name and .dvc file; empty when nothing changed."""
     with _open(root) as repo:
         return {address.rpartition(":")[2]: changes for address, changes in repo.status().items()}
 
 
 def unchanged(root: Path, dag: Dag) -> frozenset[str]:
-    """The stages of a DAG that stand as dvc.lock has them, as do all that they rest on: DVC would run none of them."""
-    changed, standing = status(root), set[str]()
+    """Returns the stages that match dvc.lock and whose ancestors all do: DVC would run none of them."""
+    changed, result = status(root), set[str]()
     for stage in dag.stages:
-        if stage.name not in changed and standing.issuperset(stage.upstream):
-            standing.add(stage.name)
-    return frozenset(standing)
+        if stage.name not in changed and result.issuperset(stage.upstream):
+            result.add(stage.name)
+    return frozenset(result)
 
 
 def fingerprint(root: Path, dag: Dag) -> str:
-    """Hex SHA-256 over all that shapes the outputs of a DAG's stages: commands, code, params.yaml and pinned data."""
+    """Returns the hex SHA-256 of all inputs of a DAG's stages: commands, code, params.yaml and pinned data."""
     params = load_params(root / PARAMS_FILE).model_dump()
     return digest({"stages": dict(_sources(root, {stage.name for stage in dag.stages})), "params": params})
 
 
 def _sources(root: Path, names: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Per stage its command and, by path, the hashes of what it reads and no stage makes."""
+    """Yields each stage's name with its command and the hashes, by path, of those inputs that no stage makes."""
     with _open(root) as repo:
         inputs = [stage for stage in repo.index.stages if not isinstance(stage, PipelineStage)]
         pins = {out.fs_path: str(out.hash_info.value) for stage in inputs for out in stage.outs}
@@ -148,20 +144,17 @@ def _hashes(root: Path, paths: Iterable[str], pins: Mapping[str, str]) -> Iterat
     for path in map(Path, paths):
         if str(path) in pins:
             yield path.relative_to(root).as_posix(), pins[str(path)]
-        elif root / "data" not in path.parents:  # what stages make follows from the rest
+        elif root / "data" not in path.parents:  # the outputs of stages follow from the other inputs
             yield path.relative_to(root).as_posix(), sha256_file(path)
 
 
 def dvc_command(*arguments: str) -> list[str]:
-    """The command line of a DVC command.
-
-    Without `--wait-for-lock` DVC gives up after three seconds, also after hours of training.
-    """
+    """Returns the command line of a DVC command that waits for DVC's lock; by default DVC gives up after 3 s."""
     return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
 
 
 def dvc_environment() -> dict[str, str]:
-    """The environment for `dvc_command`: a stage's `python` is this interpreter, and its lines come at once."""
+    """Returns the environment for `dvc_command`: `python` is this interpreter, and its output is not buffered."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
 
@@ -169,23 +162,23 @@ def dvc_environment() -> dict[str, str]:
 def clear_stale_locks(root: Path, patience: float = STOP_SECONDS) -> None:
     """Removes the path locks of killed DVC processes, which DVC respects again once their process id is reused.
 
-    Call it under the project's run lock. Waits up to `patience` seconds for a live DVC process to end; raises
-    UserError when it stays.
+    The caller holds the run lock. Waits up to `patience` seconds for a live DVC process to end; raises UserError when
+    it does not.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     until = time.monotonic() + patience
     while holders := [pid for pid in _holders(path) if _is_dvc(pid, root)]:
         if time.monotonic() > until:
-            raise UserError(f"a dvc command (process {holders[0]}) is at work in {root}; wait until it ends")
+            raise UserError(f"a dvc command (process {holders[0]}) is running in {root}; wait until it ends")
         time.sleep(POLL_SECONDS)
     path.unlink(missing_ok=True)
 
 
 def _holders(rwlock: Path) -> list[int]:
-    """Ids of the processes that a path lock names: `{"write": {path: {"pid": ..}}, "read": {path: [{"pid": ..}]}}`."""
+    """Returns the process ids in a lock file: `{"write": {path: {"pid": ..}}, "read": {path: [{"pid": ..}]}}`."""
     try:
         lock = json.loads(rwlock.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # a process killed while it wrote leaves half a file
+    except (FileNotFoundError, ValueError):  # a process that was killed while writing leaves half a file
         return []
     writers = list(lock.get("write", {}).values())
     readers = [reader for path in lock.get("read", {}).values() for reader in path]

@@ -1,52 +1,55 @@
-"""Git, by its command line, as the flows need it."""
+"""The git commands that the flows need."""
 
 import subprocess
 from pathlib import Path
 
 from tasks.common.errors import UserError
 
+SET_IDENTITY = 'git config --global user.name "Your Name" && git config --global user.email you@example.com'
+
 
 class GitError(UserError):
-    """Git refused; the message has the command and git's own last line."""
+    """A git command failed; the message has the command and git's own words."""
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Runs `git ARGUMENTS` in `root`; returns what it printed, without the last line's end. Raises GitError."""
+    """Runs `git ARGUMENTS` in `root`; returns its output without the final newline. Raises GitError."""
     done = subprocess.run(
         ["git", *arguments], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
-        said = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("hint:"))
-        raise GitError(f"`git {' '.join(arguments[:2])}` failed in {root}: {said or 'without a word'}")
+        reason = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("hint:"))
+        raise GitError(
+            f"`git {' '.join(arguments[:2])}` failed in {root}: {reason or f'exit code {done.returncode}, no output'}"
+        )
     return done.stdout.rstrip("\n")
 
 
 def has_branch(root: Path, branch: str) -> bool:
-    """Whether there is a local branch of this name."""
+    """Returns whether there is a local branch of this name."""
     return bool(git(root, "branch", "--list", branch))
 
 
 def remote(root: Path) -> str | None:
-    """The remote that results are pushed to: `origin`, or the only one; None where there is none."""
+    """Returns the remote that results are pushed to: `origin`, or the only one; None if there is none."""
     names = git(root, "remote").split()
     return "origin" if "origin" in names else names[0] if len(names) == 1 else None
 
 
 def commit_of(root: Path, revision: str) -> str:
-    """The full hash of a commit that a branch, tag or hash names; raises UserError when there is no such commit."""
+    """Returns the full hash of the commit that a branch, tag or hash names; raises UserError if there is none."""
     try:
         return git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except GitError:
-        raise UserError(f"git knows no commit `{revision}` in {root}; `git branch` and `git tag` list names") from None
+        raise UserError(
+            f"there is no commit `{revision}` in {root}; `git branch` and `git tag` list what you can name"
+        ) from None
 
 
 def check_identity(root: Path) -> None:
-    """Raises UserError where git would not know whose commits it makes."""
+    """Raises UserError if git has no name and address for the author of a commit."""
     try:
         git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except GitError:
-        raise UserError(
-            "git does not know who commits here; say so once: "
-            'git config --global user.name "Your Name" && git config --global user.email you@example.com'
-        ) from None
+        raise UserError(f"git has no author name and address for commits in {root}; set them: {SET_IDENTITY}") from None

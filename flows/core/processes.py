@@ -15,15 +15,15 @@ from tempfile import TemporaryDirectory
 from flows.core.dag import Stage, dvc_command, dvc_environment
 from tasks.common.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
 
-Log = Callable[[str], None]
+Log = Callable[[str], None]  # takes one line of output
 
 SUPERVISOR = Path(__file__).with_name("supervise.py")
-GRACE_SECONDS = 5.0  # after each of three signals; a checkpoint is written within the first
+GRACE_SECONDS = 5.0  # after each of three signals; a trainer writes its checkpoint within the first
 TAIL_LINES = 15
 
 RUNNING = re.compile(r"Running stage '.*':?$")
 UNCHANGED = re.compile(r"Stage '.*' (didn't change, skipping|is cached - skipping run)")
-CHATTER = re.compile(
+DVC_HINTS = re.compile(
     r"\s*$|(Generating|Updating) lock file|To track the changes with git, run:|\s+git add |"
     r"To enable auto staging, run:|\s+dvc config core\.autostage|Use `dvc push` to send your updates|"
     r"Data and pipelines are up to date\.|Having any troubles\?|<https://error\.dvc\.org"
@@ -31,7 +31,7 @@ CHATTER = re.compile(
 
 
 class Outcome(StrEnum):
-    """What became of a stage."""
+    """How a stage ended."""
 
     RAN = "Ran"
     CACHED = "Cached"
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage of a run: what became of it, how long its process took, and the reason where it failed."""
+    """One stage of a run: its outcome, the seconds its process took, and the reason if it failed."""
 
     name: str
     outcome: Outcome
@@ -50,7 +50,10 @@ class StageRun:
 
 
 class StageError(Exception):
-    """A stage failed; the message is its sentence, or what it said last. `mistake`: a person's, so no retry helps."""
+    """A stage failed; the message is its error sentence or its last output.
+
+    `mistake` is True for a mistake of the user, which no retry can cure.
+    """
 
     def __init__(self, message: str, mistake: bool = False) -> None:
         super().__init__(message)
@@ -62,33 +65,14 @@ class StoppedError(Exception):
 
 
 class ProcessGroup:
-    """The processes of one run in the folder `root`; as a context it stops them when its block is broken off."""
+    """The processes of one run in the folder `root`; as a context manager it stops them if its block raises."""
 
     def __init__(self, root: Path, grace: float = GRACE_SECONDS) -> None:
         self.root = root
         self.grace = grace
         self._live: set[subprocess.Popen[str]] = set()
         self._stopped = False
-        self._changed = threading.Lock()
-
-    def run_stage(self, stage: Stage, say: Log, more: Mapping[str, str] | None = None) -> StageRun:
-        """Runs one stage, as far as DVC finds that it must, with `more` in its environment; passes its lines to `say`.
-
-        Raises StageError when it fails, TimeoutError when it passes its deadline and StoppedError after `stop_all`.
-        """
-        outcomes: list[Outcome] = []
-
-        def listen(line: str) -> None:
-            if RUNNING.match(line):
-                outcomes.append(Outcome.RAN)
-            elif UNCHANGED.match(line):
-                outcomes.append(Outcome.CACHED)
-            if not CHATTER.match(line):
-                say(line)
-
-        seconds = self.run(dvc_command("repro", "-s", stage.name), listen, stage.policy.deadline, more=more)
-        # DVC's verdict comes before anything that the stage itself prints.
-        return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "ProcessGroup":
         return self
@@ -97,87 +81,101 @@ class ProcessGroup:
         if kind:
             self.stop_all()
 
+    def run_stage(self, stage: Stage, log: Log, environment: Mapping[str, str] | None = None) -> StageRun:
+        """Runs `dvc repro` for one stage, with `environment` added to its own; passes its lines to `log`.
+
+        Raises StageError when it fails, TimeoutError when it exceeds its deadline and StoppedError after `stop_all`.
+        """
+        outcomes: list[Outcome] = []
+
+        def read(line: str) -> None:
+            if RUNNING.match(line):
+                outcomes.append(Outcome.RAN)
+            elif UNCHANGED.match(line):
+                outcomes.append(Outcome.CACHED)
+            if not DVC_HINTS.match(line):
+                log(line)
+
+        command = dvc_command("repro", "-s", stage.name)
+        seconds = self.run(command, read, stage.policy.deadline, environment=environment)
+        # DVC prints its decision before anything that the stage itself prints.
+        return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
+
     def run(
         self,
         command: Sequence[str],
-        say: Log,
+        log: Log,
         deadline: float,
-        fine: Collection[int] = (0,),
-        more: Mapping[str, str] | None = None,
+        accepted_exit_codes: Collection[int] = (0,),
+        environment: Mapping[str, str] | None = None,
     ) -> float:
-        """Runs a command to its end, passes its lines to `say` and returns its seconds; raises as `run_stage` does.
+        """Runs a command, passes its lines to `log` and returns the seconds it took; raises as `run_stage` does.
 
-        `fine` are the exit codes that are no failure, `more` is added to the command's environment.
+        `environment` is added to that of `dvc_environment`.
         """
-        with TemporaryDirectory(prefix="imagewright-") as folder:
-            file = Path(folder) / "mistake.json"
-            return self._run(command, say, deadline, fine, {**(more or {}), VARIABLE: str(file)}, file)
-
-    def _run(
-        self,
-        command: Sequence[str],
-        say: Log,
-        deadline: float,
-        fine: Collection[int],
-        more: Mapping[str, str],
-        mistake: Path,
-    ) -> float:
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
         start = time.monotonic()
-        expired = threading.Event()
-        process = self._start(command, more)
-
-        def expire() -> None:
-            expired.set()
-            _let_go(process)
-
-        timer = threading.Timer(deadline, expire)
-        timer.start()
-        try:
-            for line in _lines(process):
-                tail.append(line)
-                say(line)
-        finally:
-            timer.cancel()
-            code = self._end(process)
-        if self._stopped:
-            raise StoppedError("the run was stopped")
-        if expired.is_set():
-            raise TimeoutError(f"it was stopped at its deadline of {deadline:g} s")
-        if code not in fine:
-            raise _error(tail, code, read_mistake(mistake))
+        with TemporaryDirectory(prefix="imagewright-") as folder:
+            mistake = Path(folder) / "mistake.json"
+            process = self._start(command, {**(environment or {}), VARIABLE: str(mistake)})
+            tail, expired = self._read(process, log, deadline)
+            code = process.wait()
+            if self._stopped:
+                raise StoppedError("the run was stopped")
+            if expired:
+                raise TimeoutError(f"it exceeded its deadline of {deadline:g} s and was stopped")
+            if code not in accepted_exit_codes:
+                raise _error(tail, code, read_mistake(mistake))
         return time.monotonic() - start
 
     def stop_all(self) -> None:
         """Stops every live command and refuses to start others; does not wait for their end."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             for process in self._live:
-                _let_go(process)
+                _close_stdin(process)
 
-    def _start(self, command: Sequence[str], more: Mapping[str, str]) -> subprocess.Popen[str]:
-        with self._changed:
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        with self._lock:
             if self._stopped:
                 raise StoppedError("the run was stopped")
-            env = dvc_environment() | dict(more)
+            env = dvc_environment() | dict(environment)
             process = supervised(command, self.root, self.grace, stdout=subprocess.PIPE, env=env)
             self._live.add(process)
             return process
 
-    def _end(self, process: subprocess.Popen[str]) -> int:
-        """Stops what may still run, and waits for it."""
-        with self._changed:
-            _let_go(process)
-            self._live.discard(process)
-        return process.wait()
+    def _read(self, process: subprocess.Popen[str], log: Log, deadline: float) -> tuple[Iterable[str], bool]:
+        """Reads a command to its end and stops what it leaves; returns its last lines and whether it was too slow."""
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            _close_stdin(process)
+
+        timer = threading.Timer(deadline, expire)
+        timer.start()
+        assert process.stdout is not None
+        try:
+            with process.stdout:
+                for line in process.stdout:
+                    tail.append(line.rstrip())
+                    log(tail[-1])
+        finally:
+            timer.cancel()
+            with self._lock:
+                _close_stdin(process)
+                self._live.discard(process)
+            process.wait()
+        return tail, expired.is_set()
 
 
 def supervised(
     command: Sequence[str], root: Path, grace: float, stdout: int, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Starts a command under a supervisor, in `root`; closing its stdin, or dying, stops the command's whole group.
+    """Starts a command under a supervisor in `root`; it and its whole process group stop when the returned process's
+    stdin closes, or when this process dies.
 
-    `env` stands in for `dvc_environment()`.
+    `env` replaces `dvc_environment()`.
     """
     return subprocess.Popen(
         [sys.executable, "-S", str(SUPERVISOR), str(grace), "--", *command],
@@ -193,26 +191,20 @@ def supervised(
     )
 
 
-def _lines(process: subprocess.Popen[str]) -> Iterable[str]:
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
-            yield line.rstrip()
-
-
-def _let_go(process: subprocess.Popen[str]) -> None:
+def _close_stdin(process: subprocess.Popen[str]) -> None:
+    """Tells the supervisor to stop its command."""
     assert process.stdin is not None
     process.stdin.close()
 
 
 def _error(tail: Iterable[str], code: int, mistake: Mistake | None) -> StageError:
-    """The sentence of a mistake that the command left, else its last lines, without DVC's own.
+    """Returns the error with the sentence that the command left in its mistake file, else with its last lines.
 
-    A command that DVC runs for us leaves a file; one that we run ourselves has the exit code of a mistake too.
+    A command that DVC runs reports a mistake by that file; one that is run directly reports it by its exit code too.
     """
     if mistake:
         return StageError(mistake.sentence, mistake=True)
-    lines = [line for line in tail if not CHATTER.match(line)]
+    lines = [line for line in tail if not DVC_HINTS.match(line)]
     if code == EXIT_CODE and lines:
         return StageError(lines[-1].removeprefix("error: "), mistake=True)
-    return StageError("\n".join(lines) or f"it ended with exit code {code} and said nothing", code == EXIT_CODE)
+    return StageError("\n".join(lines) or f"it ended with exit code {code} and no output", code == EXIT_CODE)

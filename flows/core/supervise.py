@@ -1,9 +1,9 @@
-"""Runs one command that cannot outlive whoever asked for it: `python -S supervise.py GRACE -- COMMAND...`.
+"""Runs one command that cannot outlive its parent: `python -S supervise.py GRACE -- COMMAND...`.
 
 The parent holds the other end of this process's stdin. When that end closes, because the parent wants the command to
-stop or because the parent died in any way, the command's whole process group gets SIGINT, then SIGTERM, then SIGKILL,
-with up to GRACE seconds after each; a second process does so when this one is killed. Only the standard library is
-used, and only what starts in a few milliseconds.
+stop or because the parent died, the command's whole process group gets SIGINT, then SIGTERM, then SIGKILL, with up to
+GRACE seconds after each. A backup process does the same if this one is killed. Only the standard library is imported,
+and only modules that load within a few milliseconds.
 """
 
 import os
@@ -20,7 +20,7 @@ IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def supervise(grace: float, command: list[str]) -> int:
-    """Runs `command` in a process group of its own; returns its exit code, 128 + n when signal n ended it."""
+    """Runs `command` in a process group of its own; returns its exit code, 128 + n if signal n ended it."""
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     try:
@@ -28,17 +28,17 @@ def supervise(grace: float, command: list[str]) -> int:
     except OSError as error:
         print(f"error: cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         return 127
-    second = _stand_by(child.pid, grace)
-    threading.Thread(target=_stop_when_parent_leaves, args=(child.pid, grace), daemon=True).start()
+    backup = _start_backup(child.pid, grace)
+    threading.Thread(target=_stop_on_end_of_stdin, args=(child.pid, grace), daemon=True).start()
     code = child.wait()
     stop_group(child.pid, grace)
-    with suppress(BrokenPipeError):  # it was killed, which changes nothing for the command
-        os.write(second, b".")
+    with suppress(BrokenPipeError):  # the backup was killed, which changes nothing for the command
+        os.write(backup, b".")
     return code if code >= 0 else 128 - code
 
 
 def stop_group(group: int, grace: float) -> None:
-    """Stops all processes of a group: each signal in turn, up to `grace` seconds after each, until nobody is left."""
+    """Sends each signal to a process group in turn, with up to `grace` seconds after each, until the group is empty."""
     for signum in STOP_SIGNALS:
         deadline = time.monotonic() + grace
         if not _send(group, signum):
@@ -50,38 +50,38 @@ def stop_group(group: int, grace: float) -> None:
 
 
 def restore_signals() -> None:
-    """For a child before it becomes another program: an ignored signal stays ignored, so it could not be stopped."""
+    """Restores default handlers in a child before exec: an ignored signal stays ignored, and could not stop it."""
     for signum in IGNORED_SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def _stand_by(group: int, grace: float) -> int:
-    """Starts a second process that stops the group should this one be killed; a byte into what it returns ends it."""
-    ear, mouth = os.pipe()
+def _start_backup(group: int, grace: float) -> int:
+    """Forks a process that stops the group if this one is killed; returns a descriptor, a byte into which ends it."""
+    read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.setsid()
-        os.close(mouth)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for number in range(3):  # whoever reads what the command says must see its end
-            os.dup2(nothing, number)
-        if not os.read(ear, 1):
+        os.close(write_end)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # else a reader of the command's output would not see its end
+            os.dup2(null, number)
+        if not os.read(read_end, 1):
             stop_group(group, grace)
         os._exit(0)
-    os.close(ear)
-    return mouth
+    os.close(read_end)
+    return write_end
 
 
-def _stop_when_parent_leaves(group: int, grace: float) -> None:
+def _stop_on_end_of_stdin(group: int, grace: float) -> None:
     while os.read(0, 1):
         pass
     stop_group(group, grace)
 
 
 def _send(group: int, signum: int) -> bool:
-    """Whether the group still has a member that took the signal (0: that merely exists)."""
+    """Sends a signal, or none for 0; returns whether the group still has a member."""
     try:
         os.killpg(group, signum)
-    except (ProcessLookupError, PermissionError):  # macOS says EPERM where only zombies are left
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM when only zombies are left
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""A flow in a terminal: what signals do to it, and the lock of the checkout that it works in."""
+"""A flow in a terminal: how it reacts to signals, and the lock of the checkout that it works in."""
 
 import os
 import signal
@@ -7,19 +7,19 @@ import threading
 from contextlib import AbstractContextManager
 from types import FrameType
 
-from tasks.common.paths import in_turn, work_folder
+from tasks.common.paths import hold_lock, work_folder
 
-PATIENCE_SECONDS = 30.0  # from a signal to the end by force
+PATIENCE_SECONDS = 30.0  # from the signal to the forced exit
 
 
 def catch_signals() -> None:
-    """Lets SIGINT and SIGTERM end the run in good order."""
+    """Lets SIGINT and SIGTERM end the run in an orderly way."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    """Ends the run where it stands; by force, should Prefect wait for ever for a call that this broke off.
+    """Ends the run with an exception, or by force if Prefect then waits for a call that the exception broke off.
 
     Stages and server end in either case: their supervisors notice that this process is gone.
     """
@@ -32,9 +32,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 
 def run_lock() -> AbstractContextManager[None]:
-    """Holds the checkout's run lock: whatever works on its data in place takes turns, and says that it waits.
+    """Holds the checkout's run lock, which everything that changes its data in place takes; prints when it waits.
 
-    Runs in worktrees need no such lock.
+    Runs in worktrees do not need it.
     """
     file = work_folder() / "run.lock"
-    return in_turn(file, f"waiting for another run in this checkout to end ({file})")
+    return hold_lock(file, f"waiting for another run in this checkout to end ({file})")

@@ -1,6 +1,6 @@
 """A git worktree for one run: the committed project, with the checkout's DVC cache, remotes and newest data.
 
-Nobody's working tree is touched, two runs never meet, and a run that dies leaves a folder that the next one removes.
+No run touches a working tree of the user or of another run. If a run dies, the next one removes its folder.
 """
 
 import shutil
@@ -18,52 +18,53 @@ from flows.core.git import GitError, check_identity, commit_of, git
 from tasks.common.errors import UserError
 
 DATA_PIN = Path("data/raw.dvc")
-LEAST_FREE = 2 * 10**9  # bytes; weights, figures and bundles of a run fit in there many times
+LEAST_FREE = 2 * 10**9  # bytes; many times the size of a run's weights, metrics and bundles
 
 
 @dataclass(frozen=True)
 class Worktree:
-    """The folder of a run, the checkout that it came from, and the commit that stands in it."""
+    """The folder of a run, the checkout that it belongs to, and the commit that it was made from."""
 
     path: Path
     checkout: Path
     commit: str
 
     def head(self) -> str:
-        """The commit that stands in it now."""
+        """Returns the commit that is checked out now."""
         return commit_of(self.path, "HEAD")
 
 
 def preflight(checkout: Path) -> None:
-    """Raises UserError for what would end a run after hours: no identity, no room, other libraries than the lock's."""
+    """Raises UserError for what would fail a run only after hours: no git identity, or too little free disk space."""
     check_identity(checkout)
     free = shutil.disk_usage(checkout).free
     if free < LEAST_FREE:
         raise UserError(
-            f"{free / 1e9:.1f} GB of disk are free at {checkout} and a run needs {LEAST_FREE / 1e9:.0f}; make room "
-            "(`dvc gc --workspace --all-branches --all-tags` drops results that no commit names)"
+            f"only {free / 1e9:.1f} GB of disk are free at {checkout}, and a run needs {LEAST_FREE / 1e9:.0f} GB; free "
+            "some (`dvc gc --workspace --all-branches --all-tags` drops results that no commit names)"
         )
 
 
 @contextmanager
-def worktree(checkout: Path, work: Path, name: str, revision: str = "HEAD") -> Iterator[Worktree]:
-    """Gives a run a worktree of `revision` under `work`/worktrees/`name`, and removes it afterwards.
+def open_worktree(checkout: Path, work: Path, name: str, revision: str = "HEAD") -> Iterator[Worktree]:
+    """Makes a worktree of `revision` at `work`/worktrees/`name` for the block, and removes it afterwards.
 
-    Raises UserError when the project cannot be run from there.
+    Raises UserError when the commit cannot be run with the installed libraries.
     """
     commit = commit_of(checkout, revision)
     folder = work / "worktrees"
     folder.mkdir(parents=True, exist_ok=True)
     path, lock = folder / name, FileLock(folder / f"{name}.lock", thread_local=False)
-    with FileLock(folder / "setup"):  # else one run might take another's, not locked yet, for a dead one's
+    with FileLock(folder / "setup"):  # else another run might remove this worktree before its lock is taken
         remove_stale(checkout, folder)
         if path.exists():
-            raise UserError(f"{path} is there already; remove it with `git worktree remove --force {path}`")
+            raise UserError(f"{path} exists already; remove it with `git worktree remove --force {path}`")
         lock.acquire()
     try:
         git(checkout, "worktree", "add", "--quiet", "--detach", str(path), commit)
-        check_lock(path)
-        share_dvc(checkout, path, _cache(checkout))
+        check_requirements(path)
+        with Repo(str(checkout)) as repo:
+            share_dvc(checkout, path, Path(repo.cache.local_cache_dir))
         yield Worktree(path, checkout, commit)
     finally:
         _remove(checkout, path)
@@ -71,16 +72,16 @@ def worktree(checkout: Path, work: Path, name: str, revision: str = "HEAD") -> I
         lock.release()
 
 
-def take_newest_data(place: Worktree) -> None:
-    """Puts the data that the checkout's ingest took in last, committed or not, in the place of the committed one."""
-    newest = place.checkout / DATA_PIN
+def use_newest_data(worktree: Worktree) -> None:
+    """Replaces the worktree's data/raw.dvc with the checkout's, which the last ingest wrote, committed or not."""
+    newest = worktree.checkout / DATA_PIN
     if not newest.is_file():
-        raise UserError(f"{newest} is missing, so there is no data to train on; run `make data` in {place.checkout}")
-    shutil.copyfile(newest, place.path / DATA_PIN)
+        raise UserError(f"{newest} is missing, so there is no data to train on; run `make data` in {worktree.checkout}")
+    shutil.copyfile(newest, worktree.path / DATA_PIN)
 
 
 def remove_stale(checkout: Path, folder: Path) -> None:
-    """Removes worktrees in `folder` whose runs are dead: nobody holds their locks."""
+    """Removes the worktrees in `folder` whose runs are dead, which means that no process holds their locks."""
     for lock_file in folder.glob("*.lock"):
         lock = FileLock(lock_file)
         try:
@@ -94,32 +95,27 @@ def remove_stale(checkout: Path, folder: Path) -> None:
 def _remove(checkout: Path, path: Path) -> None:
     try:
         git(checkout, "worktree", "remove", "--force", "--force", str(path))
-    except GitError:  # half made, or half removed
+    except GitError:  # the worktree is incomplete
         shutil.rmtree(path, ignore_errors=True)
         git(checkout, "worktree", "prune")
 
 
-def check_lock(path: Path) -> None:
-    """Raises UserError where the commit wants other libraries than are installed."""
+def check_requirements(path: Path) -> None:
+    """Raises UserError when the requirements.lock in `path` is not the one that was installed."""
     installed = Path(sys.prefix) / "requirements.lock"
-    wanted = path / "requirements.lock"
-    if installed.is_file() and wanted.is_file() and installed.read_bytes() != wanted.read_bytes():
+    required = path / "requirements.lock"
+    if installed.is_file() and required.is_file() and installed.read_bytes() != required.read_bytes():
         raise UserError(
-            f"the commit's requirements.lock is not what {sys.prefix} was made from, and other libraries give other "
-            "results; run `make setup` in the checkout"
+            f"the commit's requirements.lock differs from the one that {sys.prefix} was installed from, and other "
+            "libraries give other results; run `make setup` in the checkout"
         )
 
 
 def share_dvc(checkout: Path, path: Path, cache: Path) -> None:
-    """Lets a worktree or clone use the checkout's remotes, and a cache: relative paths would point elsewhere there."""
-    known = Config(str(checkout / ".dvc"))
-    mine, all_levels = (known.read(level) for level in ("local", None))  # type: ignore[no-untyped-call]
+    """Gives a worktree or clone the checkout's DVC remotes, whose relative paths would be wrong there, and a cache."""
+    config = Config(str(checkout / ".dvc"))
+    local, merged = (config.read(level) for level in ("local", None))  # type: ignore[no-untyped-call]
     with Config(str(path / ".dvc")).edit("local") as own:
-        own.update(mine)
-        own["remote"] = all_levels.get("remote", {})
-        own["cache"] = mine.get("cache", {}) | {"dir": str(cache)}
-
-
-def _cache(checkout: Path) -> Path:
-    with Repo(str(checkout)) as repo:
-        return Path(repo.cache.local_cache_dir)
+        own.update(local)
+        own["remote"] = merged.get("remote", {})
+        own["cache"] = local.get("cache", {}) | {"dir": str(cache)}

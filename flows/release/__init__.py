@@ -1,1 +1,1 @@
-"""From candidates to releases: the gate, commits, pushes and tags."""
+"""Turns candidates into releases: gate, commits, pushes and tags."""

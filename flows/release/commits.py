@@ -2,8 +2,8 @@
 
 Data goes to the DVC remote first, then the branch, then the tags, so that a visible tag always has its data.
 
-What ships is data/release/MODEL: the stage's bundle with its lineage, which no stage can know. DVC tracks the folder, and
-git its lineage, in a commit on top of the results that only the tags name. Branches do not get that commit, so the
+What ships is data/release/MODEL: the stage's bundle and its lineage, which no stage can know. DVC tracks the folder,
+and git its lineage, in a commit on top of the results that only the tags name. Branches do not get that commit, so the
 outputs of the stages on them stay functions of their inputs.
 """
 
@@ -21,7 +21,7 @@ from flows.release.registry import Change, Release, tags
 from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
 from tasks.common.model_names import MODELS
-from tasks.common.paths import in_turn
+from tasks.common.paths import hold_lock
 from tasks.export.contract import upgraded
 
 LOCK = "dvc.lock"
@@ -32,11 +32,11 @@ INTERFACE = ("inputs", "outputs", "labels", "range", "noise_distribution")  # wh
 
 def release_lock(work: Path, log: Log) -> AbstractContextManager[None]:
     """Lets one run at a time compare its models with the live ones and replace them."""
-    return in_turn(work / "release.lock", "waiting for another run to release its models", log)
+    return hold_lock(work / "release.lock", "waiting for another run to release its models", log)
 
 
 def commit_results(root: Path, branch: str, subject: str, body: str) -> str:
-    """Commits the results of a run that git tracks, on a new branch of the worktree `root`; returns the commit's hash."""
+    """Commits the results of a run that git tracks on a new branch of the worktree `root`; returns the hash."""
     git(root, "switch", "--quiet", "--create", branch)
     git(root, "add", "--all", "--", *(name for name in RECORD if (root / name).exists()))
     git(root, "commit", "--quiet", "--allow-empty", "-m", subject, "-m", body)
@@ -124,7 +124,7 @@ def publish_refs(root: Path, branch: str | None, log: Log) -> None:
 
 
 def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | None:
-    """Returns DVC's hash of the model's bundle in a commit, or in the folder without one; None if there is no bundle."""
+    """Returns DVC's hash of the model's bundle in a commit, by default in the folder; None without a bundle."""
     if revision:
         text = git(root, "show", f"{revision}:{LOCK}")
     elif (root / LOCK).is_file():

@@ -1,5 +1,6 @@
-"""What earlier retrainings came to, by the fingerprint of their inputs: the same inputs need no second run, as long as
-what is live is what that run left live.
+"""The conclusions of earlier retrainings, by the fingerprint of their inputs.
+
+The same inputs need no second run, as long as the live versions are those that the earlier run left.
 """
 
 from pathlib import Path
@@ -12,13 +13,11 @@ from tasks.common.files import write_json
 
 FOLDER = "conclusions"
 
-Live = dict[str, str | None]  # by model, the release that is live and its commit; None where none is
+Live = dict[str, str | None]  # by model: the live release and its commit, None if there is none
 
 
 class Conclusion(BaseModel):
-    """How a run ended: the name of its state in Prefect, a sentence, the branch with its results, and what it left
-    live of the models that it was about.
-    """
+    """How a run ended: its state's name and message in Prefect, the branch with its results, and what was live then."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -31,16 +30,16 @@ class Conclusion(BaseModel):
 
 
 def live_now(checkout: Path, models: tuple[str, ...]) -> Live:
-    """What is live of these models."""
+    """Returns the live releases of these models."""
     found = {model: live(checkout, model) for model in models}
     return {model: f"{release} {release.commit}" if release else None for model, release in found.items()}
 
 
 def read_conclusion(work: Path, key: str, now: Live) -> Conclusion | None:
-    """What the last run with these inputs came to; None where there was none, or where it left other versions live.
+    """Returns the conclusion of the last run with these inputs; None if there is none or other versions are live now.
 
-    A run's verdict rests on what was live. A file that is damaged, or of earlier code, which did not say what was
-    left live, counts as none: the run that follows replaces it.
+    The gate's decisions depend on what is live. A file that is damaged, or that earlier code wrote, counts as none: the
+    run that follows replaces it.
     """
     file = work / FOLDER / f"{key}.json"
     try:
@@ -51,5 +50,5 @@ def read_conclusion(work: Path, key: str, now: Live) -> Conclusion | None:
 
 
 def write_conclusion(work: Path, key: str, conclusion: Conclusion) -> None:
-    """Keeps it for the next run."""
+    """Writes the conclusion for `read_conclusion`."""
     write_json(work / FOLDER / f"{key}.json", conclusion.model_dump(mode="json"))

@@ -1,10 +1,10 @@
-"""From verdicts to releases: pack, push, commit, tag. Whoever calls this holds the release lock."""
+"""Releases the models that the gate passed: pack, push, commit, tag. The caller holds the release lock."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
-from flows.core.orchestration import conclude, submit
+from flows.core.orchestration import collect, submit
 from flows.core.processes import Log, Outcome, ProcessGroup, StageRun
 from flows.core.worktree import Worktree
 from flows.release.commits import bundle_md5, change, commit_release, notes_of, pack, publish_refs, push_data
@@ -14,8 +14,8 @@ from flows.release.registry import Release, Stage, assign, next_version, registe
 PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
 
 
-def goes(verdict: Verdict, stage: Stage) -> bool:
-    """Whether a model goes to a stage: what passed to `live`, whatever was judged to `candidate`."""
+def qualifies(verdict: Verdict, stage: Stage) -> bool:
+    """Returns whether a model may be assigned a stage: `live` if it passed, `candidate` if the gate evaluated it."""
     match stage:
         case "live":
             return verdict.passed
@@ -26,7 +26,7 @@ def goes(verdict: Verdict, stage: Stage) -> bool:
 
 
 def publish(
-    place: Worktree,
+    worktree: Worktree,
     processes: ProcessGroup,
     work: Path,
     verdicts: Sequence[Verdict],
@@ -34,56 +34,55 @@ def publish(
     run: str,
     stage: Stage = "live",
 ) -> list[Release]:
-    """Packs what is new, pushes the data, then commits and tags the models that passed, and pushes `branch` and tags.
+    """Packs new bundles, pushes the data, commits and tags the models that qualify, and pushes `branch` and tags.
 
-    To `candidate` goes whatever was judged, with the gate's word in its lineage. Tasks of the Prefect run; raises
-    PipelineError when one of them fails. Returns what was released.
+    These are tasks of the Prefect run; raises PipelineError when one of them fails. The lineage of a release holds the
+    gate's decision. Returns the releases.
     """
-    going = [one for one in verdicts if goes(one, stage)]
-    known = {one.model: _known(place, one.model) for one in going}
-    new = [one for one in going if known[one.model] is None]
-    made: list[Release] = []
+    qualified = [verdict for verdict in verdicts if qualifies(verdict, stage)]
+    released = {verdict.model: known for verdict in qualified if (known := _registered(worktree, verdict.model))}
+    new = [verdict for verdict in qualified if verdict.model not in released]
 
-    def packing(say: Log) -> StageRun:
+    def pack_new(log: Log) -> StageRun:
         for verdict in new:
-            pack(processes, _next(place, work, verdict), verdict.before, run, record_of(work, verdict.model), say)
+            release, record = _next(worktree, work, verdict), record_of(work, verdict.model)
+            pack(processes, release, verdict.before, run, record, log)
         return StageRun("pack", Outcome.RAN)
 
-    def push(say: Log) -> StageRun:
-        push_data(processes, say)
+    def push(log: Log) -> StageRun:
+        push_data(processes, log)
         return StageRun("push", Outcome.RAN)
 
-    def tag(say: Log) -> StageRun:
-        packed = [_next(place, work, verdict) for verdict in new]
-        commit = commit_release(place.path, packed) if packed else place.head()
-        for one in packed:
-            known[one.model] = Release(one.model, one.version, commit)
-            register(place.checkout, Release(one.model, one.version, commit), notes_of(place.path, one.model))
-        for verdict in going:
-            release = known[verdict.model]
-            assert release is not None
+    def tag(log: Log) -> StageRun:
+        packed = [_next(worktree, work, verdict) for verdict in new]
+        commit = commit_release(worktree.path, packed) if packed else worktree.head()
+        for release in packed:
+            released[release.model] = Release(release.model, release.version, commit)
+            register(worktree.checkout, released[release.model], notes_of(worktree.path, release.model))
+        for verdict in qualified:
+            release = released[verdict.model]
             if not (stage == "live" and verdict.before == release):
-                assign(place.checkout, release, stage, f"{release} is {stage}; {verdict}")
-            made.append(release)
-            say(f"{release} is {stage}" + (f" in the place of {verdict.before}" if verdict.before else ""))
-        publish_refs(place.checkout, branch, say)
+                assign(worktree.checkout, release, stage, f"{release} is {stage}; {verdict}")
+            log(f"{release} is {stage}" + (f" and replaces {verdict.before}" if verdict.before else ""))
+        publish_refs(worktree.checkout, branch, log)
         return StageRun("release", Outcome.RAN)
 
-    futures = {"pack": submit("pack", packing)}
+    futures = {"pack": submit("pack", pack_new)}
     futures["push"] = submit("push", push, [futures["pack"]], retries=PUSH_RETRIES, delay=PUSH_DELAY_SECONDS)
     futures["release"] = submit("release", tag, [futures["push"]])
-    conclude(futures)
-    return made
+    collect(futures)
+    return [released[verdict.model] for verdict in qualified]
 
 
-def _known(place: Worktree, model: str) -> Release | None:
-    """The release that has this very bundle already."""
-    made = bundle_md5(place.path, model)
-    same = [one for one in releases(place.checkout, model) if bundle_md5(place.checkout, model, one.commit) == made]
+def _registered(worktree: Worktree, model: str) -> Release | None:
+    """Returns the last release that has the same bundle as the worktree."""
+    md5 = bundle_md5(worktree.path, model)
+    registered = releases(worktree.checkout, model)
+    same = [release for release in registered if bundle_md5(worktree.checkout, model, release.commit) == md5]
     return same[-1] if same else None
 
 
-def _next(place: Worktree, work: Path, verdict: Verdict) -> Release:
-    """The version that a new bundle gets; its commit is the results' until there is one of the release."""
-    kind = change(place.path / "data/bundle" / verdict.model, live_bundle(work, verdict.before))
-    return Release(verdict.model, next_version(place.checkout, verdict.model, kind), place.head())
+def _next(worktree: Worktree, work: Path, verdict: Verdict) -> Release:
+    """Returns the release that a new bundle becomes, with the results' commit, since its own does not exist yet."""
+    kind = change(worktree.path / "data/bundle" / verdict.model, live_bundle(work, verdict.before))
+    return Release(verdict.model, next_version(worktree.checkout, verdict.model, kind), worktree.head())

@@ -1,10 +1,9 @@
-"""The registry of releases: tags in the form of GTO (iterative/gto), written by it; `dvc artifacts get` reads them.
+"""The registry of releases: git tags in the format of GTO (iterative/gto), which `dvc artifacts get` reads.
 
-`gan@v1.2.0` registers a version at a commit, `gan#live#3` is the third time that the stage `live` was assigned, and
-`gan@v1.2.0!` takes a version back.
+`gan@v1.2.0` registers a version at a commit, `gan#live#3` is the third assignment of the stage `live`, and
+`gan@v1.2.0!` deprecates a version.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ Change = Literal["major", "minor", "patch"]
 
 @dataclass(frozen=True)
 class Release:
-    """A registered version of a model, and the commit that has it."""
+    """A registered version of a model, and its commit."""
 
     model: str
     version: str
@@ -33,40 +32,40 @@ class Release:
 
 
 def releases(root: Path, model: str) -> list[Release]:
-    """The registered versions of a model, oldest first, without those that were deprecated."""
-    gone = deprecated(root, model)
-    return [release for release in _registered(root, model) if release.version not in gone]
+    """Returns the registered versions of a model that are not deprecated, oldest first."""
+    excluded = deprecated(root, model)
+    return [release for release in _registered(root, model) if release.version not in excluded]
 
 
 def deprecated(root: Path, model: str) -> dict[str, str]:
-    """The versions that were taken back, and why."""
+    """Returns the deprecated versions and the reasons."""
     form = "%(refname:strip=2) %(contents:subject)"
     lines = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{model}@v*!").splitlines()
     pairs = (line.partition(" ") for line in lines)
-    return {tag.removeprefix(f"{model}@").removesuffix("!"): why for tag, _, why in pairs}
+    return {tag.removeprefix(f"{model}@").removesuffix("!"): reason for tag, _, reason in pairs}
 
 
 def live(root: Path, model: str) -> Release | None:
-    """What was made live last, or None."""
+    """Returns the live release, or None."""
     history = history_of(root, model, "live")
     return history[-1] if history else None
 
 
 def history_of(root: Path, model: str, stage: Stage) -> list[Release]:
-    """What a stage was assigned to, one after the other; what was assigned again appears again."""
+    """Returns the releases that a stage was assigned to, in order and with repetitions."""
     by_commit = {release.commit: release for release in _registered(root, model)}
     assigned = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in tags(root, f"{model}#{stage}#*"))
     return [by_commit[commit] for _, commit in assigned if commit in by_commit]
 
 
 def find_release(root: Path, name: str) -> Release:
-    """The release that `gan@v1.0.0` names; raises UserError when there is none, with those that there are."""
-    model, _, version = name.partition("@")
-    known = [release for one in MODELS for release in _registered(root, one)]
-    found = next((release for release in known if (release.model, release.version) == (model, version)), None)
+    """Returns the release with a name like `gan@v1.0.0`; raises UserError with a list if there is no such release."""
+    known = [release for model in MODELS for release in _registered(root, model)]
+    found = next((release for release in known if str(release) == name), None)
     if found is None:
-        names = ", ".join(map(str, known)) or "none yet; `git fetch --tags` gets those of others"
-        raise UserError(f"{f'`{name}` is no release' if name else 'name a release, as gan@v1.0.0'}; there are {names}")
+        names = ", ".join(map(str, known)) or "none yet; `git fetch --tags` fetches those of others"
+        problem = f"`{name}` is not a release" if name else "name a release, for example gan@v1.0.0"
+        raise UserError(f"{problem}; the releases are: {names}")
     return found
 
 
@@ -75,56 +74,56 @@ def register(root: Path, release: Release, notes: str) -> None:
     gto.api.register(root, release.model, ref=release.commit, version=release.version, message=notes)
 
 
-def assign(root: Path, release: Release, stage: Stage = "live", because: str = "") -> None:
+def assign(root: Path, release: Release, stage: Stage = "live", message: str = "") -> None:
     """Assigns a stage to a version."""
-    message = because or f"{release} is {stage}"
+    message = message or f"{release} is {stage}"
     gto.api.assign(root, release.model, stage=stage, version=release.version, message=message, force=True)
 
 
-def deprecate(root: Path, release: Release, because: str) -> None:
-    """Takes a version back: `gto show` leaves it out and nothing rolls back to it; its tag and its data stay.
+def deprecate(root: Path, release: Release, reason: str) -> None:
+    """Deprecates a version: `gto show` omits it and nothing rolls back to it; its tag and its data stay.
 
-    Raises UserError when it is live, or was taken back before.
+    Raises UserError when it is live or deprecated already.
     """
     if release == live(root, release.model):
-        raise UserError(f"{release} is live; make another version live first: python -m flows rollback {release.model}")
+        raise UserError(f"{release} is live; make another version live first: imagewright rollback {release.model}")
     if release.version in deprecated(root, release.model):
-        raise UserError(f"{release} is deprecated already")
-    gto.api.deregister(root, release.model, version=release.version, message=because)
+        raise UserError(f"{release} is deprecated already; nothing was changed")
+    gto.api.deregister(root, release.model, version=release.version, message=reason)
 
 
 def roll_back(root: Path, model: str, version: str | None) -> tuple[Release, Release]:
-    """Makes an earlier version live again: the one named, or what was live before; returns what is live and what was.
+    """Makes `version`, or by default the previous live version, live again; returns the new and the old live release.
 
-    Raises UserError where there is no such version, or nothing to go back to.
+    Raises UserError when there is no such version, or no previous one.
     """
-    history, known = history_of(root, model, "live"), {one.version: one for one in releases(root, model)}
+    history, known = history_of(root, model, "live"), {release.version: release for release in releases(root, model)}
     if not history:
-        raise UserError(f"no version of {model} is live, so there is nothing to roll back")
-    target, now = _earlier(root, model, version, history, known), history[-1]
+        raise UserError(f"no version of {model} is live, so there is nothing to roll back; release one first")
+    target, now = _target(root, model, version, history, known), history[-1]
     if target == now:
-        raise UserError(f"{now} is live already")
+        raise UserError(f"{now} is live already; name another version")
     assign(root, target)
     return target, now
 
 
-def _earlier(
+def _target(
     root: Path, model: str, version: str | None, history: Sequence[Release], known: dict[str, Release]
 ) -> Release:
     if version is None:
-        good = [release for release in history if release != history[-1] and release.version in known]
-        if not good:
+        previous = [release for release in history if release != history[-1] and release.version in known]
+        if not previous:
             raise UserError(f"{history[-1]} is the only version of {model} that was ever live; name another version")
-        return good[-1]
+        return previous[-1]
     if version not in known:
-        why = deprecated(root, model).get(version)
-        gone = f"{model}@{version} was deprecated ({why})" if why else f"{model} has no version {version}"
-        raise UserError(f"{gone}; it has {', '.join(known)}")
+        reason = deprecated(root, model).get(version)
+        problem = f"{model}@{version} is deprecated ({reason})" if reason else f"{model} has no version {version}"
+        raise UserError(f"{problem}; choose one of {', '.join(known)}")
     return known[version]
 
 
 def next_version(root: Path, model: str, change: Change) -> str:
-    """The number of the next version: those that were taken back are not given out again."""
+    """Returns the number of the next version; the number of a deprecated version is not used again."""
     known = _registered(root, model)
     if not known:
         return "v1.0.0"
@@ -134,7 +133,7 @@ def next_version(root: Path, model: str, change: Change) -> str:
 
 
 def tags(root: Path, pattern: str) -> list[tuple[str, str]]:
-    """Tags and the commits that they stand for."""
+    """Returns the tags that match a glob pattern, with their commits."""
     form = "%(refname:strip=2) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
     lines = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{pattern}").splitlines()
     return [(tag, commit) for tag, commit in (line.split(" ") for line in lines)]
@@ -142,9 +141,10 @@ def tags(root: Path, pattern: str) -> list[tuple[str, str]]:
 
 def _registered(root: Path, model: str) -> list[Release]:
     found = [Release(model, tag.partition("@")[2], commit) for tag, commit in tags(root, f"{model}@v*")]
-    return sorted((one for one in found if not one.version.endswith("!")), key=lambda one: _numbers(one.version))
+    versions = [release for release in found if not release.version.endswith("!")]
+    return sorted(versions, key=lambda release: _numbers(release.version))
 
 
 def _numbers(version: str) -> tuple[int, int, int]:
-    major, minor, patch = map(int, re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version).groups())  # type: ignore[union-attr]
+    major, minor, patch = map(int, version.removeprefix("v").split("."))
     return major, minor, patch

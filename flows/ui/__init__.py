@@ -1,1 +1,1 @@
-"""What runs show in Prefect's UI: artifacts, progress, verdicts and the form."""
+"""What runs show in Prefect's UI: artifacts, progress, verdicts and the run form."""

@@ -1,4 +1,4 @@
-"""What a running stage left of its progress, and how that reads."""
+"""The progress files of a running stage, and the page that shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ from pathlib import Path
 from PIL import Image
 from pydantic import BaseModel
 
-from flows.ui.thumbnails import thumbnail
+from tasks.common.image_grid import data_uri
 from tasks.common.progress import CAPTION, PICTURE, PROGRESS
 
 MINUTE, HOUR = 60, 3600
 
 
 class State(BaseModel):
-    """progress.json. `per_second` is a mean; `figures` are the latest losses, say, None where one is no number."""
+    """The contents of progress.json: counts in `unit`, a mean rate, and the latest losses and other metrics.
+
+    A metric that is not finite is None. `at` is the time of writing as a Unix timestamp.
+    """
 
     what: str
     unit: str
@@ -29,13 +32,13 @@ class State(BaseModel):
 
     @property
     def percent(self) -> float:
-        """Of the whole."""
+        """The share that is done, from 0 to 100."""
         return min(100.0, 100 * self.done / max(self.total, 1))
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as a data URI, what it shows, and the time of its file in ns."""
+class Preview:
+    """An image as a data URI, its caption, and the modification time of its file in ns."""
 
     uri: str
     caption: str
@@ -44,14 +47,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """All that is to be seen of a stage."""
+    """The progress of a stage, and the preview image if the stage writes one."""
 
     state: State
-    picture: Picture | None = None
+    preview: Preview | None = None
 
 
 def read_progress(folder: Path, before: StageProgress | None = None) -> StageProgress | None:
-    """What lies in the folder by now, None where nothing does; an unchanged picture is taken from the sight `before`.
+    """Reads a stage's progress; None if there is none yet. An unchanged preview is copied from `before`.
 
     Raises OSError or ValueError for files that cannot be read.
     """
@@ -59,10 +62,10 @@ def read_progress(folder: Path, before: StageProgress | None = None) -> StagePro
         state = State.model_validate_json((folder / PROGRESS).read_bytes())
     except FileNotFoundError:
         return None
-    return StageProgress(state, _picture(folder / PICTURE, before.picture if before else None))
+    return StageProgress(state, _preview(folder / PICTURE, before.preview if before else None))
 
 
-def _picture(path: Path, before: Picture | None) -> Picture | None:
+def _preview(path: Path, before: Preview | None) -> Preview | None:
     if not path.exists():
         return before
     time = path.stat().st_mtime_ns
@@ -70,42 +73,39 @@ def _picture(path: Path, before: Picture | None) -> Picture | None:
         return before
     with Image.open(path) as image:
         caption = str(image.info.get(CAPTION, ""))
-    return Picture(thumbnail(path), caption, time)
+    return Preview(data_uri(path), caption, time)
 
 
-def progress_markdown(stage_progress: StageProgress, over: bool = False) -> str:
-    """The page of a stage; `over` where its process has ended, be it too early."""
-    picture = stage_progress.picture
-    shown = [f"![{picture.caption}]({picture.uri})", f"*{picture.caption}*"] if picture else []
-    return "\n\n".join([_headline(stage_progress.state, over), *_table(stage_progress.state), *shown])
+def progress_markdown(progress: StageProgress, over: bool = False) -> str:
+    """Returns the page of a stage; `over` means that its process has ended, perhaps too early."""
+    state, preview = progress.state, progress.preview
+    parts = [_headline(state, over)]
+    if state.figures:
+        rows = [state.figures, ["---:"] * len(state.figures), map(_format, state.figures.values())]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if preview:
+        parts += [f"![{preview.caption}]({preview.uri})", f"*{preview.caption}*"]
+    return "\n\n".join(parts)
 
 
 def _headline(state: State, over: bool) -> str:
-    far = f"**{state.what}**: {state.done:,} of {state.total:,} {state.unit} ({state.percent:.0f} %)"
+    counts = f"**{state.what}**: {state.done:,} of {state.total:,} {state.unit} ({state.percent:.0f} %)"
     rate = f"{state.per_second:,.0f} {state.unit} per second"
     if state.ended and state.done >= state.total:
-        return f"{far}, done at {rate}"
+        return f"{counts}, finished at {rate}"
     if over or state.ended:
-        return f"{far}, ended there"
+        return f"{counts}, stopped there"
     left = f", {duration(state.seconds_left)} left" if state.seconds_left is not None else ""
-    when = datetime.fromtimestamp(state.at, UTC)  # since an open page does not follow by itself
-    return f"{far}, {rate}{left}\n\n*Seen at {when:%H:%M:%S} UTC; load this page again for what came since.*"
+    when = datetime.fromtimestamp(state.at, UTC)  # an open page does not update itself
+    return f"{counts}, {rate}{left}\n\n*As of {when:%H:%M:%S} UTC; reload the page to update it.*"
 
 
-def _table(state: State) -> list[str]:
-    """The figures, a column each."""
-    if not state.figures:
-        return []
-    rows = [state.figures, ["---:"] * len(state.figures), map(_shown, state.figures.values())]
-    return ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def _shown(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.3g}"
+def _format(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Formats seconds as `40 s`, `3 min 20 s` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < MINUTE:
         return f"{whole} s"

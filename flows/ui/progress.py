@@ -1,6 +1,6 @@
-"""How far a stage is, as Prefect shows it while the stage runs: two artifacts that are updated in place.
+"""The progress of a running stage in Prefect's UI: two artifacts that are updated in place.
 
-All of it is a view. A server that is away, slow or full costs a refresh and never the run, nor any of its time.
+A server that is away, slow or full costs a refresh; it never fails or delays the run.
 """
 
 import logging
@@ -27,94 +27,85 @@ from tasks.common.progress import VARIABLE
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
-TIMEOUT_SECONDS = 2.0  # of a call
-PATIENCE_SECONDS = 3.0  # for the last refresh, at the stage's end
+TIMEOUT_SECONDS = 2.0  # of a request
+PATIENCE_SECONDS = 3.0  # for the last refresh, after the stage has ended
 
 
 @contextmanager
-def watching(stage: str) -> Iterator[Mapping[str, str]]:
-    """Shows what a stage leaves of its progress, for as long as the block runs it, in the task run that it stands in.
+def progress_artifacts(stage: str) -> Iterator[Mapping[str, str]]:
+    """Shows a stage's progress in the current task run for the length of the block.
 
-    Gives what the stage's process needs in its environment.
+    Yields the environment variables that the stage's process needs.
     """
     try:
         folder = tempfile.TemporaryDirectory(
-            prefix=f"{os.getpid()}-{stage}-", dir=_swept(work_folder() / "progress"), ignore_cleanup_errors=True
+            prefix=f"{os.getpid()}-{stage}-", dir=_progress_folder(), ignore_cleanup_errors=True
         )
-    except OSError:  # no room, and then no progress
+    except OSError:  # for example a full disk; the stage runs without progress
         yield {}
         return
     with folder as path:
-        watcher = _Watcher(stage, Path(path))
+        publisher = _Publisher(stage, Path(path))
         try:
             yield {VARIABLE: path}
         finally:
-            watcher.finish()
+            publisher.finish()
 
 
-def _swept(folder: Path) -> Path:
-    """The folder of these folders, without those of processes that were killed."""
+def _progress_folder() -> Path:
+    """Returns the parent of the temporary folders, after removing those of processes that were killed."""
+    folder = work_folder() / "progress"
     folder.mkdir(exist_ok=True)
-    for left in folder.iterdir():
-        owner = left.name.partition("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+    for path in folder.iterdir():
+        pid = path.name.partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
     return folder
 
 
-class _Watcher:
-    """A thread that looks every few seconds, and once more at the end."""
+class _Publisher:
+    """A thread that updates a stage's artifacts every few seconds and at the end: a bar, and a page with metrics."""
 
     def __init__(self, stage: str, folder: Path) -> None:
-        self._folder, self._over = folder, threading.Event()
-        self._seen: StageProgress | None = None
-        self._shown = _Shown(stage)
-        # Whose address and task run Prefect's calls concern is found in the context.
+        self._stage, self._folder, self._over = stage, folder, threading.Event()
+        self._published: StageProgress | None = None
+        self._ids: dict[str, UUID] = {}
+        # Prefect's client reads the server's address and the task run from the context.
         run = copy_context().run
-        self._thread = threading.Thread(target=run, args=(self._watch,), name=f"watching {stage}", daemon=True)
+        self._thread = threading.Thread(target=run, args=(self._run,), name=f"progress of {stage}", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Ends it; what the server does not take soon is left out."""
+        """Ends the thread after a last refresh, which is dropped if the server is slow."""
         self._over.set()
         self._thread.join(PATIENCE_SECONDS)
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             while not self._over.wait(EVERY_SECONDS):
                 self._refresh()
             self._refresh()
 
     def _refresh(self) -> None:
-        """Shows what is new."""
+        """Creates or updates the artifacts if there is something new."""
         try:
-            stage_progress, over = read_progress(self._folder, self._seen), self._over.is_set()
-            if stage_progress and (over or stage_progress != self._seen):
-                self._shown.update(stage_progress, over)
-                self._seen = stage_progress
-        except Exception as error:  # whatever happens to a view must not happen to the run
-            log.debug("progress is not shown this time: %r", error)
-
-
-class _Shown:
-    """The artifacts of one stage's progress: a bar, and a page with figures and a picture."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage, self._key, self._ids = stage, stage.replace("_", "-"), dict[str, UUID]()
-
-    def update(self, stage_progress: StageProgress, over: bool) -> None:
-        """Creates them or replaces what they show; raises whatever the client does."""
-        self._put(f"{self._key}-progress", "progress", round(stage_progress.state.percent, 1))
-        self._put(f"{self._key}-live", "markdown", progress_markdown(stage_progress, over))
+            progress, over = read_progress(self._folder, self._published), self._over.is_set()
+            if progress and (over or progress != self._published):
+                key = self._stage.replace("_", "-")
+                self._put(f"{key}-progress", "progress", round(progress.state.percent, 1))
+                self._put(f"{key}-live", "markdown", progress_markdown(progress, over))
+                self._published = progress
+        except Exception as error:  # no error of the display may reach the run
+            log.debug("the progress of %s was not shown: %r", self._stage, error)
 
     def _put(self, key: str, kind: str, data: object) -> None:
         with get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT_SECONDS}) as client:
             if key in self._ids:
-                # `client.update_artifact` would file an event with all of the data as well, each time.
+                # `client.update_artifact` would also record an event with all of the data, each time.
                 client.request("PATCH", "/artifacts/{id}", json={"data": data}, path_params={"id": self._ids[key]})
                 return
             run = TaskRunContext.get()
             ids = {"task_run_id": run.task_run.id, "flow_run_id": run.task_run.flow_run_id} if run else {}
-            about = f"How far {self._stage} is"
-            created = client.create_artifact(ArtifactCreate(key=key, type=kind, description=about, data=data, **ids))
-            self._ids[key] = created.id
+            description = f"Progress of {self._stage}"
+            artifact = ArtifactCreate(key=key, type=kind, description=description, data=data, **ids)
+            self._ids[key] = client.create_artifact(artifact).id

@@ -7,15 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from tasks.common.paths import work_folder
+
+if TYPE_CHECKING:
+    from tests.flows.released import ReleaseRepository
+
 ROOT = Path(__file__).parents[2]
 
-# Writes its output after some seconds and says in journal.txt, which DVC does not know of, when it ran.
+# Writes its output after some seconds, and when it ran into journal.txt, which DVC does not track.
 WORK = """
 import sys, time
 name, seconds, out = sys.argv[1], float(sys.argv[2]), sys.argv[3]
@@ -28,7 +33,7 @@ open(out, "w").write(name)
 note("end")
 """
 
-# What a stage does that finds a person's mistake.
+# A stage that reports a mistake of the user.
 MISTAKE = f"""
 import sys
 sys.path.append({str(ROOT)!r})
@@ -43,7 +48,7 @@ RUN = "from tasks.common.cli import run; from flows.pipeline import main; run(la
 
 
 class Toy:
-    """A git and DVC repository with data/raw under DVC and whatever stages a test adds."""
+    """A git and DVC repository with data/raw under DVC and the stages that a test adds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,17 +78,17 @@ class Toy:
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-qm", "Start")
 
-    def environment(self, **more: str) -> dict[str, str]:
+    def environment(self, **variables: str) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         own = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
-        return own | {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"} | more
+        return own | {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"} | variables
 
-    def start(self, **more: str) -> "subprocess.Popen[str]":
-        """`make run` without a report, as a process in a process group of its own."""
+    def start(self, **variables: str) -> "subprocess.Popen[str]":
+        """Starts `make run` without a report in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, "-c", RUN],
             cwd=self.path,
-            env=self.environment(**more),
+            env=self.environment(**variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -92,7 +97,7 @@ class Toy:
 
     @property
     def journal(self) -> list[tuple[str, str, float]]:
-        """(start or end, stage, when) in order."""
+        """(start or end, stage, monotonic time) in order."""
         path = self / "journal.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(event, name, float(when)) for event, name, when in map(str.split, lines)]
@@ -107,7 +112,7 @@ class Toy:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy without stages; copying it takes milliseconds, making it seconds."""
+    """A toy without stages; copying it is much faster than making it."""
     toy = Toy(tmp_path_factory.mktemp("template"))
     (toy / "data/raw").mkdir(parents=True)
     (toy / "data/raw/image").write_text("pixels")
@@ -126,9 +131,21 @@ def toy(template: Path, tmp_path: Path) -> Toy:
     return Toy(shutil.copytree(template, tmp_path / "toy"))
 
 
+@pytest.fixture
+def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[ReleaseRepository]":
+    """A repository that can be retrained and released, as the current folder."""
+    from tests.flows.released import open_release_repository
+
+    opened = open_release_repository(Path(shutil.copytree(template, tmp_path / "project")))
+    monkeypatch.chdir(opened.path)
+    work_folder.cache_clear()
+    yield opened
+    work_folder.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the one Prefect server that this process's flows and its children's use."""
+    """The address of the Prefect server that this process and its children use."""
     os.environ["PREFECT_LOGGING_SETTINGS_PATH"] = str(ROOT / "flows/server/logging.yml")
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -145,12 +162,12 @@ def until(condition: Callable[[], object], seconds: float = 90) -> None:
     """Waits until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.05)
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that ended and whose parent has not looked yet does not."""
+    """Returns whether a process runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

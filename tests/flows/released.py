@@ -1,5 +1,6 @@
-"""A small real git and DVC repository that can be retrained in seconds: its two stages write bundles, and its gate
-refuses a model whose seed is 13.
+"""A small real git and DVC repository that can be retrained in seconds.
+
+Its two stages write bundles, and its gate refuses a model whose seed is 13.
 """
 
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from ruamel.yaml import YAML
 
 from tests.flows.conftest import ROOT, Toy
@@ -21,7 +23,7 @@ if data == "broken":
     from tasks.common.cli import run
     from tasks.common.errors import UserError
     def find():
-        raise UserError("the images are broken; mend them")
+        raise UserError("the images are broken; replace them")
     run(find)
 folder = pathlib.Path("data/bundle") / model
 folder.mkdir(parents=True)
@@ -44,7 +46,7 @@ work.mkdir(parents=True, exist_ok=True)
 seed = json.loads((bundle / "contract.json").read_text())["seed"]
 live = options.get("--live")
 against = json.loads((pathlib.Path(live) / "contract.json").read_text())["seed"] if live else None
-reasons = ["regression: seed 13 brings no luck"] if seed == 13 else []
+reasons = ["regression: seed 13 is unlucky"] if seed == 13 else []
 word = ("overridden" if "--override" in options else "refused") if reasons else "blessed"
 record = {"decision": word, "reasons": reasons, "comparisons": {}, "settings": {"seed_of_live": against}}
 record |= {"candidate": {"bundle": str(bundle)}, "live": {"bundle": live} if live else None, "override": None}
@@ -54,7 +56,8 @@ if word == "overridden":
 print("gate:", word)
 sys.exit(int(word == "refused"))
 """
-OWN = f"import sys\n__path__.append({str(ROOT / 'tasks')!r})\nsys.path.append({str(ROOT)!r})\n"  # the project's, else
+# Lets the stubs' packages import the project's other modules.
+OWN = f"import sys\n__path__.append({str(ROOT / 'tasks')!r})\nsys.path.append({str(ROOT)!r})\n"
 REPORT = """
 import pathlib
 pathlib.Path("report").mkdir(exist_ok=True)
@@ -62,8 +65,36 @@ pathlib.Path("report/index.html").write_text("<h1>a report</h1>")
 """
 
 
+def retrain(**parameters: Any) -> State[Any]:
+    from flows.retrain import retrain as flow
+
+    state: State[Any] = flow(**parameters, return_state=True)
+    return state
+
+
+def gate_and_release(*arguments: str, **parameters: Any) -> State[Any]:
+    from flows.gate_and_release import gate_and_release as flow
+
+    state: State[Any] = flow(*arguments, **parameters, return_state=True)
+    return state
+
+
+def rollback(*arguments: str) -> State[Any]:
+    from flows.rollback import rollback as flow
+
+    state: State[Any] = flow(*arguments, return_state=True)
+    return state
+
+
+def deprecate(*arguments: str) -> State[Any]:
+    from flows.deprecate import deprecate as flow
+
+    state: State[Any] = flow(*arguments, return_state=True)
+    return state
+
+
 class ReleaseRepository(Toy):
-    """What tests do to it, and what they find there."""
+    """The repository, with what tests change and read in it."""
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.path, capture_output=True, text=True, check=False)
@@ -74,11 +105,11 @@ class ReleaseRepository(Toy):
         return self.git("tag", "--list").split()
 
     def branches(self) -> list[str]:
-        """The latest run's last; their names are dice."""
+        """The branches of the runs, whose names are random, the latest last."""
         return self.git("branch", "--list", "retrain/*", "--sort=committerdate", "--format=%(refname:short)").split()
 
     def new_data(self, text: str) -> None:
-        """As `make data` would take it in; not committed."""
+        """Replaces the data as `make data` does, without a commit."""
         image = self / "data/raw/image"
         image.unlink()  # it may be a link into the cache
         image.write_text(text)
@@ -94,7 +125,7 @@ class ReleaseRepository(Toy):
         self.git("commit", "-qam", "Other seeds")
 
     def ran(self) -> list[str]:
-        """The models whose stages ran, in whatever worktree."""
+        """The models whose stages ran, in any worktree."""
         file = self / ".work/ran"
         return file.read_text().split() if file.exists() else []
 
@@ -105,7 +136,7 @@ class ReleaseRepository(Toy):
 
 
 def open_release_repository(path: Path) -> ReleaseRepository:
-    """Fills a copy of the toy at `path` and commits it; with a DVC remote beside it."""
+    """Fills a copy of the toy at `path`, commits it and adds a DVC remote beside it."""
     repo = ReleaseRepository(path)
     (repo / "make.py").write_text(f"WORK = {str(path / '.work')!r}\n{BUNDLE}")
     (repo / "tasks").mkdir()
@@ -125,7 +156,7 @@ def open_release_repository(path: Path) -> ReleaseRepository:
 
 
 def stub(repo: ReleaseRepository, package: str, text: str) -> None:
-    """Puts a program in the place of one of the project's commands; what else is in its package stays the project's."""
+    """Replaces `__main__` of one of the project's packages by a program; its other modules stay the project's."""
     (repo / f"tasks/{package}").mkdir()
     (repo / f"tasks/{package}/__init__.py").write_text(f"__path__.append({str(ROOT / 'tasks' / package)!r})\n")
     (repo / f"tasks/{package}/__main__.py").write_text(text)

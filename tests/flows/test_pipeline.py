@@ -1,4 +1,4 @@
-"""`python -m flows.pipeline` as a process: what it says, how it ends, and that nothing of it stays."""
+"""`python -m flows.pipeline` as a process: its output, how it ends, and that no process of it is left."""
 
 import json
 import os
@@ -26,7 +26,7 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def training(toy: Toy) -> Toy:
-    """A toy with two trainings in turn on one device, each of which goes on until it is stopped."""
+    """A toy with two trainings that share one device, each of which runs until it is stopped."""
     (toy / "train.py").write_text(TRAINER)
     toy.stage("train_gan", cmd="python train.py", resource="device")
     toy.stage("train_vae", cmd="python train.py", resource="device")
@@ -34,13 +34,13 @@ def training(toy: Toy) -> Toy:
 
 
 def trainer(toy: Toy) -> int:
-    """The process id of the only trainer that was started, once it is there."""
+    """Waits for the only trainer that was started; returns its process id."""
     until(lambda: (toy / "pids").exists() and (toy / "pids").read_text().endswith("\n"))
     return int((toy / "pids").read_text())
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_lets_trainers_save_and_leaves_nothing(
+def test_an_interrupt_lets_trainers_save_and_leaves_no_process(
     training: Toy, server: str, signum: signal.Signals, code: int
 ) -> None:
     process = training.start(PREFECT_API_URL=server)
@@ -70,7 +70,7 @@ except (KeyboardInterrupt, SystemExit):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_that_nothing_heeds_ends_by_force(signum: signal.Signals, code: int) -> None:
+def test_an_interrupt_that_is_ignored_ends_the_process_by_force(signum: signal.Signals, code: int) -> None:
     with subprocess.Popen([sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
@@ -78,10 +78,10 @@ def test_an_interrupt_that_nothing_heeds_ends_by_force(signum: signal.Signals, c
         assert process.wait(timeout=60) == code
 
 
-def test_a_killed_run_takes_trainers_and_its_server_along(training: Toy) -> None:
+def test_when_a_run_is_killed_its_trainers_and_its_server_stop(training: Toy) -> None:
     process = training.start(PREFECT_API_URL="")
     assert process.stdout
-    assert process.stdout.readline().startswith("train_"), "Prefect says nothing on the terminal"
+    assert process.stdout.readline().startswith("train_"), "Prefect prints nothing on the terminal"
     trained = trainer(training)
     family = psutil.Process(process.pid).children(recursive=True)
     assert trained in [child.pid for child in family]
@@ -92,7 +92,7 @@ def test_a_killed_run_takes_trainers_and_its_server_along(training: Toy) -> None
     until(lambda: not any(lives(child.pid) for child in family), seconds=20)
 
 
-def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -> None:
+def test_a_run_prints_its_outcomes_metrics_and_paths(toy: Toy, server: str) -> None:
     (toy / "data/metrics").mkdir()
     toy.stage("evaluate", cmd="""echo '{"distance": 1.5}' > data/metrics/gan.json; touch data/evaluate""")
     toy.stage("gan", cmd="mkdir -p data/bundle/gan; touch data/bundle/gan/model.onnx")
@@ -103,10 +103,10 @@ def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -
     process = toy.start(PREFECT_API_URL=server)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    stages, figures, places, record = output.split("\n\n")[1:]
+    stages, metrics, paths, record = output.split("\n\n")[1:]
     assert [line.split()[:2] for line in stages.splitlines()] == [["evaluate", "Ran"], ["gan", "Ran"]]
-    assert figures.split() == ["gan", "distance", "1.5"]
-    assert places == str(toy / "data/bundle/gan")
+    assert metrics.split() == ["gan", "distance", "1.5"]
+    assert paths == str(toy / "data/bundle/gan")
     changed = "data/metrics dvc.lock"  # one is new, one was committed
     assert record.startswith(f"Changed in git: {changed}. Keep this with `git add {changed} && git commit -m Retrain`")
     assert all(line.split(" | ")[0] in toy.stages for line in output.split("\n\n")[0].splitlines())
@@ -116,7 +116,7 @@ def test_a_whole_run_says_what_it_did_and_where_it_lies(toy: Toy, server: str) -
 
 
 @pytest.mark.long
-def test_a_second_run_in_the_checkout_waits_and_says_so(toy: Toy) -> None:
+def test_a_second_run_in_the_checkout_waits_and_prints_so(toy: Toy) -> None:
     toy.stage("prepared")
     (toy / ".work").mkdir()
     with FileLock(toy / ".work/run.lock"):
@@ -136,7 +136,7 @@ def test_missing_data_ends_with_one_sentence(toy: Toy) -> None:
     process = toy.start()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert output == "error: data/raw is missing or not under DVC; run `make data` first\n"
+    assert output == "error: data/raw is missing or not tracked by DVC; run `make data`\n"
 
 
 def test_a_failed_stage_is_exit_code_1_with_its_reason(toy: Toy, server: str) -> None:

@@ -1,4 +1,4 @@
-"""The flow `retrain` and its companions: worktrees, verdicts, releases and what is left where one cannot go on."""
+"""The flows `retrain`, `gate-and-release` and `rollback`: worktrees, verdicts, releases, and what a failure leaves."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,13 @@ from prefect.client.schemas.objects import State
 
 from flows.ui.form import check_overrides
 from tasks.bundle.verify import verify_files
-from tasks.common.paths import work_folder
 from tests.flows.conftest import until
-from tests.flows.released import ReleaseRepository, open_release_repository
+from tests.flows.released import ReleaseRepository, gate_and_release, retrain, rollback
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-Flow = Callable[..., State[Any]]
 
-
-@pytest.fixture
-def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseRepository]:
-    place = open_release_repository(Path(shutil.copytree(template, tmp_path / "shop")))
-    monkeypatch.chdir(place.path)
-    work_folder.cache_clear()
-    yield place
-    work_folder.cache_clear()
-
-
-def retrain(**parameters: Any) -> State[Any]:
-    from flows.retrain import retrain as flow
-
-    state: State[Any] = flow(**parameters, return_state=True)
-    return state
-
-
-def gate_and_release(*arguments: str, **parameters: Any) -> State[Any]:
-    from flows.gate_and_release import gate_and_release as flow
-
-    state: State[Any] = flow(*arguments, **parameters, return_state=True)
-    return state
-
-
-def rollback(*arguments: str) -> State[Any]:
-    from flows.rollback import rollback as flow
-
-    state: State[Any] = flow(*arguments, return_state=True)
-    return state
-
-
-def test_a_blessed_retraining_is_pushed_committed_and_tagged_and_touches_nobodys_files(
+def test_a_blessed_run_is_pushed_committed_and_tagged_and_changes_no_file_of_the_checkout(
     repo: ReleaseRepository,
 ) -> None:
     before = repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")
@@ -82,8 +49,8 @@ def test_a_stranger_gets_what_is_live_by_the_repositorys_address_alone(repo: Rel
     got = tmp_path / "got"
     repo.dvc("artifacts", "get", str(repo.path), "gan", "--stage", "live", "--out", str(got))
     assert (got / "gan.onnx").read_text() == "pixels 0"
-    told = json.loads((got / "lineage.json").read_text())
-    assert told["commit"] == repo.git("rev-parse", "gan@v1.0.0~") and told["gate"]["decision"] == "blessed"
+    lineage = json.loads((got / "lineage.json").read_text())
+    assert lineage["commit"] == repo.git("rev-parse", "gan@v1.0.0~") and lineage["gate"]["decision"] == "blessed"
     assert (got / "lineage.json").read_text().strip() == repo.git("show", "gan@v1.0.0:data/release/gan.json")
     assert verify_files(got)
 
@@ -110,32 +77,28 @@ def test_one_model_and_overrides(repo: ReleaseRepository) -> None:
     assert "seed: 7" not in (repo / "params.yaml").read_text()
 
 
-def test_a_refused_model_is_kept_but_not_published_until_a_person_answers_for_it(
-    repo: ReleaseRepository,
-) -> None:
+def test_a_refused_model_is_kept_but_not_published_until_a_person_overrides_that(repo: ReleaseRepository) -> None:
     retrain()
     before = repo.branches()
     repo.set_params(gan=13)
     state = retrain()
     assert (state.name, state.is_completed()) == ("Rejected", True)
-    assert state.message is not None and "regression: seed 13 brings no luck" in state.message
-    assert "vae is what is live already (vae@v1.0.0)" in state.message
+    assert state.message is not None and "regression: seed 13 is unlucky" in state.message
+    assert "vae is already live (vae@v1.0.0)" in state.message
     assert "gan@v1.1.0" not in repo.tags()
     [branch] = {*repo.branches()} - {*before}
-    assert retrain().name == "Nothing new", "asking again changes nothing"
+    assert retrain().name == "Nothing new", "the same inputs are not gated again"
 
     again = gate_and_release(branch, "gan")
     assert again.name == "Rejected"
-    by_word = gate_and_release(branch, "gan", override_by="Ada", override_because="the judge is wrong about bags")
-    assert by_word.name == "Released", by_word.message
+    overridden = gate_and_release(branch, "gan", override_by="Ada", override_because="the metric is wrong about bags")
+    assert overridden.name == "Released", overridden.message
     assert json.loads((repo / ".work/gate/gan.json").read_text())["override"]["by"] == "Ada"
     assert repo.git("rev-parse", "gan@v1.1.0~") == repo.git("rev-parse", branch)
     assert repo.clean()
 
 
-def test_a_gate_that_dies_is_no_verdict_though_an_earlier_record_lies_there(
-    repo: ReleaseRepository,
-) -> None:
+def test_a_gate_that_dies_gives_no_verdict_in_spite_of_an_earlier_record(repo: ReleaseRepository) -> None:
     retrain(models="gan")
     assert json.loads((repo / ".work/gate/gan.json").read_text())["decision"] == "blessed"
     (repo / "tasks/gate/__main__.py").write_text("raise RuntimeError('out of luck')\n")
@@ -145,9 +108,9 @@ def test_a_gate_that_dies_is_no_verdict_though_an_earlier_record_lies_there(
     assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()
 
 
-def test_half_an_override_is_none(repo: ReleaseRepository) -> None:
+def test_half_an_override_is_refused(repo: ReleaseRepository) -> None:
     state = gate_and_release("HEAD", override_by="Ada")
-    assert state.is_failed() and "both, who answers for it and why" in str(state.message)
+    assert state.is_failed() and "both a name and a reason" in str(state.message)
 
 
 @pytest.mark.long
@@ -168,9 +131,9 @@ def test_rolling_back(repo: ReleaseRepository) -> None:
     repo.new_data("more pixels")
     retrain(models="gan")
     state = rollback("gan")
-    assert state.message == "gan@v1.0.0 is live in the place of gan@v1.1.0"
+    assert state.message == "gan@v1.0.0 is live and replaces gan@v1.1.0"
     assert "is live already" in str(rollback("gan", "v1.0.0").message)
-    assert "gan has no version v9.0.0; it has v1.0.0, v1.1.0" in str(rollback("gan", "v9.0.0").message)
+    assert "gan has no version v9.0.0; choose one of v1.0.0, v1.1.0" in str(rollback("gan", "v9.0.0").message)
     assert rollback("gan", "v1.1.0").is_completed()
     assert repo.tags()[-6:-2] == ["gan#live#1", "gan#live#2", "gan#live#3", "gan#live#4"]
 
@@ -200,39 +163,34 @@ def test_a_dvc_remote_that_refuses_keeps_the_candidate(
     state = retrain(models="gan")
     [branch] = repo.branches()
     assert state.is_failed() and f"kept on the branch {branch}" in str(state.message)
-    assert "push failed: the DVC remote refused it" in str(state.message)
+    assert "push failed: the DVC remote refused the push" in str(state.message)
     assert repo.tags() == [] and repo.clean()
     (tmp_path / "remote").unlink()
     assert gate_and_release(branch, "gan").name == "Released"
     assert repo.tags() == ["gan#live#1", "gan@v1.0.0"]
 
 
-def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(
-    repo: ReleaseRepository,
-) -> None:
+def test_a_failing_stage_fails_the_run_with_its_sentence_and_leaves_no_trace(repo: ReleaseRepository) -> None:
     repo.new_data("broken")
     state = retrain()
-    assert state.is_failed() and "failed: the images are broken; mend them\n  Do what it says" in str(state.message)
+    assert state.is_failed()
+    assert "failed: the images are broken; replace them\n  Do what the message says" in str(state.message)
     assert repo.branches() == [] and repo.tags() == [] and repo.clean()
 
 
 @pytest.mark.parametrize(
     ("corrupt", "words"),
     [
-        (
-            lambda repo: (repo / "params.yaml").write_text("threads: [\n"),
-            "params.yaml is not valid YAML",
-        ),
-        (
-            lambda repo: (repo / "data/raw.dvc").unlink(),
-            "there is no data to train on; run `make data`",
-        ),
+        (lambda repo: (repo / "params.yaml").write_text("threads: [\n"), "params.yaml is not valid YAML"),
+        (lambda repo: (repo / "data/raw.dvc").unlink(), "there is no data to train on; run `make data`"),
     ],
 )
-def test_a_checkout_that_cannot_be_trained_says_so_at_once(repo: ReleaseRepository, corrupt: Flow, words: str) -> None:
+def test_a_checkout_that_cannot_be_trained_fails_at_once(
+    repo: ReleaseRepository, corrupt: Callable[[ReleaseRepository], object], words: str
+) -> None:
     corrupt(repo)
     repo.git("add", "-A")
-    repo.git("commit", "-qm", "Spoil")
+    repo.git("commit", "-qm", "Corrupt")
     state = retrain()
     assert state.is_failed() and words in str(state.message)
     assert repo.ran() == [] and repo.clean()
@@ -252,7 +210,7 @@ def test_a_branch_that_exists_is_not_overwritten(repo: ReleaseRepository, monkey
     monkeypatch.setattr("flows.retrain.run_name", lambda: "same")
     repo.git("branch", "retrain/same")
     state = retrain()
-    assert state.is_failed() and "there is a branch retrain/same already" in str(state.message)
+    assert state.is_failed() and "the branch retrain/same exists already" in str(state.message)
     assert repo.ran() == []
 
 
@@ -279,7 +237,7 @@ def test_dead_worktrees_are_removed_and_live_ones_are_not(repo: ReleaseRepositor
 
 
 @pytest.mark.long
-def test_two_at_once_and_a_repro_by_hand_all_end_right(repo: ReleaseRepository) -> None:
+def test_two_runs_at_once_and_a_dvc_repro_all_succeed(repo: ReleaseRepository) -> None:
     states: list[State[Any]] = []
     threads = [
         threading.Thread(target=lambda one: states.append(retrain(models=one)), args=(model,))
@@ -311,9 +269,9 @@ def test_from_a_terminal(repo: ReleaseRepository) -> None:
         return done.returncode, done.stdout + done.stderr
 
     code, said = flows("retrain", "--models", "gan", "--set", "train_gan.seed=x")
-    assert code == 2 and "error: the overrides: `train_gan.seed` is 'x'" in said
+    assert code == 2 and "error: the overrides are invalid: `train_gan.seed` is 'x'" in said
     code, said = flows("retrain", "--models", "gan", "--set", "train_gan.seed=4")
     assert code == 0 and "\nReleased: gan@v1.0.0 is live" in said, said
     code, said = flows("rollback", "gan")
     assert code == 2 and said.startswith("error: gan@v1.0.0 is the only version of gan"), said
-    assert "Still processing" not in said  # which Prefect warns of at its end, and then sends all of it
+    assert "Still processing" not in said  # Prefect's warning at the end, after which it sends the logs

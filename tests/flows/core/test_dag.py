@@ -1,4 +1,4 @@
-"""The DAG that is run is the one that dvc.yaml declares, and DVC's locks neither end a run nor outlive one."""
+"""The flows run the DAG that dvc.yaml declares, and DVC's locks neither fail a run nor outlive one."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from tests.flows.conftest import Toy
 
 @pytest.fixture
 def diamond(toy: Toy) -> Toy:
-    """Stages named so that neither the alphabet nor the order in dvc.yaml is an order to run them in."""
-    toy.stage("z_judge", reads="data/b_train")
+    """Stages whose order is neither that of the alphabet nor that of dvc.yaml."""
+    toy.stage("z_evaluate", reads="data/b_train")
     toy.stage("b_train", reads="data/prepared", resource="device", deadline=60, retries=2)
     toy.stage("a_train", reads="data/prepared", resource="device")
     toy.stage("prepared")
@@ -30,7 +30,7 @@ def test_the_graph_and_the_order(diamond: Toy) -> None:
     assert {stage.name: stage.upstream for stage in stages} == {
         "prepared": (),
         "b_train": ("prepared",),
-        "z_judge": ("b_train",),
+        "z_evaluate": ("b_train",),
         "a_train": ("prepared",),
     }
     names = [stage.name for stage in stages]
@@ -45,14 +45,14 @@ def test_the_policy_comes_from_meta(diamond: Toy) -> None:
 
 
 @pytest.mark.parametrize("meta", [{"deadlin": 5}, {"retries": -1}, {"deadline": "soon"}])
-def test_wrong_meta_is_a_mistake_with_a_name(toy: Toy, meta: dict[str, object]) -> None:
+def test_invalid_meta_is_a_named_mistake(toy: Toy, meta: dict[str, object]) -> None:
     toy.stage("prepared", **meta)
-    with pytest.raises(UserError, match=f"stage `prepared` is wrong.*{next(iter(meta))}"):
+    with pytest.raises(UserError, match=f"stage `prepared` is invalid.*{next(iter(meta))}"):
         read_dag(toy.path)
 
 
 @pytest.mark.parametrize("gone", ["data/raw", "data/raw.dvc"])
-def test_missing_data_says_how_to_get_it(toy: Toy, gone: str) -> None:
+def test_an_error_for_missing_data_says_how_to_get_it(toy: Toy, gone: str) -> None:
     toy.stage("prepared")
     read_dag(toy.path)
     (toy / gone).rename(toy / "elsewhere")
@@ -66,36 +66,36 @@ def test_a_broken_dvc_yaml_is_a_mistake(toy: Toy) -> None:
         read_dag(toy.path)
 
 
-def test_status_tells_what_changed(toy: Toy) -> None:
+def test_status_has_what_changed(toy: Toy) -> None:
     toy.stage("prepared")
     assert "prepared" in status(toy.path)
     toy.dvc("repro")
     assert status(toy.path) == {}
 
 
-def test_what_changed_stands_no_longer_nor_does_what_rests_on_it(diamond: Toy) -> None:
-    def standing() -> set[str]:
+def test_changed_stages_and_their_descendants_are_not_unchanged(diamond: Toy) -> None:
+    def result() -> set[str]:
         return set(unchanged(diamond.path, read_dag(diamond.path)))
 
-    assert standing() == set()
+    assert result() == set()
     diamond.dvc("repro")
-    assert standing() == {"prepared", "a_train", "b_train", "z_judge"}
+    assert result() == {"prepared", "a_train", "b_train", "z_evaluate"}
     (diamond / "data/b_train").unlink()
-    assert standing() == {"prepared", "a_train"}
+    assert result() == {"prepared", "a_train"}
     diamond.dvc("checkout")
     diamond.stage("prepared", cmd="echo > data/prepared")
-    assert standing() == set()
+    assert result() == set()
     diamond.stage("prepared")
-    assert len(standing()) == 4
+    assert len(result()) == 4
     (diamond / "dvc.lock").unlink()
-    assert standing() == set()
+    assert result() == set()
 
 
 def test_every_dvc_command_waits_for_the_lock(toy: Toy) -> None:
     assert dvc_command("repro", "-s", "x")[-4:] == ["--wait-for-lock", "repro", "-s", "x"]
     with Repo(str(toy.path)) as repo:
         repo.lock.lock()
-        threading.Timer(4, repo.lock.unlock).start()  # DVC alone gives up after three seconds
+        threading.Timer(4, repo.lock.unlock).start()  # by default DVC gives up after 3 s
         start = time.monotonic()
         done = subprocess.run(dvc_command("status"), cwd=toy.path, env=dvc_environment(), capture_output=True)
     assert done.returncode == 0
@@ -112,18 +112,18 @@ def test_the_environment_makes_python_this_interpreter(toy: Toy) -> None:
     assert shown.stdout.strip() == sys.executable
 
 
-def plant(toy: Toy, pid: int) -> None:
+def write_lock(toy: Toy, pid: int) -> None:
     (toy / ".dvc/tmp").mkdir(exist_ok=True)
     (toy / ".dvc/tmp/rwlock").write_text(json.dumps({"read": {"data/raw": [{"pid": pid, "cmd": "dvc repro"}]}}))
 
 
-def idle(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+def sleeper(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *arguments], cwd=folder)
 
 
 def test_a_lock_whose_process_id_is_in_use_again_is_cleared(toy: Toy, tmp_path: Path) -> None:
-    for process in (idle(toy.path, "other"), idle(tmp_path, "dvc")):  # another program here, a dvc elsewhere
-        plant(toy, process.pid)
+    for process in (sleeper(toy.path, "other"), sleeper(tmp_path, "dvc")):  # another program here, a dvc elsewhere
+        write_lock(toy, process.pid)
         clear_stale_locks(toy.path, patience=0)
         assert not (toy / ".dvc/tmp/rwlock").exists()
         process.kill()
@@ -138,8 +138,8 @@ def test_half_a_lock_file_is_cleared(toy: Toy) -> None:
 
 
 def test_a_live_dvc_keeps_its_lock(toy: Toy) -> None:
-    process = idle(toy.path, "dvc")
-    plant(toy, process.pid)
+    process = sleeper(toy.path, "dvc")
+    write_lock(toy, process.pid)
     with pytest.raises(UserError, match=f"process {process.pid}"):
         clear_stale_locks(toy.path, patience=0)
     assert (toy / ".dvc/tmp/rwlock").exists()

@@ -1,4 +1,4 @@
-"""The flow: the same results as `dvc repro`, in the order and at the pace that dvc.yaml allows."""
+"""The flow has the same results as `dvc repro`, and runs stages in the order and with the limits of dvc.yaml."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from prefect.artifacts import Artifact
 from prefect.futures import wait
 
 from flows.core.dag import read_dag, status
-from flows.core.orchestration import PipelineError, conclude, pipeline, submit_stages
+from flows.core.orchestration import PipelineError, collect, pipeline, submit_stages
 from flows.core.processes import Outcome, ProcessGroup, StageRun
 from tests.flows.conftest import Toy
 
@@ -25,13 +25,13 @@ def outcomes(runs: Sequence[StageRun]) -> dict[str, str]:
 
 
 def reasons(toy: Toy) -> dict[str, str]:
-    """Runs the flow, which must fail, and returns why each failed stage did."""
+    """Runs the flow, which must fail, and returns the reason of each failed stage."""
     with pytest.raises(PipelineError) as caught:
         pipeline(toy.path, None)
     return {run.name: run.reason for run in caught.value.runs if run.outcome is Outcome.FAILED}
 
 
-def test_runs_each_stage_once_in_order_and_side_by_side_where_it_may(
+def test_runs_each_stage_once_in_order_and_in_parallel_where_possible(
     toy: Toy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model in ("gan", "vae"):
@@ -42,7 +42,7 @@ def test_runs_each_stage_once_in_order_and_side_by_side_where_it_may(
     assert outcomes(pipeline(toy.path, None)) == dict.fromkeys(names, "Ran")
     assert sorted(toy.ran()) == sorted(names)
     first, second = sorted(toy.span(f"train_{model}") for model in ("gan", "vae"))
-    assert first[1] <= second[0], "trainings take turns on their device"
+    assert first[1] <= second[0], "trainings run one at a time on their device"
     exported = min(toy.span(f"export_{model}") for model in ("gan", "vae"))
     assert first[1] <= exported[0]
     assert exported[0] < second[1], "an export runs beside the other training"
@@ -59,12 +59,12 @@ def test_after_dvc_repro_the_flow_finds_everything_cached(toy: Toy) -> None:
     lock = (toy / "dvc.lock").read_bytes()
 
     @flow
-    def look() -> tuple[dict[str, str], dict[str, str]]:
+    def show() -> tuple[dict[str, str], dict[str, str]]:
         futures = submit_stages(read_dag(toy.path), ProcessGroup(toy.path))
         wait([*futures.values()])
-        return outcomes(conclude(futures)), {name: future.state.name for name, future in futures.items()}
+        return outcomes(collect(futures)), {name: future.state.name for name, future in futures.items()}
 
-    assert look() == ({"prepared": "Cached", "trained": "Cached"},) * 2
+    assert show() == ({"prepared": "Cached", "trained": "Cached"},) * 2
     assert toy.ran() == ["prepared", "trained"]
     assert (toy / "dvc.lock").read_bytes() == lock
 

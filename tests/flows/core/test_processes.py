@@ -1,4 +1,4 @@
-"""A crew runs stages as processes: what they say, how they end, and that they can all be stopped."""
+"""A process group runs stages as processes: their output, how they end, and how all of them are stopped."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.flows.conftest import ROOT, Toy, lives, until
 
 
 def run_only(toy: Toy, name: str = "prepared") -> tuple[StageRun, list[str]]:
-    """Runs one stage; returns what became of it and its lines."""
+    """Runs one stage; returns its outcome and its lines."""
     (stage,) = [stage for stage in read_dag(toy.path).stages if stage.name == name]
     lines: list[str] = []
     return ProcessGroup(toy.path).run_stage(stage, lines.append), lines
@@ -26,7 +26,7 @@ def test_a_stage_runs_once_and_is_then_cached(toy: Toy) -> None:
     run, lines = run_only(toy)
     assert run.outcome is Outcome.RAN
     assert "one line" in lines
-    assert not any("git add" in line or "lock file" in line or not line for line in lines), "DVC's advice is left out"
+    assert not any("git add" in line or "lock file" in line or not line for line in lines), "DVC's hints are left out"
     run, lines = run_only(toy)
     assert run.outcome is Outcome.CACHED
     assert lines == ["Stage 'prepared' didn't change, skipping"]
@@ -42,13 +42,13 @@ def test_going_back_to_earlier_settings_is_cached_too(toy: Toy) -> None:
     assert (toy / "data/prepared").read_text() == "1\n"
 
 
-def test_what_a_stage_prints_is_not_taken_for_dvcs_verdict(toy: Toy) -> None:
+def test_a_stages_output_is_not_mistaken_for_dvcs(toy: Toy) -> None:
     toy.stage("prepared", cmd="""echo "Stage 'prepared' didn't change, skipping" && touch data/prepared""")
     assert run_only(toy)[0].outcome is Outcome.RAN
 
 
 def failed(toy: Toy, cmd: str) -> StageError:
-    """What a stage that runs `cmd` is said to have failed of."""
+    """Returns the error of a stage that runs `cmd`."""
     toy.stage("prepared", cmd=cmd)
     with pytest.raises(StageError) as caught:
         run_only(toy)
@@ -60,7 +60,7 @@ def test_a_persons_mistake_is_one_sentence(toy: Toy) -> None:
     assert (str(error), error.mistake) == ("size is 27; choose 28", True)
 
 
-def test_a_mistake_is_one_whatever_is_said_after_it(toy: Toy) -> None:
+def test_a_mistake_is_recognised_whatever_is_printed_after_it(toy: Toy) -> None:
     error = failed(toy, "python mistake.py 'size is 27; choose 28'; code=$?; echo 'Segmentation fault'; exit $code")
     assert (str(error), error.mistake) == ("size is 27; choose 28", True)
 
@@ -74,13 +74,13 @@ def test_a_mistake_is_one_whatever_is_said_after_it(toy: Toy) -> None:
         ("""python -c "raise ValueError('no such loss')" """, "exited with 1"),
     ],
 )
-def test_a_line_that_begins_like_a_mistake_makes_none(toy: Toy, end: str, words: str) -> None:
+def test_a_line_that_looks_like_a_mistake_is_none(toy: Toy, end: str, words: str) -> None:
     error = failed(toy, f"echo 'error: size is 27; choose 28'; {end}")
     assert not error.mistake
     assert "error: size is 27; choose 28" in str(error) and words in str(error)
 
 
-def test_a_command_of_our_own_says_a_mistake_by_its_exit_code(tmp_path: Path) -> None:
+def test_a_command_that_is_run_directly_reports_a_mistake_by_its_exit_code(tmp_path: Path) -> None:
     for command in (["sh", "-c", "echo 'error: no'; exit 2"], [sys.executable, "-m", "tasks.gate", str(tmp_path)]):
         with pytest.raises(StageError) as caught:
             ProcessGroup(ROOT).run(command, print, deadline=60)
@@ -100,7 +100,7 @@ def test_another_failure_shows_its_last_lines(toy: Toy) -> None:
     assert len(str(caught.value).splitlines()) <= 15
 
 
-def test_a_silent_failure_has_a_reason_as_well(tmp_path: Path) -> None:
+def test_a_failure_without_output_has_a_reason_as_well(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="exit code 7"):
         ProcessGroup(tmp_path).run(["sh", "-c", "exit 7"], print, deadline=10)
 
@@ -132,7 +132,7 @@ def test_stop_all_stops_what_runs_and_starts_no_more(tmp_path: Path) -> None:
         processes.run(["true"], print, deadline=10)
 
 
-def test_a_listener_that_fails_does_not_leave_the_command_running(tmp_path: Path) -> None:
+def test_a_failing_log_does_not_leave_the_command_running(tmp_path: Path) -> None:
     def fail(line: str) -> None:
         raise BrokenPipeError(line)
 
@@ -155,11 +155,11 @@ def test_two_stages_of_one_workspace_run_at_the_same_time(toy: Toy) -> None:
     assert sorted(YAML(typ="safe").load(toy / "dvc.lock")["stages"]) == ["left", "right"]
 
 
-def test_flows_carry_no_torch() -> None:
-    look = (
+def test_flows_do_not_import_torch() -> None:
+    program = (
         "import importlib, pkgutil, sys, flows\n"
         "for module in pkgutil.iter_modules(flows.__path__): importlib.import_module(f'flows.{module.name}')\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'torchvision', 'onnxruntime', 'flows'}))"
     )
-    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "['flows']", done.stderr

@@ -1,9 +1,9 @@
-"""Turns on a resource."""
+"""The lock by which stages use a resource one at a time."""
 
 import threading
 import time
 
-from flows.core.resource_lock import ResourceLock
+from flows.core.orchestration import ResourceLock
 from tests.flows.conftest import until
 
 
@@ -11,10 +11,10 @@ def test_waiting_stages_go_in_order_of_rank() -> None:
     resources, order = ResourceLock(), []
 
     def work(rank: int) -> None:
-        with resources.turn("device", rank):
+        with resources.hold("device", rank):
             order.append(rank)
 
-    with resources.turn("device", 0):
+    with resources.hold("device", 0):
         threads = [threading.Thread(target=work, args=(rank,)) for rank in (3, 1, 2)]
         for thread in threads:
             thread.start()
@@ -24,18 +24,18 @@ def test_waiting_stages_go_in_order_of_rank() -> None:
     assert order == [1, 2, 3]
 
 
-def test_other_resources_and_none_are_not_in_the_way() -> None:
+def test_other_resources_and_none_are_free() -> None:
     resources = ResourceLock()
-    with resources.turn("device", 0), resources.turn("network", 1), resources.turn(None, 2), resources.turn(None, 3):
+    with resources.hold("device", 0), resources.hold("network", 1), resources.hold(None, 2), resources.hold(None, 3):
         pass
 
 
-def test_a_holder_that_fails_gives_back() -> None:
+def test_a_holder_that_fails_releases_the_resource() -> None:
     resources = ResourceLock()
     try:
-        with resources.turn("device", 0):
+        with resources.hold("device", 0):
             raise ValueError
     except ValueError:
         pass
-    with resources.turn("device", 1):
+    with resources.hold("device", 1):
         pass

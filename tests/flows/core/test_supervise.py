@@ -1,4 +1,4 @@
-"""The supervisor: nothing that it starts outlives its parent, and a trainer may save first."""
+"""The supervisor: nothing that it starts outlives its parent, and a trainer has time to save."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ def start(folder: Path, grace: float, *command: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(line, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def leave(process: "subprocess.Popen[str]") -> int:
+def close_stdin(process: "subprocess.Popen[str]") -> int:
     """Closes the supervisor's stdin, as the death of its parent does, and returns its exit code."""
     assert process.stdin
     process.stdin.close()
@@ -71,7 +71,7 @@ def test_passes_on_how_the_command_ended(tmp_path: Path, command: list[str], cod
 def test_the_command_may_save_when_its_parent_leaves(tmp_path: Path) -> None:
     process = start(tmp_path, 5, sys.executable, "-c", SAVES)
     assert first_line(process) == "ready"
-    assert leave(process) == 0
+    assert close_stdin(process) == 0
     assert (tmp_path / "saved").exists()
 
 
@@ -79,20 +79,20 @@ def test_a_command_that_ignores_signals_is_killed_after_two_graces(tmp_path: Pat
     process = start(tmp_path, 0.3, sys.executable, "-c", IGNORES)
     assert first_line(process) == "ready"
     began = time.monotonic()
-    assert leave(process) == 128 + signal.SIGKILL
+    assert close_stdin(process) == 128 + signal.SIGKILL
     assert time.monotonic() - began >= 0.6
 
 
-def test_a_killed_supervisor_takes_the_command_and_its_children_along(tmp_path: Path) -> None:
+def test_when_the_supervisor_is_killed_the_command_and_its_children_stop(tmp_path: Path) -> None:
     process = start(tmp_path, 5, "sh", "-c", f"{sys.executable} -c '{SAVES}'; true")
     assert first_line(process) == "ready"
     process.kill()
-    assert process.stdout and process.stdout.read() == "", "whoever listens hears its end"
+    assert process.stdout and process.stdout.read() == "", "a reader of the output sees its end"
     assert process.wait() == -signal.SIGKILL
     until(lambda: (tmp_path / "saved").exists(), seconds=5)
 
 
-def test_an_ignored_interrupt_is_not_handed_down(tmp_path: Path) -> None:
+def test_an_ignored_interrupt_is_not_inherited(tmp_path: Path) -> None:
     shows = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     line = [sys.executable, "-S", str(SUPERVISOR), "1", "--", sys.executable, "-c", shows]
     process = subprocess.Popen(
@@ -109,7 +109,7 @@ def test_what_the_command_leaves_behind_is_stopped(tmp_path: Path) -> None:
     assert not lives(pid)
 
 
-def test_a_parent_that_is_killed_takes_the_command_along(tmp_path: Path) -> None:
+def test_when_the_parent_is_killed_the_command_stops(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""The flow `retrain` before the project's own gate: real bundles, ONNX Runtime, git, DVC and Prefect."""
+"""The flow `retrain` with the project's own gate: real bundles, ONNX Runtime, git, DVC and Prefect."""
 
 import json
 import shutil
@@ -12,14 +12,13 @@ from onnx import numpy_helper
 from tasks.bundle.folder import write_bundle
 from tasks.common.files import md5_file
 from tasks.common.paths import work_folder
-from tests.flows.released import ReleaseRepository, open_release_repository
-from tests.flows.test_retrain import retrain
+from tests.flows.released import ReleaseRepository, open_release_repository, retrain
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 from tests.tasks.gate.test_gate import rebuilt, small_params, write_reference
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-# The stage takes the bundle that was made for its seed.
+# The stage copies the bundle that was made for its seed.
 MAKE = """
 import pathlib, shutil, sys
 import ruamel.yaml
@@ -31,14 +30,14 @@ pathlib.Path("data/metrics", sys.argv[1] + ".json").write_text("{}")
 
 
 def weaken(model: onnx.ModelProto) -> None:
-    """Greyer images: the contrast of the generator falls."""
+    """Makes the images greyer, with less contrast."""
     weights = next(tensor for tensor in model.graph.initializer if tensor.name == "w0")
     weights.CopyFrom(numpy_helper.from_array(0.3 * numpy_helper.to_array(weights), "w0"))
 
 
 @pytest.fixture
 def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseRepository]:
-    """A repository with the real gate; its GAN of seed 0 draws like the real images, those of other seeds worse."""
+    """A repository with the real gate; its GAN of seed 0 is as good as real images, and worse with other seeds."""
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
     monkeypatch.chdir(project)
@@ -47,7 +46,7 @@ def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     write_bundle("gan", SETTINGS, THREADS)
     shutil.copytree("data/bundle/gan", "live")
     write_reference(project)
-    place = open_release_repository(Path(shutil.copytree(template, tmp_path / "shop")))
+    place = open_release_repository(Path(shutil.copytree(template, tmp_path / "repository")))
     shutil.rmtree(place / "tasks/gate")
     (place / "make.py").write_text(MAKE)
     weak = rebuilt(project, "weak", weaken)
@@ -70,7 +69,7 @@ def damage(repo: ReleaseRepository, md5: str) -> None:
     whole[len(whole) // 2] ^= 1
     file.chmod(0o644)
     file.write_bytes(whole)
-    file.chmod(0o444)  # as DVC leaves it, which is why it trusts it
+    file.chmod(0o444)  # DVC trusts read-only files in its cache
 
 
 def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live_bundle(
@@ -79,7 +78,7 @@ def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live
     state = retrain(models="gan")
     assert (state.name, state.message) == (
         "Released",
-        "gan@v1.0.0 is live; gan blessed by the limits alone, since none is live",
+        "gan@v1.0.0 is live; gan blessed by the limits alone, because no version is live",
     )
     repo.set_params(gan=1)
     state = retrain(models="gan")
@@ -99,5 +98,5 @@ def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live
     repo.set_params(gan=2)
     state = retrain(models="gan")
     assert state.is_failed() and "gate_gan failed: the live bundle" in str(state.message)
-    assert "gan.onnx has another content" in str(state.message) and "python -m flows rollback gan" in str(state.message)
+    assert "gan.onnx was changed" in str(state.message) and "imagewright rollback gan" in str(state.message)
     assert repo.tags() == ["gan#live#1", "gan@v1.0.0"] and repo.clean()

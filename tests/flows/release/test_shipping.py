@@ -1,4 +1,4 @@
-"""Releases in the toy shop: what a stranger gets from a folder and from S3, deprecation, candidates, reproduction."""
+"""Releases: what consumers get from a folder and from S3, deprecation, candidates and reproduction."""
 
 import json
 import re
@@ -7,28 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
-from prefect.client.schemas.objects import State
 
 from flows.release.registry import deprecated, find_release
 from flows.reproduce import reproduce
 from tasks.bundle.verify import verify_files
 from tasks.common.errors import UserError
 from tasks.release.signature import make_keys
-from tests.flows.released import ReleaseRepository
-from tests.flows.test_retrain import gate_and_release, repo, retrain, rollback  # noqa: F401
+from tests.flows.released import ReleaseRepository, deprecate, gate_and_release, retrain, rollback
 
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-
-def deprecate(*arguments: str) -> State[Any]:
-    from flows.deprecate import deprecate as flow
-
-    state: State[Any] = flow(*arguments, return_state=True)
-    return state
 
 
 @pytest.fixture
@@ -47,8 +37,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
-def get(repo: ReleaseRepository, empty: Path, *which: str) -> Path:  # noqa: F811
-    """What a stranger gets who has an empty folder and the repository's address."""
+def get(repo: ReleaseRepository, empty: Path, *which: str) -> Path:
+    """Returns what `dvc artifacts get` fetches with the repository's address alone."""
     empty.mkdir()
     command = [sys.executable, "-m", "dvc", "artifacts", "get", str(repo.path), "gan", *which]
     done = subprocess.run(command, cwd=empty, env=repo.environment(), capture_output=True, text=True, check=False)
@@ -56,7 +46,7 @@ def get(repo: ReleaseRepository, empty: Path, *which: str) -> Path:  # noqa: F81
     return empty / "gan"
 
 
-def test_a_stranger_gets_a_release_from_s3(repo: ReleaseRepository, bucket: str, tmp_path: Path) -> None:  # noqa: F811
+def test_a_stranger_gets_a_release_from_s3(repo: ReleaseRepository, bucket: str, tmp_path: Path) -> None:
     repo.dvc("remote", "remove", "--local", "storage")
     repo.dvc("remote", "add", "-q", "-d", "s3", "s3://models/dvc")
     repo.dvc("remote", "modify", "-q", "s3", "endpointurl", bucket)
@@ -69,7 +59,7 @@ def test_a_stranger_gets_a_release_from_s3(repo: ReleaseRepository, bucket: str,
 
 
 @pytest.mark.long
-def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
+def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: ReleaseRepository, tmp_path: Path) -> None:
     repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
     repo.git("commit", "-qam", "Name the remote")
     retrain(models="gan")
@@ -82,9 +72,9 @@ def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: Release
         assert "Comes in the place of v1.0.0; the gate's word: blessed." in message
         assert "| `fd_relative` | 0.00 | 0.0500 | lower |" in message
     got = get(repo, tmp_path / "stranger", "--rev", "v1.1.0")
-    told = json.loads((got / "lineage.json").read_text())
+    lineage = json.loads((got / "lineage.json").read_text())
     before = json.loads(repo.git("show", "gan@v1.0.0:data/release/gan.json"))
-    assert told["parent"] == {
+    assert lineage["parent"] == {
         "version": "v1.0.0",
         "commit": repo.git("rev-parse", "gan@v1.0.0^{commit}"),
         "sha256": before["files"]["gan.onnx"]["sha256"],
@@ -92,7 +82,7 @@ def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: Release
     assert "| `fd_relative` | 0.00 | 0.0500 | lower |" in (got / "RELEASE.md").read_text()
 
 
-def test_a_release_is_signed_where_git_knows_a_key(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
+def test_a_release_is_signed_where_git_knows_a_key(repo: ReleaseRepository, tmp_path: Path) -> None:
     repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
     repo.git("commit", "-qam", "Name the remote")
     public = make_keys(tmp_path / "mine.pem")
@@ -104,25 +94,29 @@ def test_a_release_is_signed_where_git_knows_a_key(repo: ReleaseRepository, tmp_
 
 
 @pytest.mark.long
-def test_a_version_is_taken_back_but_never_the_live_one(repo: ReleaseRepository) -> None:  # noqa: F811
+def test_any_version_but_the_live_one_can_be_deprecated(repo: ReleaseRepository) -> None:
     retrain(models="gan")
     repo.new_data("more pixels")
     retrain(models="gan")
     assert "gan@v1.1.0 is live; make another version live first" in str(deprecate("gan@v1.1.0", "slow").message)
-    assert "`gan@v7.0.0` is no release; there are gan@v1.0.0, gan@v1.1.0" in str(deprecate("gan@v7.0.0", "x").message)
-    assert deprecate("gan@v1.0.0", "draws shoes for bags").name == "Deprecated"
-    assert deprecated(repo.path, "gan") == {"v1.0.0": "draws shoes for bags"}
+    assert "`gan@v7.0.0` is not a release; the releases are: gan@v1.0.0, gan@v1.1.0" in str(
+        deprecate("gan@v7.0.0", "x").message
+    )
+    assert deprecate("gan@v1.0.0", "generates shoes for bags").name == "Deprecated"
+    assert deprecated(repo.path, "gan") == {"v1.0.0": "generates shoes for bags"}
     assert "is deprecated already" in str(deprecate("gan@v1.0.0", "again").message)
-    assert "gan@v1.0.0 was deprecated (draws shoes for bags); it has v1.1.0" in str(rollback("gan", "v1.0.0").message)
+    assert "gan@v1.0.0 is deprecated (generates shoes for bags); choose one of v1.1.0" in str(
+        rollback("gan", "v1.0.0").message
+    )
     assert "the only version of gan that was ever live" in str(rollback("gan").message)
     repo.new_data("still more pixels")
     retrain(models="gan")
-    assert "gan@v1.2.0" in repo.tags(), "a number is not given out twice"
+    assert "gan@v1.2.0" in repo.tags(), "a number is not used twice"
 
 
 @pytest.mark.long
 def test_a_candidate_is_for_others_to_try_and_becomes_live_under_its_number(
-    repo: ReleaseRepository,  # noqa: F811
+    repo: ReleaseRepository,
     tmp_path: Path,
 ) -> None:
     repo.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
@@ -133,15 +127,15 @@ def test_a_candidate_is_for_others_to_try_and_becomes_live_under_its_number(
     branch = repo.branches()[-1]
     state = gate_and_release(branch, "gan", stage="candidate")
     assert state.name == "Released" and str(state.message).startswith("gan@v1.1.0 is candidate; gan refused")
-    told = json.loads((get(repo, tmp_path / "candidate", "--stage", "candidate") / "lineage.json").read_text())
-    assert (told["version"], told["gate"]["decision"]) == ("v1.1.0", "refused")
+    lineage = json.loads((get(repo, tmp_path / "candidate", "--stage", "candidate") / "lineage.json").read_text())
+    assert (lineage["version"], lineage["gate"]["decision"]) == ("v1.1.0", "refused")
     assert (get(repo, tmp_path / "live", "--stage", "live") / "gan.onnx").read_text() == "pixels 0"
     state = gate_and_release("gan@v1.1.0", "gan", override_by="Ada", override_because="it is fine")
     assert str(state.message).startswith("gan@v1.1.0 is live")
     assert [tag for tag in repo.tags() if "@" in tag] == ["gan@v1.0.0", "gan@v1.1.0"]
 
 
-def test_results_that_nobody_committed_are_not_passed_over(repo: ReleaseRepository) -> None:  # noqa: F811
+def test_uncommitted_results_are_an_error(repo: ReleaseRepository) -> None:
     repo.dvc("repro", "-q")
     state = gate_and_release("HEAD")
     assert state.is_failed() and "dvc.lock changed since the last commit" in str(state.message)
@@ -150,21 +144,21 @@ def test_results_that_nobody_committed_are_not_passed_over(repo: ReleaseReposito
     assert gate_and_release("HEAD", "gan").name == "Released"
 
 
-def test_results_that_nobody_can_get_are_said_to_be_missing(repo: ReleaseRepository, tmp_path: Path) -> None:  # noqa: F811
+def test_results_that_cannot_be_fetched_are_an_error(repo: ReleaseRepository, tmp_path: Path) -> None:
     state = gate_and_release("HEAD", "gan")
-    assert state.is_failed() and "bundle_gan of this commit" in str(state.message), "nobody ever ran it"
+    assert state.is_failed() and "bundle_gan of this commit" in str(state.message), "the stage never ran"
     repo.dvc("repro", "-q")
     repo.git("add", "-A")
     repo.git("commit", "-qm", "Results")
     shutil.rmtree(repo / ".dvc/cache")
     state = gate_and_release("HEAD", "gan")
-    assert state.is_failed() and "data/raw.dvc of this commit lies neither in DVC's cache nor" in str(state.message)
+    assert state.is_failed() and "data/raw.dvc of this commit is neither in DVC's cache nor" in str(state.message)
     assert "`make remote URL=...`" in str(state.message) and repo.clean()
 
 
 @pytest.mark.long
-def test_a_release_comes_out_again_or_says_what_differs(
-    repo: ReleaseRepository,  # noqa: F811
+def test_a_release_is_reproduced_or_the_differences_are_printed(
+    repo: ReleaseRepository,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -179,8 +173,8 @@ def test_a_release_comes_out_again_or_says_what_differs(
     repo.git("commit", "-qam", "Let time in")
     retrain(models="gan")
     assert not reproduce(repo.path, find_release(repo.path, "gan@v1.1.0"))
-    assert re.search(r"(?m)^bundle_gan .* OTHER  data/bundle/gan$", capsys.readouterr().out)
+    assert re.search(r"(?m)^bundle_gan .* DIFFERENT  data/bundle/gan$", capsys.readouterr().out)
 
     shutil.rmtree(tmp_path / "remote")
-    with pytest.raises(UserError, match=r"the data of gan@v1\.0\.0 is not to be had from the DVC remote .*dvc push"):
+    with pytest.raises(UserError, match=r"the data of gan@v1\.0\.0 cannot be pulled from the DVC remote .*dvc push"):
         reproduce(repo.path, release)

@@ -1,4 +1,4 @@
-"""What a run shows at its end: the verdict in words, and pictures that a data base can hold."""
+"""The artifacts of a finished run: the verdict in words, and pictures small enough for Prefect's database."""
 
 import base64
 import io
@@ -11,9 +11,9 @@ from PIL import Image
 from prefect import flow
 from prefect.artifacts import Artifact
 
-from flows.ui.artifacts import publish
-from flows.ui.thumbnails import thumbnail
-from flows.ui.verdicts import Shown, verdicts_markdown
+from flows.ui.artifacts import publish_artifacts
+from flows.ui.verdicts import ModelSummary, verdicts_markdown
+from tasks.common.image_grid import data_uri
 from tasks.gate.record import GateRecord
 from tasks.reference.protocol import Protocol
 
@@ -28,7 +28,7 @@ REFUSED = GateRecord.model_validate(
         "live": EVALUATION | {"bundle": "live/gan", "sha256": "b" * 64},
         "settings": {"confidence": 0.95},
         "decision": "refused",
-        "reasons": ["regression: fd_relative is 1.42 to 1.81 times that of the live model, surely beyond the margin"],
+        "reasons": ["regression: fd_relative is 1.42 to 1.81 times that of the live model; the whole interval lies"],
         "comparisons": {
             "fd_relative": COMPARISON,
             "coverage": COMPARISON | {"kind": "difference", "margin": -0.05, "estimate": 0.01, "verdict": "better"},
@@ -46,41 +46,41 @@ BLESSED = GateRecord.model_validate(
         "override": None,
     }
 )
-RELEASED = Shown(BLESSED, released="vae@v1.2.0")
+RELEASED = ModelSummary(BLESSED, released="vae@v1.2.0")
 
 
-def test_a_verdict_is_told_in_sentences_with_its_comparisons(tmp_path: Path) -> None:
+def test_a_verdict_is_a_sentence_with_its_comparisons(tmp_path: Path) -> None:
     for name in ("candidate", "live"):
         Image.new("L", (40, 40), 90).save(tmp_path / f"{name}.png")
-    page = verdicts_markdown({"gan": Shown(REFUSED, pictures=tmp_path), "vae": RELEASED})
+    page = verdicts_markdown({"gan": ModelSummary(REFUSED, pictures=tmp_path), "vae": RELEASED})
     assert page.startswith(
         "- **GAN** refused: the live model stays\n- **VAE** blessed, and released as `vae@v1.2.0`\n\n"
     )
     gan, vae = page.split("## VAE")
-    assert "Against it speaks:\n\n- regression: fd_relative is 1.42 to 1.81 times" in gan
+    assert "Reasons for the refusal:\n\n- regression: fd_relative is 1.42 to 1.81 times" in gan
     assert "| estimate | 95% interval | margin | verdict |" in gan
-    assert "| Relative Fréchet distance, times the live model's | 1.60 | 1.42 to 1.81 | 1.35 | **worse** |" in gan
-    assert "| Coverage, more than the live model's | 0.0100 | 1.42 to 1.81 | -0.0500 | better |" in gan
+    assert "| Relative Fréchet distance, divided by the live model's | 1.60 | 1.42 to 1.81 | 1.35 | **worse** |" in gan
+    assert "| Coverage, minus the live model's | 0.0100 | 1.42 to 1.81 | -0.0500 | better |" in gan
     assert "| Candidate | Live |\n| --- | --- |\n| ![Candidate](data:image/png;base64," in gan
-    assert "no live model to compare it with" in vae
+    assert "with the limits of params.yaml alone, as no model is live, found no limit broken, and blessed" in vae
 
 
-def test_a_person_who_lets_a_model_through_is_named() -> None:
-    page = verdicts_markdown({"gan": Shown(REFUSED.overridden("Ada", "the live one is broken"))})
-    assert page.startswith("- **GAN** refused by the gate, and let through by a person")
-    assert "Ada let it through: the live one is broken" in page
+def test_a_person_who_overrides_a_refusal_is_named() -> None:
+    page = verdicts_markdown({"gan": ModelSummary(REFUSED.overridden("Ada", "the live one is broken"))})
+    assert page.startswith("- **GAN** refused by the gate, and a person overrode that")
+    assert "Ada gave this reason for the override: the live one is broken" in page
 
 
-def test_a_model_that_was_refused_unjudged_is_not_said_to_have_had_no_rival() -> None:
+def test_a_model_that_was_not_evaluated_is_not_said_to_lack_a_live_model() -> None:
     beside = {"candidate": {"bundle": "data/bundle/gan"}, "live": {"bundle": "live/gan"}, "comparisons": {}}
-    page = verdicts_markdown({"gan": Shown(GateRecord.model_validate(REFUSED.model_dump() | beside))})
-    assert "no live model" not in page
+    page = verdicts_markdown({"gan": ModelSummary(GateRecord.model_validate(REFUSED.model_dump() | beside))})
+    assert "no model is live" not in page
     alone = GateRecord.model_validate(REFUSED.model_dump() | beside | {"live": None})
-    assert "no live model" not in verdicts_markdown({"gan": Shown(alone)})
+    assert "no model is live" not in verdicts_markdown({"gan": ModelSummary(alone)})
 
 
 def test_what_is_live_already_is_named() -> None:
-    assert verdicts_markdown({"gan": Shown(None, "gan@v1.0.0")}).startswith(
+    assert verdicts_markdown({"gan": ModelSummary(None, "gan@v1.0.0")}).startswith(
         "- **GAN** the same as gan@v1.0.0, which is live\n\n## GAN"
     )
 
@@ -94,7 +94,9 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
 
     @flow
     def show() -> None:
-        publish(tmp_path, "http://127.0.0.1:1/report/index.html", {"gan": Shown(REFUSED), "vae": RELEASED})
+        publish_artifacts(
+            tmp_path, "http://127.0.0.1:1/report/index.html", {"gan": ModelSummary(REFUSED), "vae": RELEASED}
+        )
 
     show()
     stored = {key: Artifact.get(key) for key in ("verdict", "samples", "metrics", "report")}
@@ -103,7 +105,7 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
         "GAN refused: the live model stays; VAE blessed, and released as `vae@v1.2.0`"
     )
     assert data["verdict"] == verdicts_markdown(
-        {"gan": Shown(REFUSED), "vae": RELEASED}, "http://127.0.0.1:1/report/index.html"
+        {"gan": ModelSummary(REFUSED), "vae": RELEASED}, "http://127.0.0.1:1/report/index.html"
     )
     assert "[The report of this run](http://127.0.0.1:1/report/index.html)" in data["verdict"]
     assert data["samples"].startswith("## GAN\n\n![gan](data:image/png;base64,")
@@ -117,8 +119,8 @@ def test_a_thumbnail_is_small_whatever_the_picture(tmp_path: Path, channels: int
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels = noise if channels == 3 else np.repeat(np.repeat(noise[::32, ::32, 0], 32, 0), 32, 1)
     Image.fromarray(pixels).save(path)
-    head, content = thumbnail(path).split(",")
+    head, content = data_uri(path).split(",")
     assert head == f"data:image/{kind};base64"
-    assert len(content) < 200_000
+    assert len(content) < 134_000
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
-        assert max(image.size) == 576
+        assert max(image.size) in (576, 432)

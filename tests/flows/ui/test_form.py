@@ -1,4 +1,4 @@
-"""The form: its limits are those of params.yaml, it refuses what it does not know, and it writes what it says."""
+"""The form: its limits are those of params.yaml, it refuses unknown keys, and its values reach params.yaml."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from flows.deprecate import deprecate
 from flows.gate_and_release import gate_and_release
 from flows.retrain import retrain
 from flows.rollback import rollback
-from flows.ui.form import COMMITTED, KNOBS, Overrides, check_overrides, chosen, write_params
+from flows.ui.form import COMMITTED, FORM_PARAMETERS, Overrides, check_overrides, selected, write_params
 from tasks.common.errors import UserError
 from tasks.common.params import Params
 from tests.flows.conftest import ROOT
@@ -32,13 +32,13 @@ def read(root: Path) -> dict[str, Any]:
     return values
 
 
-def of(tree: Any, key: str) -> Any:
+def value_at(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree[part]
     return tree
 
 
-def test_each_knob_has_the_type_the_limits_and_the_words_of_its_parameter() -> None:
+def test_each_field_has_the_type_limits_and_description_of_its_parameter() -> None:
     def leaf(schema: dict[str, Any], key: str) -> dict[str, Any]:
         found = schema
         for part in key.split("."):
@@ -48,10 +48,10 @@ def test_each_knob_has_the_type_the_limits_and_the_words_of_its_parameter() -> N
         return found
 
     form, params = Overrides.model_json_schema(), Params.model_json_schema()
-    for key in KNOBS:
-        asked, wanted = leaf(form, key), leaf(params, key)
-        assert asked.pop("title") == key.rpartition(".")[2]
-        assert asked == {name: part for name, part in wanted.items() if name != "title"} and "type" in asked
+    for key in FORM_PARAMETERS:
+        field, parameter = leaf(form, key), leaf(params, key)
+        assert field.pop("title") == key.rpartition(".")[2]
+        assert field == {name: part for name, part in parameter.items() if name != "title"} and "type" in field
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_each_knob_has_the_type_the_limits_and_the_words_of_its_parameter() -> N
         ({"preprocess": {"size": 31}}, "`preprocess.size` is 31"),
     ],
 )
-def test_what_a_stage_would_refuse_the_form_refuses(values: dict[str, Any], words: str) -> None:
+def test_the_form_refuses_what_a_stage_would_refuse(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError):
         Overrides.model_validate(values)
     with pytest.raises(UserError) as caught:
@@ -77,7 +77,7 @@ def test_writes_preset_and_overrides_and_nothing_else(root: Path) -> None:
     assert read(root) == before
     changes = write_params(root, "classic", check_overrides({"train_vae": {"beta": 0.25, "stop": {"n_images": 640}}}))
     after, classic = read(root), YAML(typ="safe").load(root / "presets/classic.yaml")
-    assert of(after, "train_vae.beta") == 0.25 and of(after, "train_vae.stop.n_images") == 640
+    assert value_at(after, "train_vae.beta") == 0.25 and value_at(after, "train_vae.stop.n_images") == 640
     assert after["train_gan"].items() >= {k: v for k, v in classic["train_gan"].items() if k != "stop"}.items()
     assert "train_vae.beta: 1.0 -> 0.25" in changes
     assert after["evaluate"] == before["evaluate"]
@@ -97,7 +97,7 @@ def test_values_that_do_not_go_together_leave_the_file_alone(root: Path) -> None
     assert (root / "params.yaml").read_bytes() == before
 
 
-def test_committed_nonsense_is_named(root: Path) -> None:
+def test_an_error_in_the_committed_file_is_named(root: Path) -> None:
     text = (root / "params.yaml").read_text().replace("  batch: 64\n", "  batch: many\n")
     (root / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"`train_gan\.batch` is 'many'"):
@@ -108,10 +108,11 @@ def test_committed_nonsense_is_named(root: Path) -> None:
 
 
 def test_a_choice_of_models() -> None:
-    assert chosen("both") == ("gan", "vae") and chosen("vae") == ("vae",)
+    assert selected("all") == ("gan", "vae") and selected("vae") == ("vae",)
 
 
 @pytest.mark.parametrize("flow", [retrain, gate_and_release, rollback, deprecate])
-def test_the_form_of_a_flow_says_of_each_field_what_it_is_for(flow: Flow[..., Any]) -> None:
+def test_the_form_of_a_flow_describes_every_field(flow: Flow[..., Any]) -> None:
     fields = parameter_schema(flow).properties
     assert fields and all(field.get("description") for field in fields.values())
+    assert flow.description and flow.description.startswith(str(flow.fn.__doc__).partition("\n")[0])

@@ -1,4 +1,4 @@
-"""A stage's progress in Prefect while it runs: two artifacts, updated in place, that never hold the run up."""
+"""The progress of a running stage in Prefect: two artifacts, updated in place, that never delay the run."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.ui import progress
 from flows.ui.previews import duration, read_progress
-from flows.ui.progress import watching
+from flows.ui.progress import progress_artifacts
 from tasks.common.paths import work_folder
 from tests.flows.conftest import ROOT, until
 
@@ -41,11 +41,11 @@ STATE: dict[str, Any] = {
 }
 
 
-def leave(folder: Path, grey: int = 0, **changes: object) -> None:
-    """What a trainer leaves."""
+def write_progress(folder: Path, grey: int = 0, **changes: object) -> None:
+    """Writes progress files as a trainer does."""
     (folder / "progress.json").write_text(json.dumps(STATE | changes))
     about = PngInfo()
-    about.add_text("Description", "drawn from the same noise")
+    about.add_text("Description", "the same noise at each step")
     Image.new("L", (30, 30), grey).save(folder / "picture.png", pnginfo=about)
 
 
@@ -56,7 +56,7 @@ def stored(key: str) -> list[Stored]:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A work folder of the test's own."""
+    """A work folder for this test alone."""
     monkeypatch.chdir(tmp_path)
     work_folder.cache_clear()
     yield work_folder()
@@ -69,19 +69,19 @@ def often(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
 
 
 @pytest.mark.usefixtures("server", "often")
-def test_a_running_stage_is_seen_in_artifacts_that_are_updated_in_place() -> None:
+def test_a_running_stage_has_artifacts_that_are_updated_in_place() -> None:
     seen: dict[str, Any] = {}
 
     @task
     def train() -> None:
-        with watching("train_gan") as environment:
+        with progress_artifacts("train_gan") as environment:
             folder = Path(environment["IMAGEWRIGHT_PROGRESS"])
-            leave(folder)
+            write_progress(folder)
             until(lambda: stored("train-gan-live"), 20)
             seen["bar"], seen["page"] = stored("train-gan-progress"), stored("train-gan-live")
-            leave(folder, grey=200, done=500)
+            write_progress(folder, grey=200, done=500)
             until(lambda: stored("train-gan-progress")[0].data == 50, 20)
-            leave(folder, done=1000, ended=True)
+            write_progress(folder, done=1000, ended=True)
         assert not folder.exists()
 
     @flow
@@ -98,44 +98,45 @@ def test_a_running_stage_is_seen_in_artifacts_that_are_updated_in_place() -> Non
         "| loss_d | loss_g |",
     ):
         assert part in page.data
-    assert "| 0.5 | no number |" in page.data
-    assert "![drawn from the same noise](data:image/png;base64," in page.data
+    assert "| 0.5 | not finite |" in page.data
+    assert "![the same noise at each step](data:image/png;base64," in page.data
     (last_bar,), (last_page,) = stored("train-gan-progress"), stored("train-gan-live")
     assert (last_bar.id, last_page.id) == (bar.id, page.id)
     assert last_bar.data == 100
-    assert "1,000 of 1,000 images (100 %), done at 125 images per second" in last_page.data
+    assert "1,000 of 1,000 images (100 %), finished at 125 images per second" in last_page.data
     assert last_page.data.split("](data:")[1] == page.data.split("](data:")[1], "grey 0 again"
 
 
 @pytest.mark.usefixtures("server", "often")
-def test_a_stage_that_breaks_off_says_where_and_one_that_leaves_nothing_shows_nothing() -> None:
+def test_a_stage_that_stops_shows_where_and_one_without_progress_shows_nothing() -> None:
     @flow
     def whole() -> None:
-        with watching("quiet"):
+        with progress_artifacts("quiet"):
             time.sleep(0.3)
-        with watching("broken") as environment:
-            leave(Path(environment["IMAGEWRIGHT_PROGRESS"]))
+        with progress_artifacts("broken") as environment:
+            write_progress(Path(environment["IMAGEWRIGHT_PROGRESS"]))
             raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011 - its own
+    with pytest.raises(ValueError):  # noqa: PT011 - raised by the flow itself
         whole()
     assert stored("quiet-live") == []
-    assert "250 of 1,000 images (25 %), ended there" in str(stored("broken-live")[0].data)
+    assert "250 of 1,000 images (25 %), stopped there" in str(stored("broken-live")[0].data)
 
 
-def test_what_a_killed_run_left_is_cleared_by_the_next(work: Path) -> None:
-    leave = (
-        "import os, flows.ui.progress; one = flows.ui.progress.watching('x'); one.__enter__(); os.kill(os.getpid(), 9)"
+def test_the_files_of_a_killed_run_are_removed_by_the_next(work: Path) -> None:
+    program = (
+        "import os; from flows.ui.progress import progress_artifacts; "
+        "shown = progress_artifacts('x'); shown.__enter__(); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", leave], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     (left,) = (work / "progress").iterdir()
-    with watching("train_gan") as environment:
+    with progress_artifacts("train_gan") as environment:
         assert [*left.parent.iterdir()] == [Path(environment["IMAGEWRIGHT_PROGRESS"])]
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes every call and answers none."""
+    """The address of a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = []
         thread = threading.Thread(target=lambda: [taken.append(listener.accept()) for _ in range(100)], daemon=True)
@@ -145,12 +146,12 @@ def silent() -> Iterator[str]:
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("silence", [True, False])
-def test_a_server_that_is_away_or_silent_does_not_hold_a_stage_up(silent: str, silence: bool) -> None:
+def test_a_server_that_is_away_or_silent_does_not_delay_a_stage(silent: str, silence: bool) -> None:
     url = silent if silence else "http://127.0.0.1:9/api"
     with temporary_settings({PREFECT_API_URL: url}):
-        with watching("train_gan") as environment:
+        with progress_artifacts("train_gan") as environment:
             folder = Path(environment["IMAGEWRIGHT_PROGRESS"])
-            leave(folder)
+            write_progress(folder)
             time.sleep(1)
             ended = time.monotonic()
         assert time.monotonic() - ended < progress.PATIENCE_SECONDS + 1
@@ -158,30 +159,30 @@ def test_a_server_that_is_away_or_silent_does_not_hold_a_stage_up(silent: str, s
 
 
 @pytest.mark.usefixtures("server", "often")
-def test_a_refresh_that_fails_is_made_up_for_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-    put = progress._Shown._put
+def test_a_failed_refresh_is_repeated_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[str] = []
+    put = progress._Publisher._put
 
-    def shaky(shown: progress._Shown, key: str, kind: str, data: object) -> None:
-        tried.append(key)
-        if len(tried) < 3:
+    def shaky(publisher: progress._Publisher, key: str, kind: str, data: object) -> None:
+        attempts.append(key)
+        if len(attempts) < 3:
             raise ConnectionError
-        put(shown, key, kind, data)
+        put(publisher, key, kind, data)
 
-    monkeypatch.setattr(progress._Shown, "_put", shaky)
-    with watching("flaky") as environment:
-        leave(Path(environment["IMAGEWRIGHT_PROGRESS"]))
+    monkeypatch.setattr(progress._Publisher, "_put", shaky)
+    with progress_artifacts("flaky") as environment:
+        write_progress(Path(environment["IMAGEWRIGHT_PROGRESS"]))
         until(lambda: stored("flaky-live"), 20)
 
 
 @pytest.mark.usefixtures("server")
-def test_no_room_for_a_folder_means_no_progress(work: Path) -> None:
+def test_without_a_folder_there_is_no_progress(work: Path) -> None:
     (work / "progress").touch()
-    with watching("train_gan") as environment:
+    with progress_artifacts("train_gan") as environment:
         assert environment == {}
 
 
-def test_half_a_file_is_refused_and_none_is_nothing(tmp_path: Path) -> None:
+def test_half_a_file_is_refused_and_no_file_means_no_progress(tmp_path: Path) -> None:
     assert read_progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"what": "train')
     with pytest.raises(ValueError, match="Invalid JSON"):
