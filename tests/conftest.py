@@ -1,4 +1,4 @@
-"""A real checkout of the project for tests: its files in a git and DVC repository of their own."""
+"""A real checkout of the project for tests: a copy of its files in a git and DVC repository."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from tasks.common.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-STARTERS = {"checkout", "training_server", "server"}  # fixtures behind which programs run
+STARTERS = {"checkout", "training_server", "server"}  # fixtures that start programs
 SHIPPED = [
     ".dvc/.gitignore",
     ".dvc/config",
@@ -38,7 +38,7 @@ SHIPPED = [
 
 
 class Checkout:
-    """A folder that holds the project; commands run in it with this interpreter first on PATH."""
+    """A folder with the project; commands run in it with this interpreter first on PATH."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,13 +58,13 @@ class Checkout:
         """Runs `python ARGUMENTS` to its end."""
         return self.run(sys.executable, *arguments, env=env)
 
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment that `make` gives: the interpreter's folder first on PATH."""
+    def environment(self, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Returns the environment that `make` sets: the interpreter's folder is first on PATH."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | dict(more or {})
+        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | dict(variables or {})
 
     def set_params(self, **changes: object) -> None:
-        """Writes values into params.yaml by dotted key, `__` standing for the dot."""
+        """Writes values into params.yaml by dotted key, with `__` for the dot."""
         yaml = YAML()
         values = yaml.load(self / "params.yaml")
         for name, value in changes.items():
@@ -78,16 +78,16 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """The project as a newcomer clones it: committed, without data."""
+    """The project after a clone: committed, without data."""
     return make_checkout(tmp_path / "project")
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for the network fails the test."""
+    """Fails the test if anything uses the network."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked for")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
@@ -95,7 +95,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def settings_of_a_process() -> Iterator[None]:
-    """One thread; what a stage or a test sets in torch for the whole process is taken back."""
+    """Sets one thread, and restores afterwards what a stage or a test set in torch for the whole process."""
     limit_threads(1)
     with kept_settings():
         yield
@@ -103,7 +103,7 @@ def settings_of_a_process() -> Iterator[None]:
 
 @contextmanager
 def kept_settings() -> Iterator[None]:
-    """Restores at its end how torch picks algorithms: deterministic ones stay on, and fill memory with NaN, else."""
+    """Restores torch's choice of algorithms; deterministic ones, which fill memory with NaN, would stay on."""
     deterministic, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -136,21 +136,21 @@ def make_checkout(path: Path) -> Checkout:
 
 
 def pytest_configure() -> None:
-    """One thread a process, and the make of a test is nobody's child under `make test` too.
+    """Sets one thread per process, and hides an outer `make` from the `make` of a test, which would print its folder.
 
-    The processes share the cores, and two threads that wait for each other there, asking all the time, take four to
-    twenty times as long as one. A make that is another's child says which folder it enters.
+    The test processes share the cores, and two threads that wait for each other actively take four to twenty times as
+    long as one.
     """
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    os.environ.setdefault(WORKSPACE, ":4096:8")  # cuBLAS reads it once, before the first test that repeats exactly
+    os.environ.setdefault(WORKSPACE, ":4096:8")  # cuBLAS reads it once, before the first deterministic test
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what needs a GPU where there is none; that is no skip, since no package could bring one.
+    """Deselects tests that need a GPU where there is none; they are not skips, which fail in CI.
 
-    Files that start programs come first: one of minutes that came last would have a core to itself.
+    Files that start programs come first: a file of minutes at the end would leave the other cores idle.
     """
     starters = {item.path for item in items if not STARTERS.isdisjoint(item.fixturenames)}
     items.sort(key=lambda item: item.path not in starters and item.path.parent != ROOT / "tests")
@@ -161,7 +161,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With NO_SKIPS set, as in CI, a skipped test fails the run: there every package is installed."""
+    """Fails the run for a skipped test if NO_SKIPS is set, as in CI, where every package is installed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("NO_SKIPS") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

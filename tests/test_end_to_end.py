@@ -1,4 +1,4 @@
-"""The whole pipeline on real digits through both of its doors, `dvc repro` and the flow, in real checkouts."""
+"""The whole pipeline on real digits through both entry points, `dvc repro` and the flow, in real checkouts."""
 
 import json
 import os
@@ -69,14 +69,14 @@ def status(checkout: Checkout) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which `dvc repro` has run everything once."""
-    checkout = prepare(tmp_path_factory.mktemp("doors") / "project")
+    checkout = prepare(tmp_path_factory.mktemp("end_to_end") / "project")
     assert len(repro(checkout)) == STAGES
     return checkout
 
 
 @pytest.fixture
 def restored(finished: Checkout) -> Iterator[Checkout]:
-    """The finished checkout; edits to parameters and code, and what git keeps of a run, are taken back afterwards."""
+    """The finished checkout; edits of parameters, code and tracked results are undone afterwards."""
     record = [path for folder in ("metrics", "curves") for path in (finished / "data" / folder).iterdir()]
     names = ["params.yaml", "dvc.lock", EVALUATE, *(path.relative_to(finished.path).as_posix() for path in record)]
     kept = {name: (finished / name).read_bytes() for name in names}
@@ -97,14 +97,14 @@ def test_after_repro_the_flow_finds_every_stage_cached(finished: Checkout) -> No
     assert hashes(finished) == before
 
 
-def test_dvc_shows_the_figures_and_the_pictures(restored: Checkout) -> None:
+def test_dvc_shows_metrics_and_plots(restored: Checkout) -> None:
     shown = json.loads(restored.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
     for model in ("gan", "vae"):
-        figures = shown[f"data/metrics/{model}.json"]["data"]
-        assert all(isinstance(value, float) for value in (figures | figures.pop("second")).values())
-        assert {"fd_relative", "coverage"} <= figures.keys()
-    drawn = restored.run("dvc", "plots", "show", "-o", "plots")
-    assert drawn.returncode == 0 and "failed" not in drawn.stderr, drawn.stderr
+        metrics = shown[f"data/metrics/{model}.json"]["data"]
+        assert all(isinstance(value, float) for value in (metrics | metrics.pop("second")).values())
+        assert {"fd_relative", "coverage"} <= metrics.keys()
+    plots = restored.run("dvc", "plots", "show", "-o", "plots")
+    assert plots.returncode == 0 and "failed" not in plots.stderr, plots.stderr
     pictures = {path.name for path in (restored / "plots/static").iterdir()}
     assert len(pictures) == 7 and "workspace_data_samples_gan_worst.png" in pictures
     page = (restored / "plots/index.html").read_text()
@@ -113,7 +113,7 @@ def test_dvc_shows_the_figures_and_the_pictures(restored: Checkout) -> None:
 
 
 @pytest.mark.long
-def test_dvc_compares_two_runs_in_figures_and_pictures(restored: Checkout) -> None:
+def test_dvc_compares_the_metrics_and_plots_of_two_runs(restored: Checkout) -> None:
     for command in (["add", "-A"], ["commit", "-qm", "Run"]):
         assert restored.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", *command).returncode == 0
     restored.set_params(evaluate__seed=1)
@@ -137,9 +137,9 @@ def test_one_branch_runs_for_its_parameter_and_comes_back_without_training(resto
     assert hashes(restored) == before
 
 
-def test_judging_anew_trains_nothing(restored: Checkout) -> None:
+def test_a_new_evaluation_trains_nothing(restored: Checkout) -> None:
     with (restored / EVALUATE).open("a") as file:
-        file.write("# another remark\n")
+        file.write("# another comment\n")
     assert set(status(restored)) == {"evaluate_gan", "evaluate_vae"}
 
 
@@ -151,16 +151,16 @@ def test_weights_cut_short_are_refused(restored: Checkout) -> None:
     done = restored.python("-m", "tasks.export", "gan")
     assert done.returncode == 2
     assert re.fullmatch(r"error: data/weights/gan/weights\.safetensors is damaged \(.*\); .*\n", done.stderr)
-    assert len(list((restored / "data/onnx/gan").iterdir())) == 4  # the float32 file and its variants stay
+    assert len(list((restored / "data/onnx/gan").iterdir())) == 4  # the float32 file and its variants are kept
     shutil.rmtree(path.parent)
 
 
 @pytest.mark.long
 def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finished: Checkout, tmp_path: Path) -> None:
-    """kill -9 in mid-training, a checkpoint cut short, a resume: every hash equals the unbroken run's elsewhere."""
+    """After kill -9 in training, a truncated checkpoint and a resume, every hash equals the uninterrupted run's."""
     other = prepare(tmp_path / "elsewhere")
     assert repro(other, "preprocess", "reference") == ["preprocess", "reference"]
-    checkpoint = kill_in_mid_training(other)
+    checkpoint = kill_during_training(other)
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-100])
     refused = other.python("-m", "tasks.train.gan")
@@ -176,13 +176,13 @@ def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finish
     assert made == {path: hash_ for path, hash_ in hashes(finished).items() if path in made}
 
 
-def kill_in_mid_training(checkout: Checkout) -> Path:
-    """Starts the GAN's training, kills it once it has left a checkpoint, and returns that."""
+def kill_during_training(checkout: Checkout) -> Path:
+    """Starts the GAN's training and kills it after its first checkpoint, whose path it returns."""
     folder = checkout / ".work/checkpoints/train_gan"
     command = [sys.executable, "-m", "tasks.train.gan"]
     trainer = subprocess.Popen(command, cwd=checkout.path, env=checkout.environment(), stdout=subprocess.DEVNULL)
     while not (found := list(folder.glob("*/checkpoint.safetensors"))):
-        assert trainer.poll() is None, "the training ended before it left a checkpoint"
+        assert trainer.poll() is None, "the training ended before it wrote a checkpoint"
         time.sleep(0.01)
     os.kill(trainer.pid, signal.SIGKILL)
     assert trainer.wait() == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: deps cover what a stage imports, params match the models that read them."""
+"""dvc.yaml against the code: its deps cover what a stage imports, its params match the models that read them."""
 
 import re
 
@@ -10,11 +10,11 @@ from tasks.common.params import Params
 from tests.closure import ROOT, STAGES, expected_code, module_of, with_code
 
 
-def test_sections_of_params_match_the_model_and_every_one_is_read() -> None:
+def test_every_section_of_params_is_in_the_model_and_is_read() -> None:
     values = YAML(typ="safe").load(ROOT / "params.yaml")
     assert values.keys() == Params.model_fields.keys()
     read = {key.split(".")[0] for stage in STAGES.values() for key in stage["params"]}
-    assert read == Params.model_fields.keys() - {"gate"}  # which is no stage
+    assert read == Params.model_fields.keys() - {"gate"}  # which is not a stage
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -25,8 +25,8 @@ def test_a_stage_is_named_as_its_module_and_its_section(stage: str) -> None:
     assert {stage, stem if model in MODELS else stage} & set(STAGES[stage]["params"])
 
 
-def test_no_output_switches_the_run_cache_off_and_trainings_take_turns() -> None:
-    """`persist` does, and so does an output out of the cache that is neither a metric nor a plot."""
+def test_no_output_disables_the_run_cache_and_trainings_share_one_device() -> None:
+    """`persist` would disable it, and so would an uncached output that is neither a metric nor a plot."""
     assert "persist" not in (ROOT / "dvc.yaml").read_text()
     assert all(isinstance(out, str) for stage in STAGES.values() for out in stage["outs"])
     computing = [stage for stage in STAGES if stage.startswith(("reference", "train"))]
@@ -34,9 +34,11 @@ def test_no_output_switches_the_run_cache_off_and_trainings_take_turns() -> None
 
 
 EXPORT, EVALUATE, BUNDLE = ({f"{what}_{model}" for model in MODELS} for what in ("export", "evaluate", "bundle"))
-# What a one-line edit runs again. Judging, shipping and reporting anew must train nothing.
+# The stages that an edit of a file runs again. Evaluation, release and report must not need a training.
 RERUNS = {
-    "tasks/evaluate/vae.py": EVALUATE,
+    "tasks/evaluate/vae.py": {"evaluate_vae"},
+    "tasks/export/gan.py": {"export_gan"},
+    "models/networks/vae.py": {"train_vae", "export_vae"},
     "tasks/evaluate/scores.py": EVALUATE,
     "tasks/metrics/neighbours.py": EVALUATE,
     "tasks/bundle/verify.py": BUNDLE,
@@ -64,7 +66,7 @@ def test_what_an_edit_runs_again(file: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_import_closure(stage: str) -> None:
-    """Where they are not, `make deps` writes them."""
+    """`make deps` writes them."""
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("tasks/", "models/"))}
     assert declared == expected_code(stage)
 

@@ -1,4 +1,4 @@
-"""A real release from its commit to a stranger's disk: lineage, its checks, and `dvc artifacts get`."""
+"""A real release from its commit to a consumer's disk: lineage, its checks, and `dvc artifacts get`."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def git(checkout: Checkout, *arguments: str) -> str:
 
 
 def ship(checkout: Checkout, version: str) -> Release:
-    """Releases the GAN of the last commit as the flow does once the gate has decided."""
+    """Releases the GAN of the last commit as the flow does after the gate's decision."""
     decision = checkout / ".work/gate/gan.json"
     decision.parent.mkdir(parents=True, exist_ok=True)
     decision.write_text(json.dumps(DECISION))
@@ -57,7 +57,7 @@ def ship(checkout: Checkout, version: str) -> Release:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A checkout whose GAN is gan@v1.0.0 and live, with a DVC remote beside it."""
+    """A checkout whose GAN is released as gan@v1.0.0 and live, with a DVC remote beside it."""
     folder = tmp_path_factory.mktemp("shipping")
     checkout = prepare(folder / "project")
     assert repro(checkout, "bundle_gan")
@@ -77,8 +77,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture(scope="module")
 def got(released: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a stranger gets who has the repository's address alone."""
-    empty = tmp_path_factory.mktemp("stranger")
+    """The bundle that `dvc artifacts get` fetches with the repository's address alone."""
+    empty = tmp_path_factory.mktemp("consumer")
     command = [sys.executable, "-m", "dvc", "artifacts", "get", str(released.path), "gan", "--stage", "live"]
     done = subprocess.run(command, cwd=empty, env=released.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -86,10 +86,10 @@ def got(released: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lineage(released: Checkout, *arguments: str) -> tuple[int, list[str], str]:
-    """Exit code, the checks' lines, and all that was said."""
+    """Returns the exit code, the lines of the checks, and the whole output."""
     done = released.python("-m", "tasks.release.lineage", *arguments)
-    said = done.stdout + done.stderr
-    return done.returncode, [line for line in said.splitlines() if line.startswith(("ok  ", "FAIL"))], said
+    output = done.stdout + done.stderr
+    return done.returncode, [line for line in output.splitlines() if line.startswith(("ok  ", "FAIL"))], output
 
 
 def test_a_release_moves_no_output_and_no_branch(released: Checkout) -> None:
@@ -104,43 +104,43 @@ def test_folder_hashes_are_dvcs_own(released: Checkout) -> None:
     assert dvc_folder_hash(files) == hashes(released)["data/bundle/gan"]
 
 
-def test_what_a_stranger_gets_tells_its_lineage_and_git_and_dvc_agree(released: Checkout, got: Path) -> None:
-    code, checks, said = lineage(released, str(got / "gan.onnx"))
-    assert (code, {check[:2] for check in checks}) == (0, {"ok"}), said
+def test_a_fetched_bundle_has_its_lineage_and_git_and_dvc_agree(released: Checkout, got: Path) -> None:
+    code, checks, output = lineage(released, str(got / "gan.onnx"))
+    assert (code, {check[:2] for check in checks}) == (0, {"ok"}), output
     assert len(checks) == 11
-    assert re.search(r"(?m)^train_gan +20\d\d-.*, [\d,]+ s, .*cpu", said) and "gate           blessed" in said
-    assert re.search(r"(?m)^trained with +numpy [\d.]+, torch [\d.]+ on cpu [A-Z\d]+ \(cpu/.*, 1 thread\)$", said), said
-    assert re.search(r"(?m)^exported with .*torch \d", said) and re.search(r"(?m)^images .*[\d,]+ train", said)
+    assert re.search(r"(?m)^train_gan +20\d\d-.*, [\d,]+ s, .*cpu", output) and "gate           blessed" in output
+    assert re.search(r"(?m)^trained with +numpy [\d.]+, torch [\d.]+ on cpu [A-Z\d]+ \(cpu/.*, 1 thread\)$", output)
+    assert re.search(r"(?m)^exported with .*torch \d", output) and re.search(r"(?m)^images .*[\d,]+ train", output)
 
 
 def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path, tmp_path: Path) -> None:
     shutil.copy(got / "gan.onnx", tmp_path)
-    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
-    assert code == 0 and "from gan@v1.0.0" in said and len(checks) == 11
+    code, checks, output = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 0 and "from gan@v1.0.0" in output and len(checks) == 11
     other = tmp_path / "elsewhere"
     other.mkdir()
-    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"), "--repo", str(other))
-    assert code == 0 and "no lineage" in said and not checks
+    code, checks, output = lineage(released, str(tmp_path / "gan.onnx"), "--repo", str(other))
+    assert code == 0 and "no lineage" in output and not checks
 
 
 @pytest.mark.parametrize(
     ("corrupt", "words"),
     [
-        (lambda told: told.update(commit="0" * 40), "git: no commit 0000000000 here"),
-        (lambda told: told["dvc"].update({"data/weights/gan": "f" * 32}), "names other hashes of data/weights/gan"),
-        (lambda told: told["files"]["gan.onnx"].update(sha256="0" * 64), "it speaks of other bytes than those of"),
-        (lambda told: told["files"]["gan.onnx"].update(md5="0" * 32), "has other files in data/bundle/gan"),
-        (lambda told: told.update(run="another"), "git: gan@v1.0.0 has another lineage"),
+        (lambda record: record.update(commit="0" * 40), "git: no commit 0000000000 here"),
+        (lambda record: record["dvc"].update({"data/weights/gan": "f" * 32}), "names other hashes of data/weights/gan"),
+        (lambda record: record["files"]["gan.onnx"].update(sha256="0" * 64), "it speaks of other bytes than those of"),
+        (lambda record: record["files"]["gan.onnx"].update(md5="0" * 32), "has other files in data/bundle/gan"),
+        (lambda record: record.update(run="another"), "git: gan@v1.0.0 has another lineage"),
     ],
 )
-def test_a_lineage_that_lies_is_found(released: Checkout, got: Path, tmp_path: Path, corrupt, words: str) -> None:  # type: ignore[no-untyped-def]
-    told = json.loads((got / "lineage.json").read_text())
-    corrupt(told)
+def test_a_false_lineage_is_detected(released: Checkout, got: Path, tmp_path: Path, corrupt, words: str) -> None:  # type: ignore[no-untyped-def]
+    damaged = json.loads((got / "lineage.json").read_text())
+    corrupt(damaged)
     shutil.copy(got / "gan.onnx", tmp_path)
-    (tmp_path / "lineage.json").write_text(json.dumps(told))
-    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
-    assert code == 1, said
-    assert any(check.startswith("FAIL") and words in check for check in checks), said
+    (tmp_path / "lineage.json").write_text(json.dumps(damaged))
+    code, checks, output = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 1, output
+    assert any(check.startswith("FAIL") and words in check for check in checks), output
 
 
 def with_contract(whole: bytes, contract: str) -> bytes:
@@ -149,8 +149,8 @@ def with_contract(whole: bytes, contract: str) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def with_far_weights(whole: bytes) -> bytes:
-    """Says that the weights lie in a file of the reader's own; nobody may open that to read a contract."""
+def with_external_weights(whole: bytes) -> bytes:
+    """Refers to a file of the reader for the weights; reading a contract must not open it."""
     model = onnx.load_from_string(whole)
     tensor = model.graph.initializer[0]
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -168,19 +168,19 @@ def with_far_weights(whole: bytes) -> bytes:
         (lambda whole: with_contract(whole, '{"model": "--output=x"}'), "made by another version, or is damaged"),
     ],
 )
-def test_what_is_no_file_of_ours_is_one_sentence(
+def test_a_file_that_the_project_did_not_make_is_one_error_sentence(
     released: Checkout, got: Path, tmp_path: Path, corrupt: Callable[[bytes], bytes], words: str
 ) -> None:
-    (tmp_path / "spoilt.onnx").write_bytes(corrupt((got / "gan.onnx").read_bytes()))
-    code, _, said = lineage(released, str(tmp_path / "spoilt.onnx"))
-    assert code == 2 and words in said and "Traceback" not in said and len(said.splitlines()) == 1
+    (tmp_path / "damaged.onnx").write_bytes(corrupt((got / "gan.onnx").read_bytes()))
+    code, _, output = lineage(released, str(tmp_path / "damaged.onnx"))
+    assert code == 2 and words in output and "Traceback" not in output and len(output.splitlines()) == 1
 
 
-def test_a_hostile_path_of_weights_is_not_followed(released: Checkout, got: Path, tmp_path: Path) -> None:
-    (tmp_path / "gan.onnx").write_bytes(with_far_weights((got / "gan.onnx").read_bytes()))
+def test_a_hostile_path_of_weights_is_not_opened(released: Checkout, got: Path, tmp_path: Path) -> None:
+    (tmp_path / "gan.onnx").write_bytes(with_external_weights((got / "gan.onnx").read_bytes()))
     shutil.copy(got / "lineage.json", tmp_path)
-    code, checks, said = lineage(released, str(tmp_path / "gan.onnx"))
-    assert code == 1 and "it speaks of other bytes than those of gan.onnx" in checks[0], said
+    code, checks, output = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 1 and "it speaks of other bytes than those of gan.onnx" in checks[0], output
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_a_damaged_lineage_is_one_sentence(
 ) -> None:
     shutil.copy(got / "gan.onnx", tmp_path)
     (tmp_path / "lineage.json").write_text(json.dumps(json.loads((got / "lineage.json").read_text()) | change))
-    code, _, said = lineage(released, str(tmp_path / "gan.onnx"))
-    assert code == 2 and "lineage.json is damaged; get the bundle again" in said and "Traceback" not in said
+    code, _, output = lineage(released, str(tmp_path / "gan.onnx"))
+    assert code == 2 and "lineage.json is damaged; get the bundle again" in output and "Traceback" not in output
 
 
-def test_it_comes_out_again_byte_for_byte(released: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_reproduced_byte_for_byte(released: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     release = Release("gan", "v1.0.0", git(released, "rev-parse", "gan@v1.0.0^{commit}"))
     assert reproduce(released.path, release), capsys.readouterr().out
-    said = capsys.readouterr().out
-    assert "dvc repro: nothing had to run" in said
-    assert len(re.findall(r"(?m)^\w+ +[\d.]+ s  same$", said)) == 7
+    output = capsys.readouterr().out
+    assert "dvc repro: nothing had to run" in output
+    assert len(re.findall(r"(?m)^\w+ +[\d.]+ s  same$", output)) == 7
