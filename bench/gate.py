@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.common.params import Params, load_params
 from tasks.common.runtime import limit_threads
-from tasks.evaluate.sampling import Sampling
+from tasks.evaluate.sampling import ExportedGenerator
 from tasks.export.session import session
 from tasks.gate.bundles import BundleEvaluation
 from tasks.gate.decision import decide
@@ -153,8 +153,8 @@ def blessed_by(name: str, decision: GateDecision) -> bool:
 
 def load(file: Path, references: tuple[ReferenceStatistics, ReferenceStatistics], params: Params) -> BundleEvaluation:
     """Generates images with a file and returns what the gate needs of them."""
-    generate = Sampling(session(file, params.threads), params.evaluate, [])
-    return measured_bundle(generate(np.arange(params.evaluate.n_images)), references, params)
+    generate = ExportedGenerator(session(file, params.threads), params.evaluate, [])
+    return measured_bundle(generate.gather(np.arange(params.evaluate.n_images)), references, params)
 
 
 def altered(clone: Checkout) -> Iterator[Row]:

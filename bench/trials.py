@@ -22,15 +22,15 @@ sys.path.insert(0, str(ROOT))
 
 from tasks.common.params import Params, load_params
 from tasks.common.runtime import limit_threads
-from tasks.evaluate.sampling import Sampling
-from tasks.evaluate.scores import among, memorised, rarest_label, relative_distance
+from tasks.evaluate.sampling import ExportedGenerator
+from tasks.evaluate.scores import neighbour_membership, rarest_label, relative_distance
 from tasks.export.session import session
 from tasks.gate.bundles import BundleEvaluation, EvaluatedFeatures
 from tasks.gate.decision import decide
 from tasks.gate.record import GateDecision
 from tasks.metrics.frechet import Moments
 from tasks.preprocess.dataset import open_prepared
-from tasks.reference.corruptions import blur, fade
+from tasks.reference.corruptions import blur, reduce_contrast
 from tasks.reference.statistics import ReferenceStatistics, load_statistics_of_both
 
 LABELS = 10
@@ -43,7 +43,7 @@ def measured_bundle(
 ) -> BundleEvaluation:
     """Evaluates images uint8 [N, C, H, W] with both extractors; returns what a decision needs."""
     first, second = (measured_view(one, images, params) for one in references)
-    near, real = memorised(first.features, references[0].real), references[0].real
+    near, real = references[0].real.memorisation_test(first.features), references[0].real
     rarest = rarest_label(references[0].evaluator, first.features, real)
     assert rarest is not None
     first.metrics.update({"memorised": near.share, "label_share": rarest[1]})
@@ -53,7 +53,7 @@ def measured_bundle(
 def measured_view(reference: ReferenceStatistics, images: np.ndarray, params: Params) -> EvaluatedFeatures:
     """Does what `tasks.gate.bundles.evaluate_features` does, without the metrics that no decision uses."""
     features = reference.evaluator.features(images)
-    members = among(features, reference.real, params.evaluate)
+    members = neighbour_membership(features, reference.real, params.evaluate)
     figures = {
         "fd_relative": relative_distance(features, reference.real),
         "precision": float(members.precise.mean()),
@@ -77,7 +77,7 @@ class Trial:
     def generate(self, seed: int, count: int) -> np.ndarray:
         """Generates `count` images with the live model."""
         settings = self.params.evaluate.model_copy(update={"seed": seed, "n_images": count})
-        return Sampling(session(self.live, 1), settings, [])(np.arange(count))
+        return ExportedGenerator(session(self.live, 1), settings, []).gather(np.arange(count))
 
     @cached_property
     def beside(self) -> BundleEvaluation:
@@ -138,7 +138,7 @@ KINDS: dict[str, Corruption] = {
     "a class missing": lambda trial, images: trial.of_labels(set(range(LABELS)) - {trial.number % LABELS}),
     "half of the labels": half_of_the_labels,
     "replay": replayed,
-    "contrast": lambda trial, images: fade(images, 0.7),
+    "contrast": lambda trial, images: reduce_contrast(images, 0.7),
     "twice the margin": twice_the_margin_worse,
 }
 RIGHT: dict[str, tuple[str, ...]] = {  # a reason must name one of these

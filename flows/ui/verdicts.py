@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.ui.thumbnails import thumbnail
 from tasks.gate.record import ComparedMetric, EvaluatedBundle, GateRecord, Kind, Word
-from tasks.metrics.registry import describe, ordered, shown
+from tasks.metrics.registry import describe, format_metric, ordered
 
 MAY_GO = ": it may go live"
 WORDS: dict[Word, str] = {
@@ -87,10 +87,10 @@ def _comparisons(record: GateRecord) -> str:
 
 def _row(name: str, one: ComparedMetric) -> str:
     """Figures are the candidate's over, or less, the live model's."""
-    interval = f"{shown(one.low)} to {shown(one.high)}"
+    interval = f"{format_metric(one.low)} to {format_metric(one.high)}"
     word = f"**{one.verdict}**" if one.bad else one.verdict
     title = f"{describe(name).title}, {KINDS[one.kind]}"
-    return f"| {title} | {shown(one.estimate)} | {interval} | {shown(one.margin)} | {word} |"
+    return f"| {title} | {format_metric(one.estimate)} | {interval} | {format_metric(one.margin)} | {word} |"
 
 
 def _pictures(folder: Path) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""The stages evaluate_gan and evaluate_vae: the exported file, judged as the bytes that ship."""
+"""The stages evaluate_gan and evaluate_vae: they evaluate the exported file, as the bytes that ship."""

@@ -16,10 +16,9 @@ from tasks.common.model_names import MODELS
 from tasks.common.params import Params
 from tasks.common.runtime import prepare_evaluation
 from tasks.evaluate.accuracy import accuracy_scores
-from tasks.evaluate.pictures import draw_pictures
-from tasks.evaluate.results import EvaluationResults, evaluation
-from tasks.evaluate.sampling import Sampling, look
-from tasks.evaluate.scores import by_class, memorised, strangest
+from tasks.evaluate.results import EvaluationResults, compute_results
+from tasks.evaluate.sampling import ExportedGenerator, extract_features, write_image_grids
+from tasks.evaluate.scores import farthest_first, metrics_by_class
 from tasks.evaluate.variants import variant_metrics
 from tasks.export.session import session
 from tasks.metrics.intervals import share_interval
@@ -33,35 +32,37 @@ def evaluate(model: str, params: Params) -> dict[str, object]:
     """Writes data/metrics/MODEL.json, data/evaluation/MODEL.json and data/samples/MODEL; returns the figures."""
     prepared, device, settings = open_prepared(), prepare_evaluation(params), params.evaluate
     first, second = load_statistics_of_both(settings, prepared.hash, device)
-    running = session(ONNX / model / f"{model}.onnx", params.threads, device)
-    drawing = Sampling(running, settings, prepared.train_counts)
-    features, others = look((first.evaluator, second.evaluator), drawing, settings.n_images, "judging generated images")
-    near = memorised(features, first.real)
-    found, beside = evaluation(first, features, settings), evaluation(second, others, settings)
+    model_session = session(ONNX / model / f"{model}.onnx", params.threads, device)
+    generator = ExportedGenerator(model_session, settings, prepared.train_counts)
+    features, others = extract_features(
+        (first.evaluator, second.evaluator), generator.gather, settings.n_images, "evaluating generated images"
+    )
+    near = first.real.memorisation_test(features)
+    found, beside = compute_results(first, features, settings), compute_results(second, others, settings)
     found.add({"memorised": share_interval(near.share, len(features)), "memorised_p": near.p_value})
-    if drawing.told:
-        score, floor = accuracy_scores(drawing, prepared, params, device)
+    if generator.conditional:
+        score, floor = accuracy_scores(generator, prepared, params, device)
         found.add({"accuracy_score": score})
         found.floor["accuracy_score"] = floor.estimate
     with replacing(SAMPLES / model) as folder:
         folder.mkdir()
         if model == "vae":
-            from tasks.evaluate.vae import vae_metrics  # whose libraries take as long to import as all others
+            from tasks.evaluate.vae import own_metrics  # whose libraries take as long to import as all others
 
-            found.add(vae_metrics(first, prepared, params, folder))
-        draw_pictures(folder, drawing, strangest(features, first.real), near, prepared, settings.grid)
-    labels = drawing.labels if drawing.told else first.evaluator.labels(features)
-    classes = by_class(features, labels, first.real, prepared.manifest.labels)
+            found.add(own_metrics(first, prepared, params, folder))
+        write_image_grids(folder, generator, farthest_first(features, first.real), near, prepared, settings.grid)
+    labels = generator.labels if generator.conditional else first.evaluator.labels(features)
+    classes = metrics_by_class(features, labels, first.real, prepared.manifest.labels)
     about = {"model": model, "classes": classes, "memorises": near.flagged, "second": beside.record()}
-    about["variants"] = variant_metrics(ONNX / model, drawing, first, prepared, params)
+    about["variants"] = variant_metrics(ONNX / model, generator, first, prepared, params)
     write_json(EVALUATION / f"{model}.json", found.record() | about)
-    write_json(METRICS / f"{model}.json", found.figures | {"second": beside.figures})
+    write_json(METRICS / f"{model}.json", found.metrics | {"second": beside.metrics})
     _print(found)
-    return {"figures": found.figures, "device": device.type}
+    return {"figures": found.metrics, "device": device.type}
 
 
 def _print(found: EvaluationResults) -> None:
-    for name, value in found.figures.items():
+    for name, value in found.metrics.items():
         real = f"(real images {found.floor[name]:g})" if name in found.floor else ""
         print(f"{name:32s} {value:<10g} {real}", flush=True)
 

@@ -1,4 +1,4 @@
-"""What one judge says of generated images: figures, how sure they are, and what real images score by the same test."""
+"""The results of one evaluator: metrics, their confidence intervals, and the same metrics of real images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.common.params import EvaluateSettings
-from tasks.evaluate.scores import among, real_floor, rounded, score, thousands
+from tasks.evaluate.scores import neighbour_membership, real_floor, rounded, score, thousands
 from tasks.metrics.bootstrap import Interval, Resampling
 from tasks.metrics.features import Features, as_features
 from tasks.metrics.intervals import (
@@ -22,60 +22,59 @@ from tasks.metrics.neighbours import Membership
 from tasks.reference.protocol import Protocol
 from tasks.reference.statistics import RealFeatures, ReferenceStatistics
 
-DRAWS, FEW_DRAWS = 100, 20  # resamplings; few of what costs as much as many of the others
+RESAMPLES, FEW_RESAMPLES = 100, 20  # few for metrics that take long
 
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """Figures by name, the ends of their 95 % intervals where they have one, and the floor: what real images score."""
+    """Metrics by name, the ends of their 95 % intervals if they have one, and the floor: the metrics of real images."""
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     floor: dict[str, float]
     protocol: Protocol
 
     def add(self, found: Mapping[str, Interval | float]) -> None:
-        """Takes in more figures, with their intervals where they come as such."""
-        estimates = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
-        self.figures.update(rounded(estimates))
-        self.intervals.update(_ends({name: one for name, one in found.items() if isinstance(one, Interval)}))
+        """Adds metrics, some of them with intervals."""
+        for name, one in found.items():
+            estimate, ends = (one.estimate, {name: one}) if isinstance(one, Interval) else (one, {})
+            self.metrics.update(rounded({name: estimate}))
+            self.intervals.update(_ends(ends))
 
     def record(self) -> dict[str, object]:
-        """As it is written."""
+        """The content of data/evaluation."""
         return {
-            "figures": self.figures,
+            "figures": self.metrics,
             "intervals": self.intervals,
             "floor": self.floor,
             "protocol": self.protocol.model_dump(),
         }
 
 
-def evaluation(reference: ReferenceStatistics, given: np.ndarray, settings: EvaluateSettings) -> EvaluationResults:
-    """Of images with these features, float [N, F], as the judge of this yardstick sees them."""
+def compute_results(
+    reference: ReferenceStatistics, generated: np.ndarray, settings: EvaluateSettings
+) -> EvaluationResults:
+    """Evaluates features float [N, F] of generated images against the reference statistics."""
     real = reference.real
-    features = as_features(given, real.test.device)
-    members = among(features, real, settings)
-    figures = score(features, real, settings, members)
-    sure = _ends(_intervals(features, real, settings, members, figures))
-    return EvaluationResults(figures, sure, real_floor(real, settings), reference.protocol)
+    features = as_features(generated, real.test.device)
+    members = neighbour_membership(features, real, settings)
+    metrics = score(features, real, settings, members)
+    ends = _ends(_intervals(features, real, settings, members, metrics))
+    return EvaluationResults(metrics, ends, real_floor(real, settings), reference.protocol)
 
 
 def relative_interval(features: np.ndarray, real: RealFeatures, settings: EvaluateSettings) -> Interval:
-    """The relative Frechet distance alone, against the held-out images."""
-    how = Resampling(DRAWS, CONFIDENCE, settings.seed)
-    return frechet_intervals(features, real.test, real.train_moments, how)[1]
+    """Relative Fréchet distance to the held-out images, with its interval."""
+    resampling = Resampling(RESAMPLES, CONFIDENCE, settings.seed)
+    return frechet_intervals(features, real.test, real.train_moments, resampling)[1]
 
 
 def _intervals(
-    features: Features,
-    real: RealFeatures,
-    settings: EvaluateSettings,
-    members: Membership,
-    figures: dict[str, float],
+    features: Features, real: RealFeatures, settings: EvaluateSettings, members: Membership, metrics: dict[str, float]
 ) -> dict[str, Interval]:
-    """Of each figure that `score` gives. Neighbourhoods stay as they are: only who lies in them is drawn anew."""
+    """Intervals of the metrics of `score`. Those of neighbour scores keep the balls fixed and resample the images."""
     size, kernel = thousands(settings.n_images), f"kd_{thousands(settings.n_images)}_test"
-    many, few = (Resampling(draws, CONFIDENCE, settings.seed) for draws in (DRAWS, FEW_DRAWS))
+    many, few = (Resampling(samples, CONFIDENCE, settings.seed) for samples in (RESAMPLES, FEW_RESAMPLES))
     test, relative, train = frechet_intervals(features, real.test, real.train_moments, many)
     near = members.scores()
     return {
@@ -83,7 +82,7 @@ def _intervals(
         f"fd_{size}_train": train,
         "fd_infinite_test": extrapolated_interval(features, real.test_moments, few),
         "fd_relative": relative,
-        kernel: normal_interval(figures[kernel], figures[f"{kernel}_stderr"]),
+        kernel: normal_interval(metrics[kernel], metrics[f"{kernel}_stderr"]),
         "precision": share_interval(near.precision, len(members.precise)),
         "recall": share_interval(near.recall, len(members.recalled)),
         "density": mean_interval(members.balls / members.k),
@@ -93,5 +92,5 @@ def _intervals(
 
 
 def _ends(found: Mapping[str, Interval]) -> dict[str, tuple[float, float]]:
-    rough = {name: rounded({"low": one.low, "high": one.high}) for name, one in found.items()}
-    return {name: (one["low"], one["high"]) for name, one in rough.items()}
+    ends = {name: rounded({"low": one.low, "high": one.high}) for name, one in found.items()}
+    return {name: (one["low"], one["high"]) for name, one in ends.items()}

@@ -1,4 +1,4 @@
-"""Whether the variants of an exported file draw what it draws: pixel by pixel, and as the first judge sees it."""
+"""A check that the variants of an exported file generate the same images, by their pixels and by their features."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +10,7 @@ import onnxruntime as ort
 from tasks.common.cli import Progress
 from tasks.common.errors import UserError
 from tasks.common.params import Params
-from tasks.evaluate.sampling import Draw, Rows, Sampling, as_bytes, blocks
+from tasks.evaluate.sampling import ExportedGenerator, Generate, Rows, as_bytes, blocks
 from tasks.evaluate.scores import relative_distance, rounded
 from tasks.export.checks import read_model
 from tasks.export.contract import read_contract
@@ -18,100 +18,99 @@ from tasks.export.session import run_in_batches, session
 from tasks.preprocess.dataset import Prepared, Split
 from tasks.reference.statistics import ReferenceStatistics
 
-COMPARED = 2_000  # images, of the same noise through either file
-ALIKE = 0.999  # least share of pixels at most one step of 255 from those of the float32 file
-WORSE, WORSE_BY = 0.02, 1e-4  # most that the relative Frechet distance may grow, as a share and beside it
+COMPARED = 2_000  # images, from the same noise
+MIN_ALIKE = 0.999  # of pixels at most one step of 255 from those of the float32 file
+MAX_INCREASE, MAX_INCREASE_BY = 0.02, 1e-4  # of the relative Fréchet distance: relative, plus absolute
 Sessions = Mapping[str, ort.InferenceSession]
 
 
 def variant_metrics(
-    folder: Path, drawing: Sampling, reference: ReferenceStatistics, prepared: Prepared, params: Params
+    folder: Path, generator: ExportedGenerator, reference: ReferenceStatistics, prepared: Prepared, params: Params
 ) -> dict[str, dict[str, float]]:
-    """What is said of each variant in the folder, by file; see `compare`.
+    """Compares every variant in the folder with its float32 file; returns the results of `compare` by file name.
 
-    A generator's draw what `drawing` draws; those of an encoder and a decoder copy test images, the other half being
-    the float32 file. Raises UserError where one draws something else.
+     Variants of a generator make the images of `generator`. Variants of an encoder or a decoder reconstruct test
+    images, together with the float32 file of the other. Raises UserError if a variant differs.
     """
-    paths = sorted(folder.glob("*.onnx"))
+    paths, test = sorted(folder.glob("*.onnx")), prepared.split("test")
     sessions = {path.name: session(path, params.threads, reference.evaluator.device) for path in paths}
-    of: dict[str, list[str]] = {}
+    variants: dict[str, list[str]] = {}
     for path in paths:
         contract = read_contract(read_model(path)[0], path)
-        of.setdefault(contract["of"], []).append(path.name)
+        variants.setdefault(contract["of"], []).append(path.name)
     found: dict[str, dict[str, float]] = {}
-    for file, files in of.items():
-        if len(files) == 1:
-            continue
-        draws = {each: _draw(sessions, file, each, drawing, prepared.split("test")) for each in files}
-        count = min(COMPARED, params.evaluate.n_images, len(prepared.split("test")))
-        found |= compare(file, draws, reference, count)
+    for original, names in variants.items():
+        if len(names) > 1:
+            sources = {name: _source(sessions, original, name, generator, test) for name in names}
+            found |= compare(original, sources, reference, min(COMPARED, params.evaluate.n_images, len(test)))
     return found
 
 
-def _draw(sessions: Sessions, file: str, variant: str, drawing: Sampling, test: Split) -> Draw:
-    """How `variant` stands in for `file`."""
-    if file == "encoder.onnx":
-        return partial(_copies, sessions[variant], sessions["decoder.onnx"], test)
-    if file == "decoder.onnx":
-        return partial(_copies, sessions["encoder.onnx"], sessions[variant], test)
-    return lambda rows: as_bytes(run_in_batches(sessions[variant], *drawing.given(rows))[0])
+def _source(sessions: Sessions, original: str, variant: str, generator: ExportedGenerator, test: Split) -> Generate:
+    """The function that makes images with `variant` in place of `original`."""
+    if original == "encoder.onnx":
+        return partial(_reconstruct, sessions[variant], sessions["decoder.onnx"], test)
+    if original == "decoder.onnx":
+        return partial(_reconstruct, sessions["encoder.onnx"], sessions[variant], test)
+    return lambda rows: as_bytes(run_in_batches(sessions[variant], *generator.inputs(rows))[0])
 
 
-def _copies(encoder: ort.InferenceSession, decoder: ort.InferenceSession, test: Split, rows: Rows) -> np.ndarray:
+def _reconstruct(encoder: ort.InferenceSession, decoder: ort.InferenceSession, test: Split, rows: Rows) -> np.ndarray:
     code = run_in_batches(encoder, test.gather(rows).astype(np.float32) / 255)[0]
     return as_bytes(run_in_batches(decoder, code)[0])
 
 
 def compare(
-    file: str, draws: Mapping[str, Draw], reference: ReferenceStatistics, count: int
+    original: str, sources: Mapping[str, Generate], reference: ReferenceStatistics, count: int
 ) -> dict[str, dict[str, float]]:
-    """By variant of `file`, which is among `draws` itself, of `count` images of the same noise or the same originals.
+    """Compares the images 0 to count - 1 of every variant in `sources` with those of `original`, also in `sources`.
 
-    The share of pixels at most one step of 255 away, the largest step, and the relative Frechet distance of either.
-    Raises UserError where too many pixels are farther away, or the judge sees a difference.
+     Returns, by variant, the share of pixels at most one step of 255 away, the largest step, and the relative Fréchet
+    distances of both. Raises UserError if one of them is too far off.
     """
-    variants = [each for each in draws if each != file]
+    variants = [name for name in sources if name != original]
     alike, steps = dict.fromkeys(variants, 0.0), dict.fromkeys(variants, 0)
-    seen: dict[str, list[np.ndarray]] = {each: [] for each in draws}
-    with Progress(count, f"comparing the variants of {file}") as shown:
+    features: dict[str, list[np.ndarray]] = {name: [] for name in sources}
+    with Progress(count, f"comparing the variants of {original}") as progress:
         for rows in blocks(count):
-            images = draws[file](rows)
-            seen[file].append(reference.evaluator.features(images))
-            for each in variants:
-                others = draws[each](rows)
-                apart = np.abs(others.astype(np.int16) - images)
-                alike[each] += float((apart <= 1).mean()) * len(rows) / count
-                steps[each] = max(steps[each], int(apart.max()))
-                seen[each].append(_features(reference, others, apart, seen[file][-1]))
-            shown.advance(len(rows))
-    distances = {each: relative_distance(np.concatenate(parts), reference.real) for each, parts in seen.items()}
-    for each in variants:
-        require_alike(each, file, alike[each], distances[each], distances[file])
-    return {
-        each: rounded({"within_one": alike[each], "largest_step": steps[each], "fd_relative": distances[each]})
-        | rounded({"fd_relative_float32": distances[file]})
-        for each in variants
-    }
+            images = sources[original](rows)
+            features[original].append(reference.evaluator.features(images))
+            for name in variants:
+                others = sources[name](rows)
+                difference = np.abs(others.astype(np.int16) - images)
+                alike[name] += float((difference <= 1).mean()) * len(rows) / count
+                steps[name] = max(steps[name], int(difference.max()))
+                features[name].append(_update_features(features[original][-1], reference, others, difference))
+            progress.advance(len(rows))
+    distances = {name: relative_distance(np.concatenate(parts), reference.real) for name, parts in features.items()}
+    found = {}
+    for name in variants:
+        require_alike(name, original, alike[name], distances[name], distances[original])
+        metrics = {"within_one": alike[name], "largest_step": steps[name], "fd_relative": distances[name]}
+        found[name] = rounded(metrics | {"fd_relative_float32": distances[original]})
+    return found
 
 
-def _features(reference: ReferenceStatistics, images: np.ndarray, apart: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Of images that are `apart` from others of `known` features; the judge looks at those alone that differ."""
-    changed, features = apart.any(axis=(1, 2, 3)), known.copy()
+def _update_features(
+    features: np.ndarray, reference: ReferenceStatistics, images: np.ndarray, difference: np.ndarray
+) -> np.ndarray:
+    """Features of `images`: copies of those of the original images, extracted again where a pixel differs."""
+    changed, updated = difference.any(axis=(1, 2, 3)), features.copy()
     if changed.any():
-        features[changed] = reference.evaluator.features(images[changed])
-    return features
+        updated[changed] = reference.evaluator.features(images[changed])
+    return updated
 
 
-def require_alike(variant: str, file: str, alike: float, distance: float, original: float) -> None:
-    """Raises UserError where a variant draws something else than its float32 file."""
-    rest = "choose other variants in params.yaml, under `export`"
-    if not alike >= ALIKE:
+def require_alike(variant: str, original: str, alike: float, distance: float, original_distance: float) -> None:
+    """Raises UserError if too many pixels of a variant differ or its relative Fréchet distance is too large."""
+    advice = "choose other variants in params.yaml, under `export`"
+    if not alike >= MIN_ALIKE:
         raise UserError(
-            f"{variant} draws other images than {file}: {alike:.2%} of pixels are within one step of 255, {ALIKE:.1%} "
-            f"are required; {rest}"
+            f"{variant} generates other images than {original}: {alike:.2%} of pixels are within one step of 255, "
+            f"{MIN_ALIKE:.1%} are required; {advice}"
         )
-    if not distance <= original * (1 + WORSE) + WORSE_BY:
+    if not distance <= original_distance * (1 + MAX_INCREASE) + MAX_INCREASE_BY:
         raise UserError(
-            f"{variant} draws worse images than {file}: fd_relative is {distance:.4g} instead of {original:.4g}, more "
-            f"than {WORSE:.0%} above; {rest}"
+            f"{variant} generates worse images than {original}: fd_relative is {distance:.4g} instead of "
+            f"{original_distance:.4g}, more than {MAX_INCREASE:.0%} above; {advice}"
         )

@@ -71,11 +71,11 @@ def _not_evaluated(candidate: Path, live: Path | None, reasons: list[str]) -> Ga
 def _judge(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
     params = load_params()
     first, second = load_statistics_of_both(params.evaluate, device=prepare_evaluation(params))
-    if not first.counts:
+    if not first.trusted:
         raise UserError(
             f"the judge fails its own checks ({REFERENCE / 'evaluator.json'}), so it cannot decide anything"
         )
-    references = [first, second] if second.counts else [first]
+    references = [first, second] if second.trusted else [first]
     try:
         ours = evaluated(candidate, references, params)
     except BrokenImageError as error:
@@ -91,7 +91,7 @@ def _judge(candidate: Path, live: Path | None, pictures: Path) -> GateRecord:
         candidate=ours.record(),
         live=theirs.record() if theirs else None,
         settings=params.gate.model_dump() | {"seed": params.evaluate.seed},
-        not_asked=None if second.counts else f"the second judge, which fails its own checks ({SECOND}/evaluator.json)",
+        not_asked=None if second.trusted else f"the second judge, which fails its own checks ({SECOND}/evaluator.json)",
     )
 
 

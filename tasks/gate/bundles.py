@@ -10,8 +10,8 @@ import numpy as np
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, sha256_file
 from tasks.common.params import EvaluateSettings, Params
-from tasks.evaluate.sampling import Sampling, look
-from tasks.evaluate.scores import among, memorised, rarest_label, rounded, score
+from tasks.evaluate.sampling import ExportedGenerator, extract_features
+from tasks.evaluate.scores import neighbour_membership, rarest_label, rounded, score
 from tasks.export.session import session
 from tasks.gate.record import EvaluatedBundle, EvaluatorView
 from tasks.metrics.memorisation import Memorisation
@@ -105,10 +105,10 @@ def evaluated(folder: Path, references: Sequence[ReferenceStatistics], params: P
     counts = [] if real.test_labels is None else np.bincount(real.test_labels, minlength=len(contract.labels)).tolist()
     file = folder / f"{contract.model}.onnx"
     evaluators = [reference.evaluator for reference in references]
-    drawing = Sampling(session(file, params.threads, evaluators[0].device), settings, counts)
-    seen = look(evaluators, drawing, settings.n_images, f"judging {folder}")
+    drawing = ExportedGenerator(session(file, params.threads, evaluators[0].device), settings, counts)
+    seen = extract_features(evaluators, drawing.gather, settings.n_images, f"judging {folder}")
     first, *others = (view(*each, settings) for each in zip(references, seen, strict=True))
-    near = memorised(first.features, real)
+    near = real.memorisation_test(first.features)
     first.figures.update(rounded({"memorised": near.share}))
     rarest = rarest_label(references[0].evaluator, first.features, real)
     if rarest:
@@ -120,7 +120,7 @@ def evaluated(folder: Path, references: Sequence[ReferenceStatistics], params: P
 
 def view(reference: ReferenceStatistics, features: np.ndarray, settings: EvaluateSettings) -> View:
     """Scores images by their features, float [N, F]."""
-    members = among(features, reference.real, settings)
+    members = neighbour_membership(features, reference.real, settings)
     return View(reference, features, score(features, reference.real, settings, members), members)
 
 

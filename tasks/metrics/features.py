@@ -1,30 +1,30 @@
-"""What every metric takes: feature vectors of images, one row each, on the device where figures are computed."""
+"""The input of every metric: feature vectors of images, one row each."""
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-Features = Tensor
-LAPACK = 512  # sides of matrices up to which a GPU's eigensolver is no faster than LAPACK on the CPU
+Features = Tensor  # float64 [N, D]
+LAPACK_LIMIT = 512  # side of a matrix up to which LAPACK on the CPU is as fast as a GPU's eigensolver
 
 
 def as_features(values: ArrayLike, device: torch.device | None = None) -> Features:
-    """Any float [N, D], an array or a tensor, as a float64 tensor on `device`, or where it lies.
+    """Converts floats [N, D], an array or a tensor, to a float64 tensor on `device`, or on the device they are on.
 
-    Raises ValueError unless it has two axes, N >= 2 and finite entries alone.
+    Raises ValueError unless there are two axes, N >= 2 and finite entries only.
     """
     rows = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values, np.float64))
     features = rows.to(device, torch.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"features have shape {tuple(features.shape)}; expected [N, D] with N >= 2")
-    if not features.sum().isfinite():  # one number tells, many times faster on a CPU than one by one
+    if not features.sum().isfinite():  # many times faster on a CPU than a test of every entry
         raise ValueError("features contain NaN or infinity, so no distance exists")
     return features
 
 
 def as_pair(generated: ArrayLike, real: ArrayLike) -> tuple[Features, Features]:
-    """Both as float64 where the real ones lie; raises ValueError unless both are features of one length."""
+    """Converts both to float64 on the device of `real`; raises ValueError if they have different lengths D."""
     second = as_features(real)
     first = as_features(generated, second.device)
     if first.shape[1] != second.shape[1]:
@@ -32,11 +32,11 @@ def as_pair(generated: ArrayLike, real: ArrayLike) -> tuple[Features, Features]:
     return first, second
 
 
-def taken(features: Features, rows: NDArray[np.int64]) -> Features:
-    """These rows [n] of features [N, D], as often as they are named."""
+def select_rows(features: Features, rows: NDArray[np.int64]) -> Features:
+    """Returns the given rows [n] of features [N, D]; a row may occur several times."""
     return features.index_select(0, torch.from_numpy(rows).to(features.device))
 
 
-def for_eigenvalues(matrix: Tensor) -> Tensor:
-    """A symmetric matrix [D, D] where its eigenvalues are found soonest: on the CPU unless it is large."""
-    return matrix if len(matrix) > LAPACK else matrix.cpu()
+def to_eigensolver(matrix: Tensor) -> Tensor:
+    """Moves a symmetric matrix [D, D] to the CPU, unless it is so large that a GPU finds its eigenvalues sooner."""
+    return matrix if len(matrix) > LAPACK_LIMIT else matrix.cpu()

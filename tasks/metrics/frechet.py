@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tasks.metrics.features import LAPACK, as_features, for_eigenvalues, taken
+from tasks.metrics.features import LAPACK_LIMIT, as_features, select_rows, to_eigensolver
 
 
 @dataclass(frozen=True)
@@ -21,44 +21,43 @@ class Moments:
 
     @classmethod
     def of(cls, features: ArrayLike) -> "Moments":
-        """Moments of features [N, D], the covariance divided by N - 1; raises ValueError when N < 2 or not finite."""
+        """Computes the moments of features [N, D]; raises ValueError if N < 2 or an entry is not finite."""
         rows = as_features(features)
         mean = rows.mean(dim=0)
         centred = rows - mean
-        return cls(mean, centred.T @ centred / (len(rows) - 1), len(rows)).placed(rows.device)
+        return cls(mean, centred.T @ centred / (len(rows) - 1), len(rows)).to(rows.device)
 
-    def placed(self, device: torch.device) -> "Moments":
-        """The same on `device`, or on the CPU where that takes eigenvalues sooner."""
-        covariance = for_eigenvalues(self.covariance.to(device))
+    def to(self, device: torch.device) -> "Moments":
+        """Moves the moments to `device`, or to the CPU where that finds eigenvalues sooner."""
+        covariance = to_eigensolver(self.covariance.to(device))
         return Moments(self.mean.to(covariance.device), covariance, self.count)
 
     @cached_property
     def root(self) -> Tensor:
-        """Symmetric square root of the covariance, float64 [D, D], by eigendecomposition."""
+        """Symmetric square root of the covariance, float64 [D, D]."""
         values, vectors = torch.linalg.eigh(self.covariance)
         root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
         return root
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians, in squared units of the features; zero or more.
+    """|m_a - m_b|^2 + tr(A) + tr(B) - 2 tr((A^1/2 B A^1/2)^1/2), zero or more, in squared units of the features.
 
-    |m_a - m_b|^2 + tr(A) + tr(B) - 2 tr((A^1/2 B A^1/2)^1/2): Dowson & Landau 1982; as a score of generators
-    Heusel et al. 2017 (arXiv 1706.08500), equation 6.
+    The squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982), with Inception features the FID (Heusel
+    et al. 2017, arXiv 1706.08500, equation 6).
     """
     shift = (a.mean - b.mean).square().sum()
-    return max(0.0, float(shift + (a.covariance.trace() + b.covariance.trace() - 2 * _overlap(a, b))))
+    return max(0.0, float(shift + (a.covariance.trace() + b.covariance.trace() - 2 * _root_trace(a, b))))
 
 
-def _overlap(a: Moments, b: Moments) -> Tensor:
+def _root_trace(a: Moments, b: Moments) -> Tensor:
     """tr((B^1/2 A B^1/2)^1/2), a scalar.
 
-    Of small matrices as the nuclear norm of A^1/2 B^1/2, which is the same number without the root of eigenvalues that
-    rounding made negative. Of large ones by the eigenvalues alone, several times sooner than two roots and the singular
-    values: only B needs its root, and a negative eigenvalue counts as 0, which moves the trace by less than D sqrt(eps)
-    of the largest.
+    Small matrices: the nuclear norm of A^1/2 B^1/2, which is the same number and takes no root of eigenvalues that
+    rounding made negative. Large ones: the eigenvalues alone, several times faster than two roots and singular values.
+    Negative ones count as 0, which moves the trace by less than D sqrt(eps) times the largest.
     """
-    if len(a.covariance) <= LAPACK:
+    if len(a.covariance) <= LAPACK_LIMIT:
         nuclear: Tensor = torch.linalg.svdvals(a.root @ b.root).sum()
         return nuclear
     eigenvalues: Tensor = torch.linalg.eigvalsh(b.root @ a.covariance @ b.root)
@@ -66,10 +65,10 @@ def _overlap(a: Moments, b: Moments) -> Tensor:
 
 
 def relative_frechet_distance(generated: Moments, real: Moments) -> float:
-    """Fréchet distance in units of the real features' total variance, tr(covariance); free of the features' scale.
+    """Fréchet distance divided by tr(real.covariance), so that the scale of the features does not matter.
 
-    1 is what a generator scores that always gives the mean of the real images. Raises ValueError when the real
-    features do not vary.
+    A generator whose features all equal the mean of the real ones scores 1. Raises ValueError if the real features do
+    not vary.
     """
     variance = float(real.covariance.trace())
     rounding = float((torch.finfo(torch.float64).eps * real.count * real.mean).square().sum())
@@ -79,19 +78,19 @@ def relative_frechet_distance(generated: Moments, real: Moments) -> float:
 
 
 def extrapolated_frechet_distance(generated: ArrayLike, real: Moments, *, sizes: int = 15, seed: int = 0) -> float:
-    """Fréchet distance that infinitely many generated images would have, from N of them with features [N, D].
+    """Estimates the Fréchet distance of infinitely many generated images from N of them, features [N, D].
 
-    A distance from n images lies about c / n too high, with a c of each generator's own. `sizes` sample sizes, evenly
-    spaced from N / 10 to N, each drawn without replacement, are fitted by a straight line in 1 / n whose value at 0 is
-    returned: Chong & Forsyth 2020 (arXiv 1911.07023), section 3.1. The real images' own number is not extrapolated.
-    May be slightly below zero. Raises ValueError unless there are 3 sizes or more and N / 10 >= 2.
+    FID_infinity of Chong & Forsyth 2020 (arXiv 1911.07023), section 3.1: the distance of n images is about c / n too
+    high, where c depends on the generator. A line in 1 / n is fitted to `sizes` samples of N / 10 to N images, each
+    without replacement, and evaluated at 1 / n = 0. The number of real images is not extrapolated. The result may be
+    slightly negative. Raises ValueError unless N >= 20 and sizes >= 3.
     """
     features = as_features(generated)
-    least = len(features) // 10
-    if sizes < 3 or least < 2:
+    smallest = len(features) // 10
+    if sizes < 3 or smallest < 2:
         raise ValueError(f"{len(features)} images in {sizes} sizes: at least 20 images and 3 sizes are needed")
     random = np.random.default_rng(seed)
-    counts = np.linspace(least, len(features), sizes).round().astype(int)
-    parts = (taken(features, random.permutation(len(features))[:count]) for count in counts)
-    distances = [frechet_distance(Moments.of(part), real) for part in parts]
+    counts = np.linspace(smallest, len(features), sizes).round().astype(int)
+    samples = (select_rows(features, random.permutation(len(features))[:count]) for count in counts)
+    distances = [frechet_distance(Moments.of(sample), real) for sample in samples]
     return float(np.polynomial.Polynomial.fit(1 / counts, distances, 1)(0.0))

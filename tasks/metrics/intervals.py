@@ -1,22 +1,23 @@
-"""How sure one model's figures are: intervals of shares, of means, and of what follows from moments."""
+"""Confidence intervals for the metrics of one model."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
-from torch import Tensor
 
-from tasks.metrics.bootstrap import Interval, Resampling, weighted_moments
+from tasks.metrics.bootstrap import Interval, Resampling, resample_counts, resample_rows, weighted_moments
 from tasks.metrics.diversity import vendi_score
-from tasks.metrics.features import Features, as_features, as_pair, taken
+from tasks.metrics.features import Features, as_features, as_pair, select_rows
 from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance
 
 CONFIDENCE = 0.95
 
 
 def share_interval(share: float, count: int, confidence: float = CONFIDENCE) -> Interval:
-    """Of a share among `count` images, sound near 0 and 1 too: Wilson 1927, as in Brown et al. 2001, equation 4."""
+    """Interval of a share of `count` images, valid near 0 and 1 too: Wilson 1927 (Brown et al. 2001, equation 4)."""
     z = float(norm.ppf((1 + confidence) / 2))
     middle, spread = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
     whole = 1 + z * z / count
@@ -24,71 +25,67 @@ def share_interval(share: float, count: int, confidence: float = CONFIDENCE) -> 
 
 
 def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Of the mean of two or more values, each of another image."""
+    """Normal interval of the mean of one value per image; infinitely wide for a single value."""
     each = np.asarray(values, np.float64)
     error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else float("inf")
     return normal_interval(float(each.mean()), error, confidence)
 
 
 def normal_interval(estimate: float, standard_error: float, confidence: float = CONFIDENCE) -> Interval:
-    """Of an estimate whose error is normal."""
+    """Interval of an estimate with a normal error."""
     reach = float(norm.ppf((1 + confidence) / 2)) * standard_error
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
 def frechet_intervals(
-    generated: ArrayLike, real: ArrayLike, train: Moments, how: Resampling
+    generated: ArrayLike, real: ArrayLike, train: Moments, resampling: Resampling
 ) -> tuple[Interval, Interval, Interval]:
-    """Of the Fréchet distance of features [N, D] to real ones [M, D], the same over their variance, and to `train`.
+    """Intervals of the Fréchet and relative Fréchet distance of [N, D] to `real` [M, D], and of the first to `train`.
 
-    Every draw takes N generated and M real images with replacement; `train` stays. Resampled distances lie too high
-    by about what the sample itself does, so their scatter is laid around the estimate.
+    Each resample takes N generated and M real images with replacement; `train` stays. Resampled distances are biased
+    upwards by about as much as the estimate is, so their scatter is centred on the estimate.
     """
     first, second = as_pair(generated, real)
-    middle = second.mean(dim=0)
-    first, second, train = first - middle, second - middle, _about(train.placed(second.device), middle)
-    whole, truth, random = Moments.of(first), Moments.of(second), np.random.default_rng(how.seed)
-    draws = []
-    for _ in range(how.samples):
-        ours, theirs = _drawn(first, random), _drawn(second, random)
-        distance = frechet_distance(ours, theirs)
-        draws.append((distance, distance / float(theirs.covariance.trace()), frechet_distance(ours, train)))
-    distance = frechet_distance(whole, truth)
-    estimates = (distance, distance / float(truth.covariance.trace()), frechet_distance(whole, train))
-    found = [_around(estimate, each, how) for estimate, each in zip(estimates, np.transpose(draws), strict=True)]
-    return found[0], found[1], found[2]
+    centre, train = second.mean(dim=0), train.to(second.device)
+    first, second = first - centre, second - centre
+    train = replace(train, mean=train.mean - centre.to(train.mean.device))
+
+    def distances(sample: Moments, truth: Moments) -> tuple[float, float, float]:
+        distance = frechet_distance(sample, truth)
+        return distance, distance / float(truth.covariance.trace()), frechet_distance(sample, train)
+
+    estimates, random = distances(Moments.of(first), Moments.of(second)), np.random.default_rng(resampling.seed)
+    resampled = np.array(
+        [
+            distances(*(weighted_moments(side, resample_counts(len(side), random)) for side in (first, second)))
+            for _ in range(resampling.samples)
+        ]
+    )
+    test, relative, against_train = (
+        _centred_interval(estimate, values, resampling) for estimate, values in zip(estimates, resampled.T, strict=True)
+    )
+    return test, relative, against_train
 
 
-def extrapolated_interval(generated: ArrayLike, real: Moments, how: Resampling) -> Interval:
-    """Of the extrapolated distance of features [N, D], by the scatter of draws of N of them with replacement."""
-    features, random = as_features(generated), np.random.default_rng(how.seed)
-    estimate = extrapolated_frechet_distance(features, real, seed=how.seed)
-    parts = (taken(features, _rows(len(features), random)) for _ in range(how.samples))
-    draws = [extrapolated_frechet_distance(part, real, seed=how.seed) for part in parts]
-    return normal_interval(estimate, float(np.std(draws, ddof=1)), how.confidence)
+def extrapolated_interval(generated: ArrayLike, real: Moments, resampling: Resampling) -> Interval:
+    """Bootstrap interval of the extrapolated Fréchet distance of features [N, D]."""
+    distance = partial(extrapolated_frechet_distance, real=real, seed=resampling.seed)
+    return _normal_bootstrap(as_features(generated), distance, resampling)
 
 
-def vendi_interval(generated: ArrayLike, how: Resampling) -> Interval:
-    """Of the Vendi score of features [N, D], by the scatter of draws of N of them with replacement."""
-    features, random = as_features(generated), np.random.default_rng(how.seed)
-    draws = [vendi_score(taken(features, _rows(len(features), random))) for _ in range(how.samples)]
-    return normal_interval(vendi_score(features), float(np.std(draws, ddof=1)), how.confidence)
+def vendi_interval(generated: ArrayLike, resampling: Resampling) -> Interval:
+    """Bootstrap interval of the Vendi score of features [N, D]."""
+    return _normal_bootstrap(as_features(generated), vendi_score, resampling)
 
 
-def _about(moments: Moments, middle: Tensor) -> Moments:
-    return replace(moments, mean=moments.mean - middle.to(moments.mean.device))
+def _normal_bootstrap(features: Features, metric: Callable[[Features], float], resampling: Resampling) -> Interval:
+    """Normal interval whose standard error is the deviation of the metric over resamples of the N images."""
+    random, count = np.random.default_rng(resampling.seed), len(features)
+    resampled = [metric(select_rows(features, resample_rows(count, random))) for _ in range(resampling.samples)]
+    return normal_interval(metric(features), float(np.std(resampled, ddof=1)), resampling.confidence)
 
 
-def _drawn(features: Features, random: np.random.Generator) -> Moments:
-    return weighted_moments(features, np.bincount(_rows(len(features), random), minlength=len(features)))
-
-
-def _rows(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    return random.integers(0, count, count)
-
-
-def _around(estimate: float, draws: ArrayLike, how: Resampling) -> Interval:
-    """The scatter of the draws about their own mean, laid around the estimate of something that is never negative."""
-    values = np.asarray(draws)
-    found = how.interval(estimate, estimate + values - values.mean())
+def _centred_interval(estimate: float, resampled: NDArray[np.float64], resampling: Resampling) -> Interval:
+    """Percentile interval of the resampled values, moved to the estimate; its ends are not negative."""
+    found = resampling.interval(estimate, estimate + resampled - resampled.mean())
     return Interval(estimate, max(0.0, found.low), found.high)

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from tasks.metrics.features import Features, as_pair, taken
+from tasks.metrics.features import Features, as_pair, select_rows
 
-BLOCK = 256  # rows of a kernel matrix that are held at once
+BLOCK = 256  # rows of a kernel matrix in memory at once
 
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Mean over subsets (it may be negative, being unbiased) and the standard error of that mean."""
+    """Mean over subsets, unbiased and therefore sometimes negative, and the standard error of that mean."""
 
     mean: float
     standard_error: float
@@ -24,10 +24,10 @@ def kernel_distance(
 ) -> KernelDistance:
     """Kernel inception distance of features [N, D] and [M, D] (Binkowski et al. 2018, arXiv 1801.01401, section 4).
 
-    Each of `subsets` S draws `subset_size` m rows from either side without replacement. Subsets of one pool share
-    rows, so their spread s understates the error; for a mean over rows drawn from n = min(N, M) it is exactly
-    s sqrt((1/S + (1 - 1/S) m/n) / (1 - m/n)), which is what is returned. Raises ValueError when m is above n/2,
-    where the subsets are too alike to show their spread, or S < 2.
+    Each of `subsets` S takes `subset_size` m rows of either side without replacement. Subsets of one pool share rows,
+    so s / sqrt(S) with their deviation s understates the error. For a mean over rows of a pool of n = min(N, M) the
+    error is exactly s sqrt((1/S + (1 - 1/S) m/n) / (1 - m/n)), the value returned. Raises ValueError if S < 2 or m >
+    n/2, where the subsets overlap too much to show their deviation.
     """
     first, second = as_pair(generated, real)
     count = min(len(first), len(second))
@@ -37,17 +37,17 @@ def kernel_distance(
             f"at least 2 subsets of 2 to {count // 2} images are needed"
         )
     random = np.random.default_rng(seed)
-    draws = [[random.choice(len(side), subset_size, replace=False) for side in (first, second)] for _ in range(subsets)]
-    values = np.array([squared_discrepancy(taken(first, rows), taken(second, columns)) for rows, columns in draws])
+    pairs = [[random.choice(len(side), subset_size, replace=False) for side in (first, second)] for _ in range(subsets)]
+    values = np.array([squared_mmd(select_rows(first, a), select_rows(second, b)) for a, b in pairs])
     shared = subset_size / count
     variance = values.var(ddof=1) * (1 / subsets + (1 - 1 / subsets) * shared) / (1 - shared)
     return KernelDistance(float(values.mean()), float(np.sqrt(variance)))
 
 
-def squared_discrepancy(generated: ArrayLike, real: ArrayLike) -> float:
+def squared_mmd(generated: ArrayLike, real: ArrayLike) -> float:
     """Unbiased MMD^2 of features [N, D] and [M, D] (Gretton et al. 2012, equation 3), kernel (x.y / D + 1)^3.
 
-    The kernel of an image with itself is left out, so that equal laws give 0 on average and negative values occur.
+    The estimator leaves out the kernel of an image with itself, so that equal distributions have mean 0.
     """
     first, second = as_pair(generated, real)
     n, m = len(first), len(second)
@@ -57,13 +57,13 @@ def squared_discrepancy(generated: ArrayLike, real: ArrayLike) -> float:
 
 
 def _kernel_sum(a: Features, b: Features) -> float:
-    return sum(float(_cubic(part @ b.T, a.shape[1]).sum()) for part in torch.split(a, BLOCK))
+    return sum(float(_cubic_(part @ b.T, a.shape[1]).sum()) for part in torch.split(a, BLOCK))
 
 
 def _self_sum(a: Features) -> float:
-    return float(_cubic(a.square().sum(dim=1), a.shape[1]).sum())
+    return float(_cubic_(a.square().sum(dim=1), a.shape[1]).sum())
 
 
-def _cubic(products: Features, length: int) -> Features:
-    """Of products that nobody needs any more."""
+def _cubic_(products: Features, length: int) -> Features:
+    """Applies the kernel to inner products, in place."""
     return products.div_(length).add_(1).pow_(3)

@@ -1,4 +1,4 @@
-"""The nearest of many points, each of a few million distances at a time."""
+"""Nearest-neighbour search by brute force."""
 
 import numpy as np
 import torch
@@ -7,14 +7,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from tasks.metrics.features import Features
 
-ENTRIES = 2**25  # of a distance matrix that are held at once: 256 MiB
-Found = tuple[NDArray[np.float64], NDArray[np.int64]]
+ENTRIES = 2**25  # of a distance matrix in memory at once: 256 MiB
+Nearest = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def nearest(points: Features, others: Features, k: int) -> Found:
-    """Distances float64 [N, k] of points [N, D] to the k nearest of `others` [M, D], and their rows int64 [N, k].
+def nearest(points: Features, others: Features, k: int) -> Nearest:
+    """Returns distances float64 [N, k] of points [N, D] to the k nearest of `others` [M, D], and their rows int64.
 
-    On a CPU by scikit-learn, which there is half as fast again as the products and selections that a GPU does.
+    On a CPU scikit-learn is half as fast again as `nearest_by_blocks`.
     """
     if others.device.type != "cpu":
         return nearest_by_blocks(points, others, k)
@@ -23,8 +23,8 @@ def nearest(points: Features, others: Features, k: int) -> Found:
     return distances, rows
 
 
-def nearest_by_blocks(points: Features, others: Features, k: int) -> Found:
-    """The same on any device."""
+def nearest_by_blocks(points: Features, others: Features, k: int) -> Nearest:
+    """The same on any device, by products of matrices."""
     norms, found = others.square().sum(dim=1), []
     for part in torch.split(points, max(1, ENTRIES // len(others))):
         squared, rows = torch.addmm(norms, part, others.T, alpha=-2).topk(k, largest=False)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: who lies within whose nearest neighbours."""
+"""Precision, recall, density and coverage, from k-nearest-neighbour balls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from torch import Tensor
 from tasks.metrics.features import Features, as_pair
 
 Flags = NDArray[np.bool_]
-BLOCK = 128  # rows of a distance matrix that are held at once
-ROUNDING = 1e-13  # of squared distances, as a share of squared norms: copies of one image lie at distance 0
+BLOCK = 128  # rows of a distance matrix in memory at once
+ROUNDING = 1e-13  # added to squared radii, relative to squared norms, so that equal images are at distance 0
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """Fidelity (precision, density) and diversity (recall, coverage); shares in [0, 1], density about 1 at best."""
+class NeighbourScores:
+    """Fidelity (precision, density) and diversity (recall, coverage). All but density are shares in [0, 1]."""
 
     precision: float
     recall: float
@@ -27,8 +27,11 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Membership:
-    """Image by image: whether each of N generated lies in a real ball (and in how many), and each of M real in a
-    generated ball; and whether each real ball holds a generated image. Balls reach the k-th nearest of one's own kind.
+    """Memberships by image. The ball of an image reaches to the k-th nearest other image of its own set.
+
+    For each of N generated images: `precise`, whether it is in a real image's ball, and `balls`, in how many. For each
+    of M real images: `recalled`, whether it is in a generated image's ball, and `covered`, whether its own ball holds a
+    generated image.
     """
 
     precise: Flags
@@ -37,9 +40,9 @@ class Membership:
     covered: Flags
     k: int
 
-    def scores(self) -> Neighbours:
-        """The shares."""
-        return Neighbours(
+    def scores(self) -> NeighbourScores:
+        """Averages the memberships."""
+        return NeighbourScores(
             precision=float(self.precise.mean()),
             recall=float(self.recalled.mean()),
             density=float(self.balls.sum()) / (self.k * len(self.balls)),
@@ -47,51 +50,50 @@ class Membership:
         )
 
 
-def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Neighbours:
+def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> NeighbourScores:
     """Scores of generated [N, D] against real [M, D]; see `membership`."""
     return membership(generated, real, k, block=block).scores()
 
 
 def membership(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Membership:
-    """Which generated images [N, D] and which real ones [M, D] lie in whose balls.
+    """Finds which generated images [N, D] and real images [M, D] are in whose balls.
 
-    Precision: share of generated images in any real ball. Recall: share of real images in any generated ball
-    (Kynkäänniemi et al. 2019, arXiv 1904.06991, equation 1). Density: real balls that a generated image lies in,
-    over k. Coverage: share of real balls that hold a generated image (Naeem et al. 2020, arXiv 2002.09797,
-    section 3). Memory is `block` rows of distances. All depend on N and M: compare at equal numbers alone.
-    Raises ValueError unless 1 <= k < min(N, M).
+    Precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991), equation 1. Density, the mean number of real
+    balls that a generated image is in, over k, and coverage: Naeem et al. 2020 (arXiv 2002.09797), section 3. All
+    depend on N and M: compare at equal numbers only. `block` rows of distances are in memory at once. Raises ValueError
+    unless 1 <= k < min(N, M).
     """
     first, second = as_pair(generated, real)
     if not 1 <= k < min(len(first), len(second)):
         raise ValueError(f"{k} neighbours among {min(len(first), len(second))} images; k must be below their number")
     centre = second.mean(dim=0)  # small norms keep the products below accurate
     first, second = first - centre, second - centre
-    reach_first, reach_second = _squared_reach(first, k, block), _squared_reach(second, k, block)
+    radii_first, radii_second = _squared_radii(first, k, block), _squared_radii(second, k, block)
     slack = ROUNDING * max(float(side.square().sum(dim=1).max()) for side in (first, second))
-    reach_first, reach_second = reach_first + slack, reach_second + slack
+    radii_first, radii_second = radii_first + slack, radii_second + slack
     balls = torch.zeros(len(first), dtype=torch.int32, device=first.device)
     recalled, covered = (torch.zeros(len(second), dtype=torch.bool, device=first.device) for _ in range(2))
     for rows, distances in _squared_distances(first, second, block):
-        inside = distances <= reach_second
-        balls[rows] = _bytes(inside).sum(dim=1, dtype=torch.int32)
-        covered |= _bytes(inside).amax(dim=0) > 0
-        recalled |= _bytes(distances <= reach_first[rows, None]).amax(dim=0) > 0
-    found = balls.cpu().numpy().astype(np.int64)
-    return Membership(found > 0, found, recalled.cpu().numpy(), covered.cpu().numpy(), k)
+        inside = distances <= radii_second
+        balls[rows] = _as_uint8(inside).sum(dim=1, dtype=torch.int32)
+        covered |= _as_uint8(inside).amax(dim=0) > 0
+        recalled |= _as_uint8(distances <= radii_first[rows, None]).amax(dim=0) > 0
+    numbers = balls.cpu().numpy().astype(np.int64)
+    return Membership(numbers > 0, numbers, recalled.cpu().numpy(), covered.cpu().numpy(), k)
 
 
-def _bytes(flags: Tensor) -> Tensor:
-    """The same memory as 0 and 1, which a CPU reduces many times faster."""
+def _as_uint8(flags: Tensor) -> Tensor:
+    """The same memory as 0 and 1; a CPU reduces uint8 many times faster than bool."""
     return flags.view(torch.uint8)
 
 
-def _squared_reach(points: Features, k: int, block: int) -> Tensor:
+def _squared_radii(points: Features, k: int, block: int) -> Tensor:
     """Squared distance of each point to its k-th nearest other point, [N]."""
-    reach = torch.empty(len(points), dtype=points.dtype, device=points.device)
+    radii = torch.empty(len(points), dtype=points.dtype, device=points.device)
     for rows, distances in _squared_distances(points, points, block):
         distances[:, rows].fill_diagonal_(torch.inf)
-        reach[rows] = distances.topk(k, largest=False).values[:, -1]
-    return reach
+        radii[rows] = distances.topk(k, largest=False).values[:, -1]
+    return radii
 
 
 def _squared_distances(a: Features, b: Features, block: int) -> Iterator[tuple[slice, Tensor]]:

@@ -1,1 +1,1 @@
-"""The feature networks that judge, and what they say of the real images."""
+"""The stages reference and reference_second: two feature networks and their statistics of the real images."""

@@ -1,7 +1,7 @@
-"""The stage `reference`: `python -m tasks.reference` makes the first of two feature networks that judge.
+"""The stage `reference`: `python -m tasks.reference` makes the first of the two evaluators (feature networks).
 
-data/reference then holds the network, its features of held-out and of training images, the moments of all training
-images, how it answers to images that are spoilt on purpose, and evaluator.json: how good it is and whether it counts.
+data/reference then holds the network, its features of held-out and training images, the moments of all training images,
+the distances of corrupted images (sensitivity.csv), and evaluator.json: its checks and whether it passes them.
 """
 
 from tasks.reference.train import make_first

@@ -1,4 +1,4 @@
-"""A feature network as a yardstick: images in, feature vectors out."""
+"""The evaluator: a network that extracts features from images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from models.networks.pretrained import PRETRAINED, Dinov2, Inception
 from models.pixels import to_model
 from models.training.device import exact_float32
 from tasks.common.files import sha256_file
-from tasks.common.tensors import below, load_tensors, save_tensors
+from tasks.common.tensors import load_tensors, save_tensors, select_prefix
 from tasks.reference.protocol import REFERENCE
 
 NETWORK = "network.safetensors"
@@ -22,9 +22,10 @@ CPU = torch.device("cpu")
 
 
 class Evaluator:
-    """Features of images, computed in float32 on `device`.
+    """A feature network on `device`, in float32.
 
-    TF32 stays off, so that a GPU's features are those of the CPU but for sums in another order: 1e-4 of the largest.
+    TF32 stays off, so that features on a GPU differ from those on a CPU by the order of sums alone: by 1e-4 of the
+    largest feature.
     """
 
     def __init__(
@@ -33,23 +34,23 @@ class Evaluator:
         device: torch.device = CPU,
         trained_with: Mapping[str, object] | None = None,
     ) -> None:
-        """`trained_with`: what shaped the bits of a training (tasks/common/runtime.py), for the header of the file."""
+        """`trained_with` names the libraries and the device of the training; it is written into the file's header."""
         self._network, self.device = network.eval().to(memory_format=torch.channels_last).to(device), device
         self._trained_with = trained_with
 
     @property
     def kind(self) -> str:
-        """classifier, selfsupervised, random, inception or dinov2."""
+        """One of classifier, selfsupervised, random, inception and dinov2."""
         return self._network.config.kind if isinstance(self._network, Classifier) else self._network.kind
 
     @property
     def resizer(self) -> str:
-        """How images are brought to the size that the network sees."""
+        """The method that resizes images to the network's input."""
         return "none" if isinstance(self._network, Classifier) else self._network.resizer
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> np.ndarray:
-        """float32 [N, F] for uint8 [N, C, H, W]; independent of how many are asked for at a time."""
+        """Extracts features float32 [N, F] from uint8 [N, C, H, W], BATCH images at a time."""
         parts = []
         with exact_float32():
             for start in range(0, len(images), BATCH):
@@ -60,14 +61,14 @@ class Evaluator:
 
     @torch.no_grad()
     def labels(self, features: np.ndarray | Tensor) -> np.ndarray | None:
-        """The label int64 [N] that features float [N, F] speak for; None from a judge that learnt no labels."""
+        """Classifies features float [N, F]; returns labels int64 [N], None unless the network is a classifier."""
         if not isinstance(self._network, Classifier) or self.kind != "classifier":
             return None
         logits: Tensor = self._network.head(torch.as_tensor(features, dtype=torch.float32, device=self.device))
         return logits.argmax(1).cpu().numpy()
 
     def save(self, folder: Path) -> None:
-        """Writes the network into a folder, all that `load_evaluator` needs."""
+        """Writes the network to a folder for `load_evaluator`."""
         shape = self._network.config.model_dump() if isinstance(self._network, Classifier) else {}
         about: dict[str, Any] = {"kind": self.kind, "shape": shape}
         if self._trained_with:
@@ -76,11 +77,11 @@ class Evaluator:
 
 
 def load_evaluator(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Evaluator, str]:
-    """The judge that a reference stage made, looking on `device`, and the SHA-256 of its weights."""
+    """Loads the evaluator of a reference stage onto `device`; returns it and the SHA-256 of its file."""
     path = folder / NETWORK
     tensors, about = load_tensors(path)
     if about["kind"] in PRETRAINED:
-        return Evaluator(PRETRAINED[about["kind"]](below(tensors, "network")), device), sha256_file(path)
+        return Evaluator(PRETRAINED[about["kind"]](select_prefix(tensors, "network")), device), sha256_file(path)
     classifier = Classifier(ClassifierConfig.model_validate(about["shape"]))
     classifier.load_state_dict(tensors)
     return Evaluator(classifier, device), sha256_file(path)

@@ -1,4 +1,4 @@
-"""Weights that the user supplies: a file of theirs, with the hash that they know it by. Nothing is downloaded."""
+"""Pretrained weights from a file that the user supplies and names by its hash; nothing is downloaded."""
 
 from pathlib import Path
 
@@ -13,38 +13,32 @@ from tasks.common.files import sha256_file
 
 
 def load_pretrained(name: PretrainedName, settings: WeightsFile, where: str) -> Inception | Dinov2:
-    """The network with the weights of that file; raises UserError, which says `where` it is set, if it cannot be used.
+    """Loads a network with the weights of the file; `where` names the setting in error messages.
 
-    The file must be there, have the hash that was expected, and fit the network.
+    Raises UserError if the file is missing, has another hash or does not fit the network.
     """
     if not settings.file or not settings.sha256:
-        raise UserError(f"{where}: {name} judges by weights of yours; set the file and that file's sha256")
+        raise UserError(f"{where}: {name} needs a file of pretrained weights; set file and that file's sha256")
     path = Path(settings.file).expanduser()
     if not path.is_file():
-        raise UserError(f"{where}.file is {path}, and no such file is there; nothing is downloaded, so put it there")
+        raise UserError(f"{where}.file is {path}, but there is no such file; download it yourself and put it there")
     found = sha256_file(path)
     if found != settings.sha256:
-        raise UserError(f"{where}.sha256 is {settings.sha256}, but {path} has {found}; one of the two is not the one")
+        raise UserError(f"{where}.sha256 is {settings.sha256}, but {path} has {found}; correct the hash or the file")
     try:
-        return PRETRAINED[name](_read(path))
+        return PRETRAINED[name](_read_state_dict(path))
     except ValueError as error:
         raise UserError(f"{path} cannot be used as {name}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict; a .pth is unpickled with nothing but tensors allowed. Raises ValueError for any other file."""
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Reads a .safetensors or, with `weights_only`, a pickled file; raises ValueError if it holds anything else."""
     try:
-        weights = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
-    except Exception:  # bytes that are no pickle make an unpickler raise anything
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception:  # an unpickler raises anything for bytes that are no pickle
         raise ValueError("it is damaged, or holds more than tensors, which could run code and is not loaded") from None
-    if not isinstance(weights, dict) or not all(_is_entry(*each) for each in weights.items()):
-        raise ValueError("it holds something else than tensors by name")
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise ValueError("it is not a dict of tensors by name")
     return weights
-
-
-def _unpickled(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_entry(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)

@@ -1,4 +1,4 @@
-"""What two figures must share to be compared, and where the judges that make them lie; without torch's slow import."""
+"""The protocol of an evaluation, and the folders of the two evaluators; importing this does not import torch."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ REFERENCE, SECOND = Path("data/reference"), Path("data/reference_second")
 
 
 class Protocol(BaseModel):
-    """All that two figures must share to be compared; `weights` and `reference` are SHA-256 of content.
+    """What two evaluations must have in common for a comparison; `weights` and `reference` are SHA-256 of content.
 
-    The device is none of it: a GPU looks in float32 without TF32 and computes in float64, as a CPU does, so that
-    figures agree to about 1e-4 of themselves, far less than their intervals.
+    The device is not part of it: a GPU extracts features in float32 without TF32 and computes in float64, so that its
+    metrics agree with those of a CPU to a relative 1e-4, far less than their intervals.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,8 +31,10 @@ class Protocol(BaseModel):
     seed: int
 
     def require(self, other: "Protocol") -> None:
-        """Raises UserError that names what differs, if anything does."""
+        """Raises UserError with every difference from `other`, if there is one."""
         ours, theirs = self.model_dump(), other.model_dump()
         unlike = [f"{name} {ours[name]} and {theirs[name]}" for name in ours if ours[name] != theirs[name]]
         if unlike:
-            raise UserError(f"figures of different protocols cannot be compared: {', '.join(unlike)}; judge both anew")
+            raise UserError(
+                f"metrics of different protocols cannot be compared: {', '.join(unlike)}; evaluate both again"
+            )

@@ -1,7 +1,4 @@
-"""The stage `reference_second`: a second feature network, which learnt something else, judges beside the first.
-
-data/reference_second holds what data/reference holds of the first.
-"""
+"""The stage `reference_second`: makes the second evaluator, a different network, in data/reference_second."""
 
 from tasks.reference.train import make_second
 from tasks.train.loop import run_training

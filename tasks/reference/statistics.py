@@ -1,4 +1,4 @@
-"""What figures are measured with: a judge, what it said of the real images, and the protocol that names all of it."""
+"""The reference statistics: an evaluator, its features of the real images, and the protocol."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,18 +13,19 @@ from tasks.common.files import read_json, sha256_file
 from tasks.common.params import EvaluateSettings
 from tasks.common.tensors import load_tensors
 from tasks.metrics.frechet import Moments
-from tasks.metrics.memorisation import Nearness
+from tasks.metrics.memorisation import MemorisationTest
 from tasks.reference.evaluator import CPU, Evaluator, load_evaluator
 from tasks.reference.protocol import REFERENCE, SECOND, Protocol
 
-NEIGHBOURHOOD = 50  # training images that say what is near; fewer where there are not as many
+MEMORISATION_NEIGHBOURS = 50  # nearest training images in a distance ratio; fewer if there are fewer
 
 
 @dataclass(frozen=True)
 class RealFeatures:
-    """What the judge said of the real images: held-out ones with their labels, if any, and training ones.
+    """Features of held-out and training images, float32 [N, F], on the device where metrics are computed.
 
-    Figures are computed on the device where `test` and `train`, float32 [N, F], lie.
+    `test_labels` int64 [N] is None without labels. `train_moments` are those of all training images, `train` may hold a
+    part of them.
     """
 
     test: Tensor
@@ -34,29 +35,35 @@ class RealFeatures:
     train_moments: Moments
 
     @cached_property
-    def nearness(self) -> Nearness:
-        """How near the held-out images come to the training ones; searched for once."""
-        return Nearness(self.test, self.train, neighbours=min(NEIGHBOURHOOD, len(self.train) - 1))
+    def memorisation_test(self) -> MemorisationTest:
+        """The test for memorisation against the held-out images."""
+        return MemorisationTest(self.test, self.train, neighbours=self.memorisation_neighbours)
+
+    @property
+    def memorisation_neighbours(self) -> int:
+        """Number of nearest training images in a distance ratio."""
+        return min(MEMORISATION_NEIGHBOURS, len(self.train) - 1)
 
 
 @dataclass(frozen=True)
 class ReferenceStatistics:
-    """A judge, the real images as it sees them, the protocol, and whether its own checks allow to trust it.
+    """An evaluator with its features of the real images.
 
-    `prepared` is the hash of the images that it looked at.
+    `trusted` says whether the evaluator passes its checks (tasks/reference/validate.py); `prepared` is the hash of the
+    data set.
     """
 
     evaluator: Evaluator
     real: RealFeatures
     protocol: Protocol
-    counts: bool
+    trusted: bool
     prepared: str
 
 
 def load_statistics_of_both(
     settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
 ) -> tuple[ReferenceStatistics, ReferenceStatistics]:
-    """The first and the second judge's, which must have looked at the same images; see `load_statistics`."""
+    """Loads the statistics of the first and the second evaluator, which must be of the same data set."""
     first = load_statistics(REFERENCE, settings, prepared, device)
     return first, load_statistics(SECOND, settings, first.prepared, device)
 
@@ -64,9 +71,9 @@ def load_statistics_of_both(
 def load_statistics(
     folder: Path, settings: EvaluateSettings, prepared: str | None = None, device: torch.device = CPU
 ) -> ReferenceStatistics:
-    """Reads what a reference stage kept, onto the device where figures are to be taken.
+    """Loads the outputs of a reference stage onto `device`.
 
-    Raises UserError when it is missing or damaged, or was made of other images than those of the hash `prepared`.
+    Raises UserError if they are missing or damaged, or belong to another data set than that with the hash `prepared`.
     """
     try:
         return _load(folder, settings, prepared, device)
@@ -79,38 +86,33 @@ def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device
     evaluator, weights = load_evaluator(folder, device)
     tensors, about = load_tensors(path)
     if prepared is not None and about["prepared"] != prepared:
-        raise UserError(f"{folder} was made of other images than data/prepared holds now; run its stage again")
-    real = _real(tensors, device)
-    count = min(settings.n_images, len(real.test))
+        raise UserError(f"{folder} was made from other images than data/prepared holds now; run its stage again")
+    test, train, labels = tensors["test"].to(device), tensors["train"].to(device), tensors.get("test_labels")
+    train_moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"])).to(device)
+    real = RealFeatures(test, None if labels is None else labels.numpy(), train, Moments.of(test), train_moments)
+    count = min(settings.n_images, len(test))
     protocol = Protocol(
         network=evaluator.kind,
         weights=weights,
         resizer=evaluator.resizer,
         reference=sha256_file(path),
         n_images=settings.n_images,
-        n_test=len(real.test),
+        n_test=len(test),
         n_neighbour_scores=count,
         neighbours=neighbours(count, settings),
         subsets=settings.subsets,
         subset_size=subset_size(count, settings),
         seed=settings.seed,
     )
-    counts = bool(read_json(folder / "evaluator.json")["counts"])
-    return ReferenceStatistics(evaluator, real, protocol, counts, str(about["prepared"]))
-
-
-def _real(tensors: dict[str, Tensor], device: torch.device) -> RealFeatures:
-    train_moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"]))
-    test, train, labels = tensors["test"].to(device), tensors["train"].to(device), tensors.get("test_labels")
-    told = None if labels is None else labels.numpy()
-    return RealFeatures(test, told, train, Moments.of(test), train_moments.placed(device))
+    trusted = bool(read_json(folder / "evaluator.json")["counts"])
+    return ReferenceStatistics(evaluator, real, protocol, trusted, str(about["prepared"]))
 
 
 def subset_size(count: int, settings: EvaluateSettings) -> int:
-    """Images in a subset of the kernel distance: as set, or half of a small test split."""
+    """Images in a subset of the kernel distance: `settings.subset_size`, at most half of the test split."""
     return min(settings.subset_size, count // 2)
 
 
 def neighbours(count: int, settings: EvaluateSettings) -> int:
-    """k as set, or one less than the images of a tiny test split."""
+    """k of the neighbour scores: `settings.neighbours`, at most one less than the images of the test split."""
     return min(settings.neighbours, count - 1)

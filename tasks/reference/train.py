@@ -1,4 +1,4 @@
-"""Makes a feature network of the kind that params.yaml asks for, trained, drawn or read, and lets it look."""
+"""Makes an evaluator of the kind that params.yaml asks for: trained, of random weights, or pretrained."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.preprocess.dataset import Prepared, open_prepared
 from tasks.reference.evaluator import Evaluator
 from tasks.reference.pretrained import load_pretrained
 from tasks.reference.protocol import REFERENCE, SECOND
-from tasks.reference.validate import look
+from tasks.reference.validate import validate_evaluator
 from tasks.train.loop import trained
 
 Kind = Literal[TrainedKind, "random", "inception", "dinov2"]
@@ -22,7 +22,7 @@ Kind = Literal[TrainedKind, "random", "inception", "dinov2"]
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage that makes a feature network: its section of params.yaml, its folder, and what all stages get."""
+    """A reference stage: its section of params.yaml, its output folder, and the checkpoint to resume, if any."""
 
     name: str
     settings: EvaluatorSettings
@@ -47,7 +47,7 @@ def make_second(params: Params, resume: Path | None = None) -> dict[str, object]
 
 
 def first_kind(params: Params, labelled: bool) -> Kind:
-    """What the first judge is; raises UserError for a classifier of images without labels."""
+    """Chooses the first evaluator; raises UserError for a classifier of images without labels."""
     asked = params.reference.network
     if asked == "classifier" and not labelled:
         raise UserError("params.yaml: reference.network is classifier, but the data has no labels; set it to auto")
@@ -57,21 +57,18 @@ def first_kind(params: Params, labelled: bool) -> Kind:
 
 
 def second_kind(params: Params, labelled: bool) -> Kind:
-    """What the second judge is; raises UserError where that would be what the first one is."""
+    """Chooses the second evaluator; raises UserError if it would be of the first one's kind."""
     first, asked = first_kind(params, labelled), params.reference_second.network
     if asked == "auto":
         return "random" if first == "selfsupervised" else "selfsupervised"
     if asked == first:
-        raise UserError(f"params.yaml: reference_second.network is {first}, as the first judge is; set it to auto")
+        raise UserError(f"params.yaml: reference_second.network is {first}, as the first evaluator is; set it to auto")
     return asked
 
 
 def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
-    """The folder of a feature network: the network, what it says of real images, and whether its distances count.
-
-    Raises UserError for a checkpoint to resume where nothing is trained.
-    """
-    print(f"{stage.name}: the judge is {kind}", flush=True)
+    """Makes the evaluator and writes the stage's folder; raises UserError for `--resume` if nothing is trained."""
+    print(f"{stage.name}: the evaluator is {kind}", flush=True)
     if kind == "classifier" or kind == "selfsupervised":
         return _train(stage, kind)
     if stage.resume:
@@ -82,13 +79,12 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
             network = make_classifier(stage.settings, "random", stage.prepared.manifest.channels, 1)
             evaluator = Evaluator(network, device)
         case "inception" | "dinov2":
-            evaluator = Evaluator(
-                load_pretrained(kind, stage.settings.weights, f"params.yaml: {stage.name}.weights"), device
-            )
+            where = f"params.yaml: {stage.name}.weights"
+            evaluator = Evaluator(load_pretrained(kind, stage.settings.weights, where), device)
         case _:
             assert_never(kind)
     with StopSignals() as stop:
-        _write(stage.folder, evaluator, stage.prepared, stop, {})
+        _write(stage, evaluator, stop, {})
     return {"kind": kind, "threads": stage.params.threads}
 
 
@@ -99,16 +95,14 @@ def _train(stage: _Stage, kind: TrainedKind) -> dict[str, object]:
     with trained(stage.name, learner, prepared, inputs, stage.params, stage.resume) as training:
         accuracy = round(learner.accuracy(prepared.split("test")), 4)
         evaluator = Evaluator(learner.classifier, mode.device, training.steps.trained_with())
-        _write(stage.folder, evaluator, prepared, training.stop, {"accuracy": accuracy})
+        _write(stage, evaluator, training.stop, {"accuracy": accuracy})
     return training.facts() | {"kind": kind}
 
 
-def _write(
-    folder: Path, evaluator: Evaluator, prepared: Prepared, stop: StopSignals, accuracy: dict[str, float]
-) -> None:
-    with replacing(folder) as beside:
-        beside.mkdir()
-        evaluator.save(beside)
-        verdict = look(evaluator, prepared, beside, stop, accuracy)
-        write_json(beside / "evaluator.json", verdict)
-    print(f"judge: {verdict}", flush=True)
+def _write(stage: _Stage, evaluator: Evaluator, stop: StopSignals, accuracy: dict[str, float]) -> None:
+    with replacing(stage.folder) as folder:
+        folder.mkdir()
+        evaluator.save(folder)
+        report = validate_evaluator(evaluator, stage.prepared, folder, stop, accuracy)
+        write_json(folder / "evaluator.json", report)
+    print(f"evaluator: {report}", flush=True)

@@ -7,7 +7,7 @@ from tasks.common.files import sha256_file
 from tasks.common.model_names import MODELS
 from tasks.common.paths import work_folder
 from tasks.gate.record import ComparedMetric, EvaluatedBundle, GateRecord, Kind, NamedBundle, Word, read_record
-from tasks.metrics.registry import describe, ordered, shown
+from tasks.metrics.registry import describe, format_metric, ordered
 from tasks.report.embed import embedded
 from tasks.report.gather import BUNDLES
 
@@ -76,7 +76,7 @@ def _comparison(name: str, one: ComparedMetric) -> dict[str, Any]:
         "verdict": one.verdict,
         "bad": one.bad,
         "strip": _strip(values | {"equal": EQUAL[one.kind]}),
-    } | {part: shown(value) for part, value in values.items()}
+    } | {part: format_metric(value) for part, value in values.items()}
 
 
 def _values(one: ComparedMetric) -> dict[str, float]:

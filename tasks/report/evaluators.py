@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tasks.metrics.registry import shown
+from tasks.metrics.registry import format_metric
 from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.report import plots
 from tasks.report.gather import flat, optional_json
@@ -84,7 +84,7 @@ def read_sensitivity(path: Path) -> Sensitivity:
 def sensitivity_panels(evaluators: dict[str, Sensitivity], scores: dict[str, float]) -> list[Panel]:
     """A panel for each way of spoiling, with the models' scores by the first judge as levels."""
     ways = list(dict.fromkeys(way for evaluator in evaluators.values() for way in evaluator.corrupted))
-    levels = {f"{model.upper()} {shown(score)}": score for model, score in scores.items() if score > 0}
+    levels = {f"{model.upper()} {format_metric(score)}": score for model, score in scores.items() if score > 0}
     heights = [
         *levels.values(),
         *(y for evaluator in evaluators.values() for line in evaluator.corrupted.values() for _, y in line),
@@ -118,7 +118,7 @@ def missing_rows(evaluators: dict[str, Sensitivity]) -> list[dict[str, Any]]:
 
 
 def _bar(value: float | None, most: float) -> dict[str, Any]:
-    return {"value": shown(value), "share": round(100 * (value or 0) / (most or 1), 1)}
+    return {"value": format_metric(value), "share": round(100 * (value or 0) / (most or 1), 1)}
 
 
 def worth(sensitivity: Sensitivity, model: str, score: float) -> str:
@@ -127,7 +127,9 @@ def worth(sensitivity: Sensitivity, model: str, score: float) -> str:
     words = [WAYS[way][2].format(f"{amount:.2g}") for way, amount in found.items() if amount is not None]
     if not words:
         return ""
-    return f"The {model.upper()}'s distance of {shown(score)} is that of real images under {', or '.join(words)}."
+    return (
+        f"The {model.upper()}'s distance of {format_metric(score)} is that of real images under {', or '.join(words)}."
+    )
 
 
 def amount_for(points: Points, score: float) -> float | None:

@@ -11,7 +11,7 @@ from tasks.common.files import read_json, sha256_file
 from tasks.common.inputs import PIPELINE_FILE, stage_inputs
 from tasks.common.model_names import MODELS
 from tasks.common.paths import work_folder
-from tasks.metrics.registry import shown
+from tasks.metrics.registry import format_metric
 
 BUNDLES, EVALUATION, PREPARED = Path("data/bundle"), Path("data/evaluation"), Path("data/prepared")
 
@@ -77,6 +77,6 @@ def flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, bool):
         yield name, "yes" if value else "no"
     elif isinstance(value, float):
-        yield name, shown(value)
+        yield name, format_metric(value)
     else:
         yield name, f"{value:,}" if isinstance(value, int) else str(value)

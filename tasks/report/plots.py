@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
-from tasks.metrics.registry import shown
+from tasks.metrics.registry import format_metric
 
 INK, FIRST, SECOND = "#010203", "#040506", "#070809"  # stand-ins for the page's own colours in light and dark
 COLOURS = {INK: "currentColor", FIRST: "var(--accent)", SECOND: "var(--second)"}
@@ -117,7 +117,7 @@ def _places(axes: Axes, points: Points) -> list[tuple[float, float, str, str]]:
     figure = axes.figure
     real = [(x, y) for x, y in points if math.isfinite(y)]
     at = figure.transFigure.inverted().transform(axes.transData.transform(np.reshape(real, (-1, 2))))
-    words = [(EngFormatter(sep="")(x) if x > 1000 else _plain(x), shown(y)) for x, y in real]
+    words = [(EngFormatter(sep="")(x) if x > 1000 else _plain(x), format_metric(y)) for x, y in real]
     return [(round(float(left), 4), round(1 - float(up), 4), *said) for (left, up), said in zip(at, words, strict=True)]
 
 

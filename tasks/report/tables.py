@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.common.model_names import MODELS
-from tasks.metrics.registry import describe, ordered, shown
+from tasks.metrics.registry import describe, format_metric, ordered
 
 BEST: dict[str, Callable[..., Any] | None] = {"lower": min, "higher": max, "": None}  # by what is better of a figure
 COMPACT = ("fd_relative", "precision", "recall", "density", "coverage", "vendi")  # enough to see whether judges agree
@@ -41,7 +41,7 @@ def _metric_row(name: str, metrics: dict[str, Any], comparable: bool) -> dict[st
         "meaning": figure.meaning,
         "better": figure.better,
         "values": {model: _cell(name, metrics.get(model, {})) for model in MODELS},
-        "floor": shown(floors[0] if floors else None),
+        "floor": format_metric(floors[0] if floors else None),
         "winner": best(values, key=lambda model: values[model]) if best and len(set(values.values())) > 1 else "",
     }
 
@@ -49,8 +49,8 @@ def _metric_row(name: str, metrics: dict[str, Any], comparable: bool) -> dict[st
 def _cell(name: str, one: dict[str, Any]) -> dict[str, str]:
     ends = interval(one, name)
     return {
-        "value": shown(one.get("figures", {}).get(name)),
-        "interval": f"{shown(ends[0])} to {shown(ends[1])}" if ends else "",
+        "value": format_metric(one.get("figures", {}).get(name)),
+        "interval": f"{format_metric(ends[0])} to {format_metric(ends[1])}" if ends else "",
     }
 
 
@@ -70,6 +70,7 @@ def class_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def _class_row(name: str, figures: dict[str, dict[str, float]]) -> dict[str, Any]:
     real = next((one["share_real"] for one in figures.values() if "share_real" in one), None)
     values = {
-        model: {key: shown(figures.get(model, {}).get(key)) for key in ("share", "fd_relative")} for model in MODELS
+        model: {key: format_metric(figures.get(model, {}).get(key)) for key in ("share", "fd_relative")}
+        for model in MODELS
     }
-    return {"name": name, "real": shown(real), "values": values}
+    return {"name": name, "real": format_metric(real), "values": values}

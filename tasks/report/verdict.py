@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.common.errors import UserError
-from tasks.metrics.registry import shown
+from tasks.metrics.registry import format_metric
 from tasks.reference.protocol import Protocol
 from tasks.report.tables import interval, second_of
 
@@ -19,16 +19,16 @@ def verdict(metrics: dict[str, Any], comparable: bool = True) -> str:
     if not scores:
         return "Nothing has been judged yet; `make run` trains, exports and judges."
     floors = [one["floor"][LEAD] for one in metrics.values() if LEAD in one["floor"]]
-    floor = f", where real images score {shown(floors[0])}" if floors else ""
+    floor = f", where real images score {format_metric(floors[0])}" if floors else ""
     (best, score), *others = sorted(scores.items(), key=lambda item: item[1])
     if not others:
-        return f"The {best} has a relative Fréchet distance of {shown(score)} to the test images{floor}."
+        return f"The {best} has a relative Fréchet distance of {format_metric(score)} to the test images{floor}."
     other, worse = others[0]
     if not comparable:
         return f"The {best} and the {other} cannot be compared: they were judged by different protocols."
     return (
         f"The {best} is closer to the test images than the {other}: "
-        f"relative Fréchet distance {shown(score)} against {shown(worse)}{floor}."
+        f"relative Fréchet distance {format_metric(score)} against {format_metric(worse)}{floor}."
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.gate.record import GateDecision
-from tasks.metrics.registry import describe, ordered, shown
+from tasks.metrics.registry import describe, format_metric, ordered
 from tasks.release.lineage.history import History
 
 NOTES = "RELEASE.md"
@@ -44,7 +44,7 @@ def _table(now: Mapping[str, Any], before: Mapping[str, Any], version: str) -> s
     names = ordered([name for name, value in now.items() if isinstance(value, int | float)])
     head = f"| figure | {version} | now | better |\n| --- | --- | --- | --- |"
     rows = (
-        f"| `{name}` | {shown(before.get(name))} | {shown(now[name])} | {describe(name).better or '-'} |"
+        f"| `{name}` | {format_metric(before.get(name))} | {format_metric(now[name])} | {describe(name).better or '-'} |"
         for name in names
     )
     return "\n".join([head, *rows])

@@ -8,13 +8,13 @@ from scipy.stats import multivariate_normal
 
 from tasks.common.params import load_params
 from tasks.evaluate.vae import (
-    Coder,
+    Autoencoder,
     elbo_metrics,
     importance_weights,
     pixel_log_density,
     pixel_variance,
-    similarity,
     squared_errors,
+    ssim,
 )
 from tasks.metrics.bootstrap import Interval
 
@@ -23,7 +23,7 @@ NOISE = 0.05**2  # variance of pixels in [0, 1], far above the 8 bits' own 1.3e-
 WEIGHTS = 0.1 * np.linalg.qr(np.random.default_rng(0).standard_normal((16, 2)))[0].T * [[3], [2]]  # orthogonal rows
 
 
-class Linear(Coder):
+class Linear(Autoencoder):
     """Probabilistic PCA (Tipping & Bishop 1999): x = 1/2 + z W + noise, with its exact posterior as the encoder."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Images:
     shape: tuple[int, int, int] = (1, 4, 4)
 
     @classmethod
-    def drawn(cls, count: int, seed: int) -> "Images":
+    def sampled(cls, count: int, seed: int) -> "Images":
         random = np.random.default_rng(seed)
         values = 0.5 + random.standard_normal((count, 2)) @ WEIGHTS
         values += np.sqrt(NOISE) * random.standard_normal(values.shape)
@@ -65,7 +65,7 @@ def log_likelihood(images: Images) -> np.ndarray:
 
 
 def test_every_draw_of_an_exact_posterior_weighs_the_likelihood() -> None:
-    test = Images.drawn(50, 1)
+    test = Images.sampled(50, 1)
     weights = importance_weights(Linear(), test, NOISE, SETTINGS)
     assert weights.shape == (50, 20)
     np.testing.assert_allclose(weights, log_likelihood(test)[:, None].repeat(20, axis=1), atol=1e-3)
@@ -73,7 +73,7 @@ def test_every_draw_of_an_exact_posterior_weighs_the_likelihood() -> None:
 
 def test_the_bound_of_an_exact_posterior_is_the_likelihood() -> None:
     """Of 3,000 images, one draw each: the mean over draws scatters by less than 0.1 nats."""
-    test, validation = Images.drawn(3000, 1), Images.drawn(2000, 2)
+    test, validation = Images.sampled(3000, 1), Images.sampled(2000, 2)
     found = elbo_metrics(Linear(), test, validation, SETTINGS)
     figures = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
     assert figures["bound_nats"] == pytest.approx(log_likelihood(test).mean(), abs=0.3)
@@ -85,13 +85,13 @@ def test_the_bound_of_an_exact_posterior_is_the_likelihood() -> None:
 
 def test_the_pixels_variance_is_what_codes_leave_unexplained() -> None:
     """Codes of the exact posterior leave the noise alone; of 32,000 values its variance is known to 0.8 %."""
-    assert pixel_variance(Linear(), Images.drawn(2000, 2), 0) == pytest.approx(NOISE, rel=0.03)
+    assert pixel_variance(Linear(), Images.sampled(2000, 2), 0) == pytest.approx(NOISE, rel=0.03)
 
 
 def test_density_and_errors_of_known_images() -> None:
     black, white = np.zeros((2, 1, 16, 16), np.uint8), np.full((2, 1, 16, 16), 255, np.uint8)
     assert squared_errors(black, white) == pytest.approx(1)
-    assert similarity(black, black) == pytest.approx(1)
-    assert similarity(black, white) == pytest.approx(0, abs=1e-3)
+    assert ssim(black, black) == pytest.approx(1)
+    assert ssim(black, white) == pytest.approx(0, abs=1e-3)
     density = pixel_log_density(white, black / 255, 0.25)
     assert density == pytest.approx(256 * (-1 / 0.5 - 0.5 * np.log(2 * np.pi * 0.25)))

@@ -13,7 +13,7 @@ from models.networks.classifier import Classifier, ClassifierConfig
 from tasks.common.errors import UserError
 from tasks.common.files import write_json
 from tasks.common.params import load_params
-from tasks.evaluate.scores import memorised, rarest_label
+from tasks.evaluate.scores import rarest_label
 from tasks.gate.bundles import LoadedBundle, view
 from tasks.gate.bundles import evaluated as judged_bundle
 from tasks.gate.decision import Decision, decide
@@ -49,13 +49,13 @@ PROTOCOL = Protocol(
     subset_size=100,
     seed=0,
 )
-STATISTICS = ReferenceStatistics(Evaluator(Classifier(SHAPE)), REAL, PROTOCOL, counts=True, prepared="")
+STATISTICS = ReferenceStatistics(Evaluator(Classifier(SHAPE)), REAL, PROTOCOL, trusted=True, prepared="")
 
 
 def evaluated(
     features: np.ndarray, second: np.ndarray | None = None, reference: ReferenceStatistics = STATISTICS
 ) -> LoadedBundle:
-    first, near = view(reference, features, SETTINGS), memorised(features, reference.real)
+    first, near = view(reference, features, SETTINGS), reference.real.memorisation_test(features)
     first.figures["memorised"] = near.share
     other = None if second is None else view(reference, second, SETTINGS)
     return LoadedBundle(Path("a"), "gan", "0" * 64, first, other, near, "bag", np.zeros((1, 1, 4, 4), np.uint8))

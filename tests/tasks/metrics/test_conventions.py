@@ -6,7 +6,7 @@ import torch
 
 from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance, relative_frechet_distance
 from tasks.metrics.kernel import kernel_distance
-from tasks.metrics.memorisation import memorisation
+from tasks.metrics.memorisation import MemorisationTest
 from tasks.metrics.neighbours import membership, neighbour_scores
 
 
@@ -92,16 +92,16 @@ def test_membership_names_the_images_on_their_own_side(narrow_in_wide: tuple[np.
 def test_copies_of_held_out_images_are_no_memorisation() -> None:
     """Exchanged, a generator that replays the training images would go free and this one would not."""
     train, held_out = normal(2, 800), normal(3, 400)
-    assert not memorisation(held_out, held_out, train).flagged
-    assert memorisation(train[:400], held_out, train).flagged
-    assert memorisation(held_out, train[:400], held_out).flagged
+    assert not MemorisationTest(held_out, train)(held_out).flagged
+    assert MemorisationTest(held_out, train)(train[:400]).flagged
+    assert MemorisationTest(train[:400], held_out)(held_out).flagged
 
 
 def test_one_training_image_over_and_over_is_memorisation_but_not_the_reverse() -> None:
     train, held_out = normal(4, 800), normal(5, 400)
     repeated = train[:1] + normal(6, 400, 1e-3)
-    assert memorisation(repeated, held_out, train).share == 1
-    assert memorisation(train, held_out, repeated).share < 0.05
+    assert MemorisationTest(held_out, train)(repeated).share == 1
+    assert MemorisationTest(held_out, repeated)(train).share < 0.05
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 249, 250, 1000])

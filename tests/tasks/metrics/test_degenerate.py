@@ -14,12 +14,12 @@ from tasks.metrics.frechet import (
     frechet_distance,
     relative_frechet_distance,
 )
-from tasks.metrics.kernel import kernel_distance, squared_discrepancy
-from tasks.metrics.memorisation import memorisation
+from tasks.metrics.kernel import kernel_distance, squared_mmd
+from tasks.metrics.memorisation import MemorisationTest
 from tasks.metrics.neighbours import neighbour_scores
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-DRAWS = Resampling(20, 0.9, 0)
+RESAMPLING = Resampling(20, 0.9, 0)
 
 
 def normal(seed: int, count: int = 60) -> np.ndarray:
@@ -31,15 +31,15 @@ def alike(value: float, count: int = 60) -> np.ndarray:
 
 
 def memorised(generated: np.ndarray, train: np.ndarray) -> float:
-    return memorisation(generated, normal(7), train, neighbours=5).share
+    return MemorisationTest(normal(7), train, neighbours=5)(generated).share
 
 
 METRICS: dict[str, Metric] = {
     "frechet": lambda a, b: frechet_distance(Moments.of(a), Moments.of(b)),
     "relative": lambda a, b: relative_frechet_distance(Moments.of(a), Moments.of(b)),
     "extrapolated": lambda a, b: extrapolated_frechet_distance(a, Moments.of(b)),
-    "ratio": lambda a, b: frechet_ratio(a, normal(8, len(a)) + 1, b, DRAWS).estimate,
-    "discrepancy": squared_discrepancy,
+    "ratio": lambda a, b: frechet_ratio(a, normal(8, len(a)) + 1, b, RESAMPLING).estimate,
+    "mmd": squared_mmd,
     "kernel": lambda a, b: kernel_distance(a, b, subsets=5, subset_size=20, seed=0).mean,
     "neighbours": lambda a, b: neighbour_scores(a, b, 5).density,
     "memorisation": memorised,
@@ -78,7 +78,7 @@ def test_a_feature_that_is_no_number_is_refused(name: str, exchanged: bool, valu
         measured(name, odd, exchanged)
 
 
-@pytest.mark.parametrize("name", ["discrepancy", "kernel", "neighbours", "memorisation"])
+@pytest.mark.parametrize("name", ["mmd", "kernel", "neighbours", "memorisation"])
 @BOTH_SIDES
 def test_features_of_two_networks_are_refused(name: str, exchanged: bool) -> None:
     with pytest.raises(ValueError, match="one network gives one length"):
@@ -101,7 +101,7 @@ def test_too_few_images_are_said_by_number(name: str, sentence: str) -> None:
 @pytest.mark.parametrize("neighbours", [1, 60])
 def test_a_neighbourhood_needs_two_and_fewer_than_all(neighbours: int) -> None:
     with pytest.raises(ValueError, match=f"{neighbours} neighbours among 60 training images"):
-        memorisation(normal(0), normal(1), normal(2), neighbours=neighbours)
+        MemorisationTest(normal(1), normal(2), neighbours=neighbours)
 
 
 @EVERY
@@ -136,8 +136,8 @@ def test_images_all_alike_on_both_sides_are_told_apart_by_their_place_alone() ->
     same, other = alike(0.1), alike(0.3)
     assert frechet_distance(Moments.of(same), Moments.of(same)) == pytest.approx(0, abs=1e-15)
     assert frechet_distance(Moments.of(same), Moments.of(other)) == pytest.approx(6 * 0.2**2)
-    assert squared_discrepancy(same, same) == pytest.approx(0, abs=1e-12)
-    assert squared_discrepancy(same, other) > 1e-3
+    assert squared_mmd(same, same) == pytest.approx(0, abs=1e-12)
+    assert squared_mmd(same, other) > 1e-3
     near, far = neighbour_scores(same, same, 5), neighbour_scores(same, other, 5)
     assert (near.precision, near.recall, near.coverage) == (1, 1, 1)
     assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
@@ -146,7 +146,7 @@ def test_images_all_alike_on_both_sides_are_told_apart_by_their_place_alone() ->
 
 def test_training_images_that_are_all_alike_make_no_copies() -> None:
     """Where all neighbours lie at one distance, none of them is the one that was repeated."""
-    found = memorisation(alike(1.0), alike(1.0), alike(1.0), neighbours=5)
+    found = MemorisationTest(alike(1.0), alike(1.0), neighbours=5)(alike(1.0))
     assert (found.share, found.flagged) == (0, False)
     assert 0 <= found.p_value <= 1
-    assert (found.nearness == 1).all()
+    assert (found.distance_ratios == 1).all()

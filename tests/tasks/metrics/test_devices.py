@@ -9,11 +9,11 @@ from torch import Tensor
 
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio
 from tasks.metrics.diversity import vendi_score
-from tasks.metrics.features import LAPACK
+from tasks.metrics.features import LAPACK_LIMIT
 from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance, relative_frechet_distance
 from tasks.metrics.intervals import extrapolated_interval, frechet_intervals, vendi_interval
 from tasks.metrics.kernel import kernel_distance
-from tasks.metrics.memorisation import memorisation
+from tasks.metrics.memorisation import MemorisationTest
 from tasks.metrics.neighbours import neighbour_scores
 from tests.pretended import There, pretended_gpu
 
@@ -44,7 +44,7 @@ BEFORE = {
     "coverage": 0.94,
     "copies": 0.01,
     "copies_p": 0.09661174232,
-    "nearness": 239.0274773,
+    "distance_ratios": 239.0274773,
     "nearest": 59066,
 }
 
@@ -61,7 +61,7 @@ def figures(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
     )
     first, second, third = Moments.of(given), Moments.of(real), Moments.of(train)
     near, kernel = neighbour_scores(given, real, 5), kernel_distance(given, real, subsets=8, subset_size=50, seed=1)
-    copies = memorisation(given, real, train, neighbours=5)
+    copies = MemorisationTest(real, train, neighbours=5)(given)
     test, relative, against_train = frechet_intervals(given, real, third, HOW)
     found: dict[str, float | Interval] = {
         "frechet": frechet_distance(first, second),
@@ -82,7 +82,7 @@ def figures(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
         "coverage": near.coverage,
         "copies": copies.share,
         "copies_p": copies.p_value,
-        "nearness": float(copies.nearness.sum()),
+        "distance_ratios": float(copies.distance_ratios.sum()),
         "nearest": float(copies.nearest.sum()),
     }
     return {f"{name}.{key}".rstrip("."): value for name, one in found.items() for key, value in _parts(one).items()}
@@ -126,7 +126,7 @@ def test_on_a_gpu_they_are_those_of_the_cpu() -> None:
 
 @pytest.mark.gpu
 def test_long_features_keep_their_eigenvalues_on_the_gpu() -> None:
-    rows = [np.random.default_rng(seed).standard_normal((800, LAPACK + 1)) for seed in range(2)]
+    rows = [np.random.default_rng(seed).standard_normal((800, LAPACK_LIMIT + 1)) for seed in range(2)]
     on_gpu = [Moments.of(torch.from_numpy(each).cuda()) for each in rows]
     assert on_gpu[0].covariance.is_cuda
     assert frechet_distance(*on_gpu) == pytest.approx(frechet_distance(*map(Moments.of, rows)), rel=1e-6)

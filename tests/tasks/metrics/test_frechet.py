@@ -130,7 +130,7 @@ def test_refuses_what_has_no_distance() -> None:
 
 def test_long_features_need_one_root_and_no_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2,048 features a GPU takes seconds for each of these, and an interval takes hundreds of distances."""
-    monkeypatch.setattr(frechet, "LAPACK", 4)
+    monkeypatch.setattr(frechet, "LAPACK_LIMIT", 4)
     real, roots = Moments.of(correlated(0, 300)), []
     eigh = torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: roots.append(matrix) or eigh(matrix))
@@ -144,6 +144,6 @@ def test_long_features_need_one_root_and_no_singular_values(monkeypatch: pytest.
 def test_long_features_are_as_far_apart_as_short_ones(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     a, b = Moments.of(correlated(1, count)), Moments.of(correlated(0, count))
     short = frechet_distance(a, b)
-    monkeypatch.setattr(frechet, "LAPACK", 4)
+    monkeypatch.setattr(frechet, "LAPACK_LIMIT", 4)
     scale = float(a.covariance.trace() + b.covariance.trace())
     assert frechet_distance(a, b) == pytest.approx(short, abs=1e-7 * scale)

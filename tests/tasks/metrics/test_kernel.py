@@ -6,7 +6,7 @@ import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from tasks.metrics import kernel
-from tasks.metrics.kernel import kernel_distance, squared_discrepancy
+from tasks.metrics.kernel import kernel_distance, squared_mmd
 
 
 class PassThrough(torch.nn.Module):
@@ -34,8 +34,8 @@ def double_loop(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_equals_a_double_loop_with_unequal_numbers() -> None:
     a, b = normal(0, 12), normal(1, 9, 0.5)
-    assert squared_discrepancy(a, b) == pytest.approx(double_loop(a, b), rel=1e-10)
-    assert squared_discrepancy(a, b) == pytest.approx(squared_discrepancy(b, a), rel=1e-10)
+    assert squared_mmd(a, b) == pytest.approx(double_loop(a, b), rel=1e-10)
+    assert squared_mmd(a, b) == pytest.approx(squared_mmd(b, a), rel=1e-10)
 
 
 def test_equals_torchmetrics() -> None:
@@ -44,19 +44,19 @@ def test_equals_torchmetrics() -> None:
     peer.update(torch.from_numpy(real), real=True)
     peer.update(torch.from_numpy(generated), real=False)
     mean, _ = peer.compute()
-    assert squared_discrepancy(generated, real) == pytest.approx(float(mean), rel=1e-5)
+    assert squared_mmd(generated, real) == pytest.approx(float(mean), rel=1e-5)
 
 
 def test_blocks_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = normal(0, 100), normal(1, 100, 0.2)
-    whole = squared_discrepancy(a, b)
+    whole = squared_mmd(a, b)
     monkeypatch.setattr(kernel, "BLOCK", 7)
-    assert squared_discrepancy(a, b) == pytest.approx(whole, rel=1e-9)
+    assert squared_mmd(a, b) == pytest.approx(whole, rel=1e-9)
 
 
 def test_equal_laws_give_zero_on_average_and_go_negative() -> None:
     """The mean of 200 unbiased values lies within four standard errors of 0; a biased one would lie 0.5 too high."""
-    values = np.array([squared_discrepancy(normal(2 * i, 40), normal(2 * i + 1, 40)) for i in range(200)])
+    values = np.array([squared_mmd(normal(2 * i, 40), normal(2 * i + 1, 40)) for i in range(200)])
     error = values.std(ddof=1) / np.sqrt(len(values))
     assert abs(values.mean()) < 4 * error
     assert 0.3 < (values < 0).mean() < 0.9
@@ -68,7 +68,7 @@ def test_subsets_follow_the_seed() -> None:
     first = kernel_distance(a, b, subsets=20, subset_size=60, seed=0)
     assert first == kernel_distance(a, b, subsets=20, subset_size=60, seed=0)
     assert first != kernel_distance(a, b, subsets=20, subset_size=60, seed=1)
-    assert first.mean == pytest.approx(squared_discrepancy(a, b), abs=4 * first.standard_error)
+    assert first.mean == pytest.approx(squared_mmd(a, b), abs=4 * first.standard_error)
 
 
 def test_standard_error_tells_how_far_fresh_samples_scatter() -> None:
@@ -94,4 +94,4 @@ def test_refuses_subsets_that_say_nothing(subsets: int, subset_size: int) -> Non
 
 def test_refuses_features_of_two_networks() -> None:
     with pytest.raises(ValueError, match="lengths 5 and 4"):
-        squared_discrepancy(normal(0, 10), normal(1, 10)[:, :4])
+        squared_mmd(normal(0, 10), normal(1, 10)[:, :4])

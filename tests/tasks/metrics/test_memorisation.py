@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.memorisation import NEAR, SIGNIFICANT, SUSPECT, Memorisation, memorisation
+from tasks.metrics.memorisation import NEAR, SIGNIFICANT, SUSPECT, Memorisation, MemorisationTest
 
 
 def images(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
@@ -15,7 +15,7 @@ TRAIN, HELD_OUT = images(0, 3000), images(1, 1000)
 
 def test_new_images_are_as_near_as_held_out_ones() -> None:
     """A share of 1 % of 1,000 has a standard deviation of 0.3 %, that of the quantile included less than 0.5 %."""
-    found = memorisation(images(2, 1000), HELD_OUT, TRAIN)
+    found = MemorisationTest(HELD_OUT, TRAIN)(images(2, 1000))
     assert found.share == pytest.approx(NEAR, abs=0.02)
     assert found.p_value > 1e-3
     assert not found.flagged
@@ -23,18 +23,18 @@ def test_new_images_are_as_near_as_held_out_ones() -> None:
 
 def test_replayed_images_are_found_and_named() -> None:
     rows = np.random.default_rng(3).choice(len(TRAIN), 500, replace=False)
-    found = memorisation(TRAIN[rows], HELD_OUT, TRAIN)
+    found = MemorisationTest(HELD_OUT, TRAIN)(TRAIN[rows])
     assert found.share == 1
     assert found.p_value < 1e-100
     assert (found.nearest == rows).all()
-    assert found.nearness == pytest.approx(0, abs=1e-6)
+    assert found.distance_ratios == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_a_share_of_replayed_images_is_seen(share: float) -> None:
     new, count = images(4, 1000), int(1000 * share)
     new[:count] = TRAIN[:count] + images(5, count, 1e-3)
-    found = memorisation(new, HELD_OUT, TRAIN)
+    found = MemorisationTest(HELD_OUT, TRAIN)(new)
     assert found.share == pytest.approx(share + (1 - share) * NEAR, abs=0.02)
     assert found.flagged
 
@@ -42,7 +42,7 @@ def test_a_share_of_replayed_images_is_seen(share: float) -> None:
 def test_plain_images_are_no_copies() -> None:
     """Half as scattered they lie nearer to everything, so that plain distances would call most of them copies."""
     plain = images(6, 1000, 0.5)
-    found = memorisation(plain, HELD_OUT, TRAIN)
+    found = MemorisationTest(HELD_OUT, TRAIN)(plain)
     assert found.share < 2 * NEAR
     assert not found.flagged
 
@@ -50,8 +50,8 @@ def test_plain_images_are_no_copies() -> None:
 def test_nearness_is_the_distance_over_that_of_the_neighbourhood() -> None:
     generated, train = images(7, 20), images(8, 60)
     distances = np.sort(np.linalg.norm(generated[:, None] - train[None], axis=2), axis=1)[:, :5]
-    found = memorisation(generated, images(9, 20), train, neighbours=5)
-    np.testing.assert_allclose(found.nearness, distances[:, 0] / distances.mean(axis=1), rtol=1e-6)
+    found = MemorisationTest(images(9, 20), train, neighbours=5)(generated)
+    np.testing.assert_allclose(found.distance_ratios, distances[:, 0] / distances.mean(axis=1), rtol=1e-6)
 
 
 def test_both_the_share_and_the_p_value_must_speak() -> None:
@@ -63,7 +63,7 @@ def test_both_the_share_and_the_p_value_must_speak() -> None:
 
 def test_refuses_too_few_training_images_or_neighbours() -> None:
     with pytest.raises(ValueError, match="50 neighbours among 50 training images"):
-        memorisation(HELD_OUT, HELD_OUT, TRAIN[:50])
+        MemorisationTest(HELD_OUT, TRAIN[:50])
     with pytest.raises(ValueError, match="1 neighbours among"):
-        memorisation(HELD_OUT, HELD_OUT, TRAIN, neighbours=1)  # each lies at its own mean distance
-    assert len(memorisation(HELD_OUT[:9], HELD_OUT[:9], TRAIN[:50], neighbours=2).nearness) == 9
+        MemorisationTest(HELD_OUT, TRAIN, neighbours=1)  # each lies at its own mean distance
+    assert len(MemorisationTest(HELD_OUT[:9], TRAIN[:50], neighbours=2)(HELD_OUT[:9]).distance_ratios) == 9

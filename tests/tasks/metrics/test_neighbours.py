@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from tasks.metrics.neighbours import Neighbours, neighbour_scores
+from tasks.metrics.neighbours import NeighbourScores, neighbour_scores
 
 
 def normal(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
@@ -13,7 +13,7 @@ def normal(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
     return values
 
 
-def plain(generated: np.ndarray, real: np.ndarray, k: int) -> Neighbours:
+def plain(generated: np.ndarray, real: np.ndarray, k: int) -> NeighbourScores:
     """The printed definitions with whole matrices; column 0 of the sorted distances is the point itself."""
 
     def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def plain(generated: np.ndarray, real: np.ndarray, k: int) -> Neighbours:
     reach_real = np.sort(distances(real, real), axis=1)[:, k]
     reach_generated = np.sort(distances(generated, generated), axis=1)[:, k]
     between = distances(real, generated)
-    return Neighbours(
+    return NeighbourScores(
         precision=float((between <= reach_real[:, None]).any(axis=0).mean()),
         recall=float((between <= reach_generated[None, :]).any(axis=1).mean()),
         density=float((between <= reach_real[:, None]).sum(axis=0).mean() / k),

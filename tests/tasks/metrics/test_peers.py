@@ -13,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from tasks.metrics.frechet import Moments, frechet_distance
-from tasks.metrics.kernel import kernel_distance, squared_discrepancy
+from tasks.metrics.kernel import kernel_distance, squared_mmd
 from tasks.metrics.neighbours import neighbour_scores
 
 KERNEL = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
@@ -73,7 +73,7 @@ def test_frechet_distance_is_torchmetrics() -> None:
 
 
 def test_kernel_distance_is_torch_fidelitys_where_the_subset_is_all() -> None:
-    ours = squared_discrepancy(GENERATED, REAL[:300])
+    ours = squared_mmd(GENERATED, REAL[:300])
     assert ours == pytest.approx(kid(GENERATED, REAL[:300], 1, 300), rel=1e-8)
     assert ours > 1e-3
 
@@ -82,7 +82,7 @@ def test_kernel_distance_is_torchmetrics_where_the_subset_is_all() -> None:
     peer = KernelInceptionDistance(feature=Flatten(), subsets=1, subset_size=300).set_dtype(torch.float64)
     peer.update(torch.from_numpy(REAL[:300]).reshape(-1, *SHAPE), real=True)
     peer.update(torch.from_numpy(GENERATED).reshape(-1, *SHAPE), real=False)
-    assert squared_discrepancy(GENERATED, REAL[:300]) == pytest.approx(float(peer.compute()[0]), rel=1e-6)
+    assert squared_mmd(GENERATED, REAL[:300]) == pytest.approx(float(peer.compute()[0]), rel=1e-6)
 
 
 def test_kernel_distance_over_random_subsets_agrees_within_its_error() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.reference.corruptions import CORRUPTIONS, Corruption, blur, disturb, fade, lift
+from tasks.reference.corruptions import CORRUPTIONS, Corruption, add_noise, blur, raise_background, reduce_contrast
 
 UNCHANGED: dict[str, float] = {"background": 0, "blur": 0, "noise": 0, "contrast": 1}
 WAYS = pytest.mark.parametrize("way", CORRUPTIONS)
@@ -55,16 +55,16 @@ def test_every_image_and_channel_is_spoilt_on_its_own(way: str) -> None:
 
 def test_a_lifted_background_moves_no_brighter_pixel() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    assert (lift(images, 24).ravel() == np.maximum(np.arange(256), 24)).all()
+    assert (raise_background(images, 24).ravel() == np.maximum(np.arange(256), 24)).all()
 
 
 def test_fading_scales_about_the_middle() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    faded = fade(images, 0.5).ravel().astype(int)
+    faded = reduce_contrast(images, 0.5).ravel().astype(int)
     assert (faded[0], faded[255]) == (64, 191)
     assert np.abs(faded - (127.5 + 0.5 * (np.arange(256) - 127.5))).max() <= 0.5
     assert (faded + faded[::-1] == 255).all()  # black and white are treated alike
-    assert set(fade(images, 0).ravel()) == {128}
+    assert set(reduce_contrast(images, 0).ravel()) == {128}
 
 
 @pytest.mark.parametrize("sigma", CORRUPTIONS["blur"][1])
@@ -96,9 +96,9 @@ def test_an_impulse_becomes_the_gaussian() -> None:
 
 def test_noise_is_the_same_every_time_and_as_strong_as_asked() -> None:
     images = np.full((20, 1, 28, 28), 128, np.uint8)
-    disturbed = disturb(images, 8)
+    disturbed = add_noise(images, 8)
     np.random.default_rng(99).standard_normal(5)
-    assert (disturb(images, 8) == disturbed).all()
+    assert (add_noise(images, 8) == disturbed).all()
     change = disturbed.astype(float) - 128
     assert change.std() == pytest.approx(8, rel=4 / np.sqrt(2 * change.size))
     assert change.mean() == pytest.approx(0, abs=4 * 8 / np.sqrt(change.size))
@@ -107,5 +107,5 @@ def test_noise_is_the_same_every_time_and_as_strong_as_asked() -> None:
 
 def test_noise_is_clipped_and_does_not_wrap() -> None:
     black, white = np.zeros((4, 1, 28, 28), np.uint8), np.full((4, 1, 28, 28), 255, np.uint8)
-    assert disturb(black, 4).max() < 40
-    assert disturb(white, 4).min() > 215
+    assert add_noise(black, 4).max() < 40
+    assert add_noise(white, 4).min() > 215

@@ -1,4 +1,4 @@
-"""A file of the user's: what is said of one that cannot be used, and that nothing in it is run."""
+"""Pretrained weights from the user's file: the errors for a file that cannot be used, and that no code in it runs."""
 
 import os
 import pickle
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 
 class Evil:
-    """Unpickled without care, it leaves a file behind."""
+    """Creates a file when it is unpickled without `weights_only`."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -31,25 +31,25 @@ class Evil:
 
 
 def refusal(name: PretrainedName, weights: WeightsFile) -> str:
-    """What is said, which is one sentence on one line."""
+    """Returns the error message, which is one line."""
     with pytest.raises(UserError) as caught:
         load_pretrained(name, weights, WHERE)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 @EITHER
 @pytest.mark.parametrize(("file", "sha256"), [("", ""), ("weights.pth", ""), ("", "0" * 64)])
-def test_a_file_and_its_hash_are_asked_for(name: PretrainedName, file: str, sha256: str) -> None:
-    said = refusal(name, WeightsFile(file=file, sha256=sha256))
-    assert said == f"{WHERE}: {name} judges by weights of yours; set the file and that file's sha256"
+def test_a_file_and_its_hash_are_required(name: PretrainedName, file: str, sha256: str) -> None:
+    message = refusal(name, WeightsFile(file=file, sha256=sha256))
+    assert message == f"{WHERE}: {name} needs a file of pretrained weights; set file and that file's sha256"
 
 
 @EITHER
 def test_a_missing_file_is_named_and_not_downloaded(name: PretrainedName, tmp_path: Path) -> None:
-    said = refusal(name, WeightsFile(file=str(tmp_path / "none.pth"), sha256="0" * 64))
-    assert said.startswith(f"{WHERE}.file is {tmp_path / 'none.pth'}, and no such file is there")
+    message = refusal(name, WeightsFile(file=str(tmp_path / "none.pth"), sha256="0" * 64))
+    assert message.startswith(f"{WHERE}.file is {tmp_path / 'none.pth'}, but there is no such file")
     assert refusal(name, WeightsFile(file=str(tmp_path), sha256="0" * 64)).startswith(f"{WHERE}.file is {tmp_path},")
 
 
@@ -57,16 +57,16 @@ def test_home_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     torch.save({"a": torch.zeros(2)}, tmp_path / "weights.pth")
     sha256 = settings(tmp_path / "weights.pth").sha256
-    said = refusal("dinov2", WeightsFile(file="~/weights.pth", sha256=sha256))
-    assert said == f"{tmp_path}/weights.pth cannot be used as dinov2: these are not the weights of a DINOv2 network"
+    message = refusal("dinov2", WeightsFile(file="~/weights.pth", sha256=sha256))
+    assert message == f"{tmp_path}/weights.pth cannot be used as dinov2: these are not the weights of a DINOv2 network"
 
 
 @EITHER
 def test_another_hash_names_both_and_nothing_is_read(name: PretrainedName, tmp_path: Path) -> None:
     mark, path = tmp_path / "mark", tmp_path / "weights.pth"
     path.write_bytes(pickle.dumps(Evil(mark)))
-    said = refusal(name, WeightsFile(file=str(path), sha256="0" * 64))
-    assert said.startswith(f"{WHERE}.sha256 is {'0' * 64}, but {path} has {settings(path).sha256}")
+    message = refusal(name, WeightsFile(file=str(path), sha256="0" * 64))
+    assert message.startswith(f"{WHERE}.sha256 is {'0' * 64}, but {path} has {settings(path).sha256}")
     assert not mark.exists()
 
 
@@ -91,30 +91,30 @@ def test_other_tensors_are_refused(name: PretrainedName, suffix: str, tmp_path: 
     ],
     ids=["list", "nested", "numbered", "number", "tensor", "none"],
 )
-def test_what_is_no_state_dict_is_refused(name: PretrainedName, content: object, tmp_path: Path) -> None:
+def test_anything_but_a_state_dict_is_refused(name: PretrainedName, content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pth")
-    assert "it holds something else than tensors by name" in refusal(name, settings(tmp_path / "weights.pth"))
+    assert "it is not a dict of tensors by name" in refusal(name, settings(tmp_path / "weights.pth"))
 
 
 @EITHER
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("how", ["pickled", "saved", "beside"])
-def test_code_in_a_file_is_not_run(name: PretrainedName, how: str, suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["pickled", "saved", "beside"])
+def test_code_in_a_file_is_not_run(name: PretrainedName, where: str, suffix: str, tmp_path: Path) -> None:
     mark, path = tmp_path / "mark", tmp_path / f"weights{suffix}"
     evil = Evil(mark)
-    if how == "pickled":
+    if where == "pickled":
         path.write_bytes(pickle.dumps(evil, protocol=2))
     else:
-        tensors = dinov2_weights() if how == "beside" else {}
+        tensors = dinov2_weights() if where == "beside" else {}
         torch.save(tensors | {"evil": evil}, path)
-    said = refusal(name, settings(path))
-    assert said == f"{path} cannot be used as {name}: " + (
+    message = refusal(name, settings(path))
+    assert message == f"{path} cannot be used as {name}: " + (
         "it is damaged, or holds more than tensors, which could run code and is not loaded"
     )
     assert not mark.exists()
 
 
-def test_that_code_would_run_if_it_was_let(tmp_path: Path) -> None:
+def test_that_code_runs_in_a_plain_unpickler(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Evil(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
 
@@ -132,7 +132,7 @@ def test_that_code_would_run_if_it_was_let(tmp_path: Path) -> None:
     ],
     ids=["empty", "pointer", "page", "cut", "zeros"],
 )
-def test_a_file_that_is_none_is_refused(name: PretrainedName, suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(name: PretrainedName, suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     assert f"{path} cannot be used as {name}: it is damaged, or" in refusal(name, settings(path))

@@ -1,4 +1,4 @@
-"""The yardstick that a reference stage leaves: whose images it was made of, and what it may be compared with."""
+"""The reference statistics that a stage writes: which data set they belong to, and their protocol."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from tasks.common.errors import UserError
 from tasks.common.files import read_json, sha256_file, write_json
 from tasks.common.params import EvaluateSettings, load_params
 from tasks.common.tensors import load_tensors, save_tensors
-from tasks.evaluate.results import evaluation
+from tasks.evaluate.results import compute_results
 from tasks.evaluate.scores import rarest_label
 from tasks.preprocess.dataset import PREPARED, Prepared, open_prepared
 from tasks.reference.evaluator import NETWORK, load_evaluator
@@ -39,8 +39,8 @@ PROTOCOL = Protocol(
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout whose stage `reference` has looked at 120 images of noise in two classes."""
-    checkout = make_checkout(tmp_path_factory.mktemp("yardstick") / "project")
+    """A checkout whose stage `reference` has run on 120 images of noise in two classes."""
+    checkout = make_checkout(tmp_path_factory.mktemp("statistics") / "project")
     checkout.set_params(**SMALL)
     for first, name in ((0, "bag"), (100, "coat")):
         draw(checkout / "data/raw" / name, 60, first)
@@ -62,7 +62,7 @@ def settings() -> EvaluateSettings:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The reference's folder, to do harm to."""
+    """A copy of data/reference to damage."""
     return Path(shutil.copytree(REFERENCE, tmp_path / "reference"))
 
 
@@ -71,27 +71,27 @@ def again(checkout: Checkout) -> Prepared:
     return prepare(checkout / "data/raw", checkout.path / PREPARED)
 
 
-def test_a_yardstick_of_these_images_is_taken(project: Checkout, settings: EvaluateSettings) -> None:
+def test_statistics_of_the_same_images_are_loaded(project: Checkout, settings: EvaluateSettings) -> None:
     reference = load_statistics(REFERENCE, settings, open_prepared().hash)
     assert load_statistics(REFERENCE, settings, again(project).hash).protocol == reference.protocol
     assert load_statistics(REFERENCE, settings).protocol == reference.protocol  # where no data is at hand
 
 
-def test_figures_are_the_same_beside_a_cpu(settings: EvaluateSettings) -> None:
-    """With every interval, the floor and the labels, from what the stage kept."""
+def test_results_on_a_pretended_gpu_equal_those_on_the_cpu(settings: EvaluateSettings) -> None:
+    """The results include intervals, the floor and the rarest label, from the statistics of the stage."""
 
-    def found(device: torch.device) -> tuple[dict[str, object], object]:
+    def results(device: torch.device) -> tuple[dict[str, object], object]:
         reference = load_statistics(REFERENCE, settings, device=device)
         features = reference.evaluator.features(open_prepared().split("train").gather(np.arange(20)))
-        record = evaluation(reference, features, settings).record()
+        record = compute_results(reference, features, settings).record()
         return record, rarest_label(reference.evaluator, features, reference.real)
 
     with pretended_gpu() as device:
-        there = found(device)
-    assert there == found(torch.device("cpu"))
+        on_gpu = results(device)
+    assert on_gpu == results(torch.device("cpu"))
 
 
-def test_one_pixel_of_one_image_makes_it_another_yardstick(project: Checkout, settings: EvaluateSettings) -> None:
+def test_one_changed_pixel_makes_another_data_set(project: Checkout, settings: EvaluateSettings) -> None:
     before, path = open_prepared().hash, project / "data/raw/coat/0130.png"
     pixels = np.array(Image.open(path))
     changed = pixels.copy()
@@ -103,26 +103,26 @@ def test_one_pixel_of_one_image_makes_it_another_yardstick(project: Checkout, se
         with pytest.raises(UserError) as caught:
             load_statistics(REFERENCE, settings, prepared.hash)
         assert str(caught.value) == (
-            "data/reference was made of other images than data/prepared holds now; run its stage again"
+            "data/reference was made from other images than data/prepared holds now; run its stage again"
         )
     finally:
         Image.fromarray(pixels).save(path)
     assert load_statistics(REFERENCE, settings, again(project).hash).protocol.network == "classifier"
 
 
-def test_a_pixel_of_a_class_that_only_moved_counts_too(project: Checkout, settings: EvaluateSettings) -> None:
-    """The same pictures under another label are other data."""
+def test_a_moved_label_makes_another_data_set(project: Checkout, settings: EvaluateSettings) -> None:
+    """The same images with another label are another data set."""
     path = project / "data/raw/coat/0130.png"
     path.rename(project / "data/raw/bag/0130.png")
     try:
-        with pytest.raises(UserError, match="made of other images"):
+        with pytest.raises(UserError, match="made from other images"):
             load_statistics(REFERENCE, settings, again(project).hash)
     finally:
         (project / "data/raw/bag/0130.png").rename(path)
         again(project)
 
 
-def test_what_is_read_is_what_the_judge_says_of_the_images(settings: EvaluateSettings) -> None:
+def test_the_statistics_are_the_evaluators_features_of_the_images(settings: EvaluateSettings) -> None:
     reference, prepared = load_statistics(REFERENCE, settings), open_prepared()
     (test,), (train,) = prepared.split("test").blocks(1000), prepared.split("train").blocks(1000)
     np.testing.assert_allclose(reference.real.test, reference.evaluator.features(test), rtol=1e-4, atol=1e-5)
@@ -130,14 +130,14 @@ def test_what_is_read_is_what_the_judge_says_of_the_images(settings: EvaluateSet
     np.testing.assert_array_equal(reference.real.test_labels, prepared.split("test").labels)
     np.testing.assert_allclose(reference.real.train_moments.mean, train_mean(reference.real.train.numpy()), rtol=1e-4)
     assert reference.real.train_moments.count == len(train)
-    assert reference.counts == read_json(REFERENCE / "evaluator.json")["counts"]
+    assert reference.trusted == read_json(REFERENCE / "evaluator.json")["counts"]
 
 
 def train_mean(features: np.ndarray) -> np.ndarray:
     return np.asarray(features.mean(axis=0, dtype=np.float64))
 
 
-def test_the_protocol_names_the_content_and_what_there_is_enough_of(settings: EvaluateSettings) -> None:
+def test_the_protocol_has_the_hashes_and_the_numbers_that_fit_the_data(settings: EvaluateSettings) -> None:
     protocol, count = load_statistics(REFERENCE, settings).protocol, len(open_prepared().split("test"))
     assert protocol.weights == sha256_file(REFERENCE / NETWORK) == load_evaluator(REFERENCE)[1]
     assert protocol.reference == sha256_file(REFERENCE / FEATURES)
@@ -155,18 +155,18 @@ def test_equal_protocols_pass() -> None:
 
 
 @pytest.mark.parametrize("key", Protocol.model_fields)
-def test_every_key_of_a_protocol_counts_and_is_named(key: str) -> None:
+def test_a_difference_in_any_key_of_a_protocol_is_reported(key: str) -> None:
     value = getattr(PROTOCOL, key)
     other = value + 1 if isinstance(value, int) else f"{value}x"
     with pytest.raises(UserError) as caught:
         PROTOCOL.require(PROTOCOL.model_copy(update={key: other}))
     assert str(caught.value) == (
-        f"figures of different protocols cannot be compared: {key} {value} and {other}; judge both anew"
+        f"metrics of different protocols cannot be compared: {key} {value} and {other}; evaluate both again"
     )
 
 
-def test_all_that_differs_is_named_at_once() -> None:
-    with pytest.raises(UserError, match=r"compared: network classifier and random, seed 0 and 3; judge both anew"):
+def test_all_differences_are_reported_at_once() -> None:
+    with pytest.raises(UserError, match=r"compared: network classifier and random, seed 0 and 3; evaluate both again"):
         PROTOCOL.require(PROTOCOL.model_copy(update={"network": "random", "seed": 3}))
 
 
@@ -219,7 +219,7 @@ def with_a_value_that_is_none(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "damage",
     [
         with_one_image,
         without_features,
@@ -229,7 +229,7 @@ def with_a_value_that_is_none(copy: Path) -> None:
         with_a_value_that_is_none,
     ],
 )
-def test_files_of_another_making_are_no_yardstick(harm, copy: Path, settings: EvaluateSettings) -> None:  # type: ignore[no-untyped-def]
-    harm(copy)
+def test_damaged_files_are_refused(damage, copy: Path, settings: EvaluateSettings) -> None:  # type: ignore[no-untyped-def]
+    damage(copy)
     with pytest.raises(UserError):
         load_statistics(copy, settings, open_prepared().hash)

@@ -14,9 +14,9 @@ from tasks.common.runtime import StopSignals
 from tasks.common.tensors import load_tensors
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.preprocess.dataset import Prepared
-from tasks.reference.corruptions import CORRUPTIONS, blur, disturb
+from tasks.reference.corruptions import CORRUPTIONS, add_noise, blur
 from tasks.reference.evaluator import Evaluator
-from tasks.reference.validate import chance, counts, look
+from tasks.reference.validate import chance_distance, passes_checks, validate_evaluator
 from tests.tasks.noise_folders import draw, prepare
 
 NO_CHANCE = {"chance": 0.0, "chance_deviation": 0.0}
@@ -49,7 +49,7 @@ def seen(
 def looked(
     evaluator: Evaluator, prepared: Prepared, folder: Path, accuracy: dict[str, float] | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    return folder, look(evaluator, prepared, folder, StopSignals(), accuracy or {})
+    return folder, validate_evaluator(evaluator, prepared, folder, StopSignals(), accuracy or {})
 
 
 def every(prepared: Prepared, split: str) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_rows_are_distances_of_the_spoilt_images(
         return relative_frechet_distance(Moments.of(evaluator.features(images)), real)
 
     assert rows["blur", "2"] == pytest.approx(distance(blur(test, 2)), rel=1e-3)
-    assert rows["noise", "16"] == pytest.approx(distance(disturb(test, 16)), rel=1e-3)
+    assert rows["noise", "16"] == pytest.approx(distance(add_noise(test, 16)), rel=1e-3)
     assert rows["background", "0"] == pytest.approx(distance(test), rel=1e-3)
     assert rows["missing class", "coat"] == pytest.approx(distance(test[labels != 1]), rel=1e-3)
 
@@ -120,7 +120,7 @@ def test_the_verdict_is_drawn_from_what_is_written(seen: tuple[Path, dict[str, A
         "chance_deviation": verdict["checks"]["chance_deviation"],
         "missing_class": missing,
     }
-    assert verdict["counts"] == counts("random", verdict["checks"], {})
+    assert verdict["counts"] == passes_checks("random", verdict["checks"], {})
     assert "accuracy" not in verdict
 
 
@@ -157,8 +157,8 @@ def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(evaluator
 
 @pytest.mark.parametrize("kind", ["classifier", "selfsupervised", "random", "inception", "dinov2"])
 def test_a_judge_that_sees_everything_counts(kind: str) -> None:
-    assert counts(kind, GOOD, {"accuracy": 0.95})
-    assert counts(kind, {name: value for name, value in GOOD.items() if name != "missing_class"}, {})
+    assert passes_checks(kind, GOOD, {"accuracy": 0.95})
+    assert passes_checks(kind, {name: value for name, value in GOOD.items() if name != "missing_class"}, {})
 
 
 @pytest.mark.parametrize("kind", ["classifier", "selfsupervised", "random", "inception", "dinov2"])
@@ -174,28 +174,30 @@ def test_a_judge_that_sees_everything_counts(kind: str) -> None:
 def test_no_judge_counts_that_fails_what_all_are_asked(
     kind: str, checks: dict[str, float], accuracy: dict[str, float]
 ) -> None:
-    assert not counts(kind, checks, accuracy)
+    assert not passes_checks(kind, checks, accuracy)
 
 
 def test_a_missing_class_is_asked_of_a_classifier_alone() -> None:
     blind = GOOD | {"missing_class": 0.0099}
-    assert not counts("classifier", blind, {"accuracy": 0.95})
+    assert not passes_checks("classifier", blind, {"accuracy": 0.95})
     for kind in ("selfsupervised", "random", "inception", "dinov2"):
-        assert counts(kind, blind, {"accuracy": 0.95})
+        assert passes_checks(kind, blind, {"accuracy": 0.95})
 
 
 def test_the_edges_of_what_counts() -> None:
     checks = {"held_out": 0.002, "blurred": 0.02, "missing_class": 0.02}
-    assert counts("classifier", checks | NO_CHANCE, {"accuracy": 0.92})
+    assert passes_checks("classifier", checks | NO_CHANCE, {"accuracy": 0.92})
 
 
 def test_what_few_images_have_by_chance_does_not_speak_against_a_judge() -> None:
     """Figures of 251 test images of `digits`: as many training images are 0.015 from all of them."""
     few = {"held_out": 0.0129, "blurred": 0.0801, "missing_class": 0.0768, "chance": 0.0149, "chance_deviation": 0.0035}
-    assert counts("classifier", few, {"accuracy": 0.98})
-    assert not counts("classifier", few | {"blurred": 0.03}, {"accuracy": 0.98}), "chance might explain the blur"
-    assert not counts("classifier", few | {"held_out": 0.06}, {"accuracy": 0.98}), "it tells training images apart"
-    assert not counts("classifier", few | NO_CHANCE, {"accuracy": 0.98})
+    assert passes_checks("classifier", few, {"accuracy": 0.98})
+    assert not passes_checks("classifier", few | {"blurred": 0.03}, {"accuracy": 0.98}), "chance might explain the blur"
+    assert not passes_checks("classifier", few | {"held_out": 0.06}, {"accuracy": 0.98}), (
+        "it tells training images apart"
+    )
+    assert not passes_checks("classifier", few | NO_CHANCE, {"accuracy": 0.98})
 
 
 def test_chance_is_the_distance_of_as_many_images_of_the_same_law() -> None:
@@ -203,7 +205,7 @@ def test_chance_is_the_distance_of_as_many_images_of_the_same_law() -> None:
     train = random.standard_normal((20_000, 8))
     moments = Moments.of(train)
     fresh = [relative_frechet_distance(Moments.of(random.standard_normal((200, 8))), moments) for _ in range(30)]
-    found = chance(train, 200, moments)
+    found = chance_distance(train, 200, moments)
     assert found["chance"] == pytest.approx(np.mean(fresh), rel=0.2)
     assert found["chance_deviation"] == pytest.approx(np.std(fresh), rel=0.6)
-    assert chance(train, 2_000, moments)["chance"] < 0.2 * found["chance"]
+    assert chance_distance(train, 2_000, moments)["chance"] < 0.2 * found["chance"]
