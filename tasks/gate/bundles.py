@@ -1,4 +1,4 @@
-"""A bundle on the bench: what its contract says, and what its file draws as the judges see it."""
+"""A bundle that the gate evaluates: its contract, and the features and metrics of its generator's images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,66 +13,66 @@ from tasks.common.params import EvaluateSettings, Params
 from tasks.evaluate.sampling import ExportedGenerator, extract_features
 from tasks.evaluate.scores import neighbour_membership, rarest_label, rounded, score
 from tasks.export.session import session
-from tasks.gate.record import EvaluatedBundle, EvaluatorView
+from tasks.gate.record import EvaluatedBundle, EvaluatorMetrics
 from tasks.metrics.memorisation import Memorisation
 from tasks.metrics.neighbours import Membership
 from tasks.reference.statistics import ReferenceStatistics
 
 
 @dataclass(frozen=True)
-class View:
-    """A generator's images as one judge sees them; image i comes from noise i, whatever the bundle."""
+class EvaluatedFeatures:
+    """One evaluator's features of a generator's images, float32 [N, F], with their metrics.
+
+    Row i belongs to the image of noise i, for every bundle.
+    """
 
     reference: ReferenceStatistics
     features: np.ndarray
-    figures: dict[str, float]
+    metrics: dict[str, float]
     membership: Membership
 
-    def record(self) -> EvaluatorView:
-        """For the gate's record."""
+    def record(self) -> EvaluatorMetrics:
+        """Returns the part of the gate's record."""
         device = self.reference.evaluator.device.type
-        return EvaluatorView(figures=self.figures, protocol=self.reference.protocol, device=device)
+        return EvaluatorMetrics(figures=self.metrics, protocol=self.reference.protocol, device=device)
 
 
 @dataclass(frozen=True)
-class LoadedBundle:
-    """What a bundle's generator was found to do; `second` is None where that judge is not to be trusted."""
+class BundleEvaluation:
+    """A bundle with the evaluation of its generator; `second` is None where the second evaluator fails its checks."""
 
     folder: Path
     model: str
     sha256: str
-    first: View
-    second: View | None
-    near: Memorisation
-    rarest: str  # the label that is drawn least for its share, if images have labels
-    shown: np.ndarray  # uint8 [n, C, H, W], from the same noise whatever the bundle, for people to look at
+    first: EvaluatedFeatures
+    second: EvaluatedFeatures | None
+    memorisation: Memorisation
+    rarest_label: str  # the label with the fewest images relative to its share, empty without labels
+    samples: np.ndarray  # uint8 [n, C, H, W], from the same noise for every bundle, for the picture
 
     def record(self) -> EvaluatedBundle:
-        """For the gate's record."""
-        first = self.first.record()
+        """Returns the part of the gate's record."""
         return EvaluatedBundle(
+            **dict(self.first.record()),
             bundle=self.folder.as_posix(),
             model=self.model,
             sha256=self.sha256,
-            figures=first.figures,
-            protocol=first.protocol,
-            device=first.device,
             second=self.second.record() if self.second else None,
-            memorises=self.near.flagged,
+            memorises=self.memorisation.flagged,
         )
 
 
 @dataclass(frozen=True)
-class Contract:
-    """What contract.json says of a bundle's generator."""
+class GeneratorContract:
+    """What contract.json states about a bundle's generator: `shape` of the images, with a name for the batch size."""
 
     model: str
     shape: list[Any]
     labels: list[str]
-    told: bool
+    conditional: bool
 
-    def unlike(self, other: "Contract") -> str | None:
-        """Why a model cannot be compared with another, or None."""
+    def differs(self, other: "GeneratorContract") -> str | None:
+        """Returns why the model cannot be compared with another, or None."""
         if self.shape[1:] != other.shape[1:]:
             return f"its images are {_size(self.shape)}, those of the live model {_size(other.shape)}"
         if self.labels != other.labels:
@@ -80,48 +80,54 @@ class Contract:
         return None
 
 
-def generator_contract(folder: Path) -> Contract:
-    """Raises UserError when the folder is no bundle."""
+def generator_contract(folder: Path) -> GeneratorContract:
+    """Reads contract.json; raises UserError when the folder is not a bundle."""
     path = folder / "contract.json"
     if not path.is_file():
-        raise UserError(f"{folder} is no bundle: it has no contract.json; name a folder like data/bundle/gan")
+        raise UserError(f"{folder} is not a bundle: it has no contract.json; name a folder like data/bundle/gan")
     contract = read_json(path)
     try:
         model = contract["model"]
         generator = contract["models"][f"{model}.onnx"]
-        return Contract(model, generator["outputs"][0]["shape"], generator["labels"], len(generator["inputs"]) > 1)
+        shape = generator["outputs"][0]["shape"]
+        return GeneratorContract(model, shape, generator["labels"], len(generator["inputs"]) > 1)
     except (KeyError, IndexError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error!r}); make the bundle again") from None
 
 
-def evaluated(folder: Path, references: Sequence[ReferenceStatistics], params: Params) -> LoadedBundle:
-    """Draws `evaluate.n_images` images from a bundle's generator and scores them by one or two yardsticks.
+def evaluate_bundle(folder: Path, references: Sequence[ReferenceStatistics], params: Params) -> BundleEvaluation:
+    """Generates `evaluate.n_images` images with a bundle's generator and evaluates them with one or two evaluators.
 
-    Where the generator is told labels, they come at the shares of the test images. Raises UserError if it cannot draw.
+    The labels of a conditional generator have the shares that they have among the test images. Raises UserError where
+    the generator cannot make images.
     """
     contract, settings, real = generator_contract(folder), params.evaluate, references[0].real
-    if contract.told and real.test_labels is None:
-        raise UserError(f"{folder} wants labels and the real images have none; judge it with the data it was made of")
+    if contract.conditional and real.test_labels is None:
+        raise UserError(
+            f"{folder} is conditional and the test images have no labels; use the data set that it was trained on"
+        )
     counts = [] if real.test_labels is None else np.bincount(real.test_labels, minlength=len(contract.labels)).tolist()
     file = folder / f"{contract.model}.onnx"
     evaluators = [reference.evaluator for reference in references]
-    drawing = ExportedGenerator(session(file, params.threads, evaluators[0].device), settings, counts)
-    seen = extract_features(evaluators, drawing.gather, settings.n_images, f"judging {folder}")
-    first, *others = (view(*each, settings) for each in zip(references, seen, strict=True))
+    sampling = ExportedGenerator(session(file, params.threads, evaluators[0].device), settings, counts)
+    features = extract_features(evaluators, sampling.gather, settings.n_images, f"evaluating {folder}")
+    first, *others = (evaluate_features(*each, settings) for each in zip(references, features, strict=True))
     near = real.memorisation_test(first.features)
-    first.figures.update(rounded({"memorised": near.share}))
+    first.metrics.update(rounded({"memorised": near.share}))
     rarest = rarest_label(references[0].evaluator, first.features, real)
     if rarest:
-        first.figures.update(rounded({"label_share": rarest[1]}))
-    named = contract.labels[rarest[0]] if rarest else ""
+        first.metrics.update(rounded({"label_share": rarest[1]}))
+    label = contract.labels[rarest[0]] if rarest else ""
     second = others[0] if others else None
-    return LoadedBundle(folder, contract.model, sha256_file(file), first, second, near, named, drawing.grid())
+    return BundleEvaluation(folder, contract.model, sha256_file(file), first, second, near, label, sampling.grid())
 
 
-def view(reference: ReferenceStatistics, features: np.ndarray, settings: EvaluateSettings) -> View:
-    """Scores images by their features, float [N, F]."""
+def evaluate_features(
+    reference: ReferenceStatistics, features: np.ndarray, settings: EvaluateSettings
+) -> EvaluatedFeatures:
+    """Computes the metrics of images by their features, float32 [N, F]."""
     members = neighbour_membership(features, reference.real, settings)
-    return View(reference, features, score(features, reference.real, settings, members), members)
+    return EvaluatedFeatures(reference, features, score(features, reference.real, settings, members), members)
 
 
 def _size(shape: list[Any]) -> str:

@@ -1,129 +1,99 @@
-"""From what two models draw to one verdict: absolute limits first, then a comparison that knows how sure it is."""
-
-from dataclasses import dataclass, field
-from typing import assert_never
+"""The gate's decision: absolute limits of the candidate, then a comparison with the live model by intervals."""
 
 from tasks.common.params import GateSettings
 from tasks.evaluate.scores import rounded
-from tasks.gate.bundles import LoadedBundle, View
-from tasks.gate.record import ComparedMetric, Kind, Verdict
+from tasks.gate.bundles import BundleEvaluation, EvaluatedFeatures
+from tasks.gate.record import ComparedMetric, GateDecision, Kind, Verdict
 from tasks.metrics.bootstrap import Interval, Resampling, frechet_ratio, mean_difference
+from tasks.reference.protocol import SECOND
 
-UNITS: dict[Kind, str] = {
-    "ratio": "times that of the live model",
-    "difference": "away from that of the live model",
-}
+FAILING_SECOND = f"the second evaluator, which fails its own checks ({SECOND}/evaluator.json)"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A figure of the candidate against the live model's: ratio or difference, its interval, the margin, and what
-    follows. `worse` where the interval lies beyond the margin, `perhaps worse` where it reaches beyond it.
-    """
-
-    figure: str
-    kind: Kind
-    interval: Interval
-    margin: float
-    verdict: Verdict
-
-    def record(self) -> ComparedMetric:
-        """For the gate's record."""
-        ends = rounded({"estimate": self.interval.estimate, "low": self.interval.low, "high": self.interval.high})
-        return ComparedMetric(kind=self.kind, **ends, margin=self.margin, verdict=self.verdict)
-
-    @property
-    def reason(self) -> str | None:
-        """Why it speaks against the candidate, if it does."""
-        low, high = self.interval.low, self.interval.high
-        found = f"regression: {self.figure} is {low:.3g} to {high:.3g} {UNITS[self.kind]}"
-        match self.verdict:
-            case "better" | "no worse":
-                return None
-            case "worse":
-                return f"{found}, surely beyond the margin of {self.margin:.3g}"
-            case "perhaps worse":
-                return f"{found}, perhaps beyond the margin of {self.margin:.3g}"
-            case _:
-                assert_never(self.verdict)
+def decide(
+    candidate: BundleEvaluation, live: BundleEvaluation | None, settings: GateSettings, seed: int
+) -> GateDecision:
+    """Applies the limits and, where there is a live model, compares the candidate with it."""
+    comparisons = compare(candidate, live, settings, seed) if live else {}
+    regressions = [one.reason(name) for name, one in comparisons.items() if one.fails]
+    reasons = [*broken_limits(candidate, settings), *regressions]
+    return GateDecision(
+        decision="refused" if reasons else "blessed",
+        reasons=reasons,
+        comparisons=comparisons,
+        override=None,
+        settings=settings.model_dump() | {"seed": seed},
+        skipped=None
+        if candidate.second
+        else f"the second evaluator, which fails its own checks ({SECOND}/evaluator.json)",
+    )
 
 
-@dataclass
-class Decision:
-    """What speaks against the candidate, and every comparison."""
-
-    reasons: list[str] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)
-
-    @property
-    def blessed(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not self.reasons
-
-
-def decide(candidate: LoadedBundle, live: LoadedBundle | None, settings: GateSettings, seed: int) -> Decision:
-    """Limits, then, where there is a live model, the comparisons."""
-    comparisons = compare(candidate, live, settings, seed) if live else []
-    found = [comparison.reason for comparison in comparisons]
-    return Decision([*beyond_limits(candidate, settings), *(reason for reason in found if reason)], comparisons)
-
-
-def beyond_limits(candidate: LoadedBundle, settings: GateSettings) -> list[str]:
-    """A sentence for each limit of params.yaml that the candidate breaks."""
-    figures, limits = candidate.first.figures, settings.limits
+def broken_limits(candidate: BundleEvaluation, settings: GateSettings) -> list[str]:
+    """Returns a sentence for each limit of params.yaml that the candidate breaks."""
+    metrics, limits = candidate.first.metrics, settings.limits
     reasons = [
-        f"limit: {name} is {figures[name]:.3g}, above gate.limits.{name} = {most:.3g}"
+        f"limit: {name} is {metrics[name]:.3g}, above gate.limits.{name} = {most:.3g}"
         for name, most in (("fd_relative", limits.fd_relative), ("memorised", limits.memorised))
-        if not figures[name] <= most
+        if not metrics[name] <= most  # NaN breaks a limit, too
     ]
     reasons += [
-        f"limit: {name} is {figures[name]:.3g}, below gate.limits.{name} = {least:.3g}"
+        f"limit: {name} is {metrics[name]:.3g}, below gate.limits.{name} = {least:.3g}"
         for name, least in (("precision", limits.precision), ("coverage", limits.coverage))
-        if not figures[name] >= least
+        if not metrics[name] >= least
     ]
-    if figures.get("label_share", 1.0) < limits.label_share:
+    if metrics.get("label_share", 1.0) < limits.label_share:
         reasons.append(
-            f"limit: {candidate.rarest} is drawn {figures['label_share']:.2g} times as often as it occurs, "
+            f"limit: {candidate.rarest_label} has {metrics['label_share']:.2g} times its share of the test images, "
             f"below gate.limits.label_share = {limits.label_share:.3g}"
         )
-    if candidate.near.flagged and figures["memorised"] <= limits.memorised:
-        reasons.append(f"memorisation: {figures['memorised']:.1%} of the images are nearly training images")
+    if candidate.memorisation.flagged and metrics["memorised"] <= limits.memorised:
+        reasons.append(f"memorisation: {metrics['memorised']:.1%} of the images are nearly training images")
     return reasons
 
 
-def compare(candidate: LoadedBundle, live: LoadedBundle, settings: GateSettings, seed: int) -> list[Comparison]:
-    """The relative Frechet distance as a ratio, by each judge; coverage and precision as differences, by the first.
+def compare(
+    candidate: BundleEvaluation, live: BundleEvaluation, settings: GateSettings, seed: int
+) -> dict[str, ComparedMetric]:
+    """Compares relative Fréchet distances as a ratio, by each evaluator; coverage and precision as differences, by the
+    first.
 
-    Every interval comes of resampling images. Raises UserError where the two were not judged by one protocol.
+    The intervals come from resampling images (bootstrap). Raises UserError where the two were evaluated by different
+    protocols.
     """
     how, margins = Resampling(settings.bootstrap_samples, settings.confidence, seed), settings.margin
     ours, theirs = candidate.first.membership, live.first.membership
     covered = mean_difference(ours.covered, theirs.covered, how)
     precise = mean_difference(ours.precise, theirs.precise, how)
-    comparisons = [
-        _distances("fd_relative", candidate.first, live.first, margins.fd_relative, how),
-        Comparison("coverage", "difference", covered, -margins.coverage, _of(covered, margins.coverage)),
-        Comparison("precision", "difference", precise, -margins.precision, _of(precise, margins.precision)),
-    ]
+    comparisons = {
+        "fd_relative": _distances(candidate.first, live.first, margins.fd_relative, how),
+        "coverage": _difference(covered, margins.coverage),
+        "precision": _difference(precise, margins.precision),
+    }
     if candidate.second and live.second:
         margin = margins.fd_relative_second
-        comparisons.append(_distances("fd_relative_second", candidate.second, live.second, margin, how))
+        comparisons["fd_relative_second"] = _distances(candidate.second, live.second, margin, how)
     return comparisons
 
 
-def _distances(figure: str, candidate: View, live: View, margin: float, how: Resampling) -> Comparison:
+def _distances(candidate: EvaluatedFeatures, live: EvaluatedFeatures, margin: float, how: Resampling) -> ComparedMetric:
     candidate.reference.protocol.require(live.reference.protocol)
     ratio = frechet_ratio(candidate.features, live.features, candidate.reference.real.test, how)
     most = 1 + margin
-    return Comparison(figure, "ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0))
+    return _compared("ratio", ratio, most, _verdict(-ratio.high, -ratio.low, -most, -1.0))
 
 
-def _of(interval: Interval, margin: float) -> Verdict:
-    return _verdict(interval.low, interval.high, -margin, 0.0)
+def _difference(difference: Interval, margin: float) -> ComparedMetric:
+    return _compared("difference", difference, -margin, _verdict(difference.low, difference.high, -margin, 0.0))
+
+
+def _compared(kind: Kind, interval: Interval, margin: float, verdict: Verdict) -> ComparedMetric:
+    ends = rounded({"estimate": interval.estimate, "low": interval.low, "high": interval.high})
+    return ComparedMetric(kind=kind, **ends, margin=margin, verdict=verdict)
 
 
 def _verdict(low: float, high: float, tolerable: float, equal: float) -> Verdict:
-    """Of an interval of something that is better when higher."""
+    """Returns the verdict on an interval of something that is better when higher."""
     if low > equal:
         return "better"
     if low >= tolerable:

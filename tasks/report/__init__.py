@@ -1,1 +1,1 @@
-"""One HTML page, from what stands there, that opens from disk without a network; it is no stage."""
+"""The report: one HTML page about the current state of the project. It is no stage and needs no network."""

@@ -1,4 +1,4 @@
-"""`python -m tasks.report`."""
+"""`imagewright report`."""
 
 from tasks.common.cli import run
 from tasks.report.page import write_report

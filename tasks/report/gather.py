@@ -1,6 +1,6 @@
-"""What stands there, read for the page; what a stage has not made yet is None or absent, never an error."""
+"""Reads what the stages wrote, for the page. What a stage has not made yet is None or absent, which is no error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, sha256_file
+from tasks.common.image_grid import data_uri
 from tasks.common.inputs import PIPELINE_FILE, stage_inputs
 from tasks.common.model_names import MODELS
 from tasks.common.paths import work_folder
@@ -17,25 +18,25 @@ BUNDLES, EVALUATION, PREPARED = Path("data/bundle"), Path("data/evaluation"), Pa
 
 
 def optional_json(path: Path) -> Any:
-    """A JSON file's value, or None when the file is not there; raises UserError when it is damaged."""
+    """Returns a JSON file's value, or None when the file is missing; raises UserError when it is damaged."""
     return read_json(path) if path.is_file() else None
 
 
-def read_metrics() -> dict[str, Any]:
-    """By model, what evaluate wrote of it: figures, intervals, floors, protocols and labels."""
+def read_evaluations() -> dict[str, Any]:
+    """Returns, by model, what evaluate wrote: metrics, intervals, floors, protocols and labels."""
     files = {model: optional_json(EVALUATION / f"{model}.json") for model in MODELS}
-    return {model: metrics for model, metrics in files.items() if metrics}
+    return {model: evaluation for model, evaluation in files.items() if evaluation}
 
 
 def read_data() -> dict[str, Any]:
-    """What preprocess says of the data: manifest, the size of each split, and what was left out."""
+    """Returns what preprocess wrote about the data: manifest, splits with their sizes, and quarantined files."""
     manifest = optional_json(PREPARED / "manifest.json")
     splits = {name: manifest["splits"][name] for name in ("train", "validation", "test")} if manifest else {}
     return {"manifest": manifest, "splits": splits, "quarantine": optional_json(PREPARED / "quarantine.json") or []}
 
 
 def stage_rows() -> list[dict[str, Any]]:
-    """A row for each stage of dvc.yaml: its receipt for the present inputs, or why there is none."""
+    """Returns a row for each stage of dvc.yaml: its receipt for the present inputs, or why there is none."""
     if not PIPELINE_FILE.is_file():
         raise UserError(f"{PIPELINE_FILE} is missing; run this from the project's folder")
     stages = YAML(typ="safe").load(PIPELINE_FILE.read_text(encoding="utf-8"))["stages"]
@@ -49,16 +50,13 @@ def _receipt(stage: str) -> dict[str, Any]:
         return {"receipt": None, "why": f"not run yet: {error}"}
     receipt = optional_json(work_folder() / "receipts" / stage / f"{key}.json")
     if not receipt:
-        return {
-            "receipt": None,
-            "why": "no receipt for the present inputs: it has not run with them in this repository",
-        }
+        return {"receipt": None, "why": "no receipt: it has not run with the present inputs in this repository"}
     facts = {name: value for name, value in receipt["facts"].items() if name != "figures"}  # they have their own table
     return {"receipt": receipt | {"facts": facts}, "why": ""}
 
 
 def origins() -> dict[str, dict[str, str]]:
-    """By model, the SHA-256 of the .onnx file that stands there and of what its contract says it was made of."""
+    """Returns, by model, the SHA-256 of the bundled .onnx file and of the inputs that its contract names."""
     return dict(_origins())
 
 
@@ -69,8 +67,13 @@ def _origins() -> Iterator[tuple[str, dict[str, str]]]:
             yield model, {file.name: sha256_file(file)} | contract["models"][file.name]["hashes"]
 
 
+def embedded(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Returns data URIs of the pictures that exist, by caption; a dozen of them leave the page below 5 MB."""
+    return {caption: data_uri(path, 1024, 200_000) for caption, path in paths.items() if path.is_file()}
+
+
 def flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested JSON, readable: `blurred.fd` -> `0.123`, true -> `yes`."""
+    """Yields names and values of nested JSON as text: `blurred.fd` -> `0.123`, true -> `yes`."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from flat(inner, f"{name}.{key}" if name else str(key))

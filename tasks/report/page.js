@@ -1,4 +1,4 @@
-// Tables that sort, pictures that enlarge, curves that say what stands where. The page reads as well without.
+// Sortable tables, pictures that enlarge, and values at the pointer in plots. The page is complete without it.
 "use strict";
 
 (() => {
@@ -9,15 +9,15 @@
     return element;
   };
 
-  // Sorting: a number is what a cell starts with; cells without a value come last either way.
-  const said = (row, column) => (row.cells[column] ? row.cells[column].textContent.trim() : "");
+  // Sorting uses the number at the start of a cell; cells without a value come last in both directions.
+  const cellText = (row, column) => (row.cells[column] ? row.cells[column].textContent.trim() : "");
   const number = (text) => (/^-?[\d.,]+(e[-+]?\d+)?/i.test(text) ? parseFloat(text.replaceAll(",", "")) : NaN);
-  const without = (text) => text === "" || text === "-";
+  const isEmpty = (text) => text === "" || text === "-";
 
-  const compare = (one, other, turn) => {
-    if (without(one) || without(other)) return without(one) - without(other);
+  const compare = (one, other, sign) => {
+    if (isEmpty(one) || isEmpty(other)) return isEmpty(one) - isEmpty(other);
     const difference = number(one) - number(other);
-    return turn * (Number.isNaN(difference) ? one.localeCompare(other, undefined, { numeric: true }) : difference);
+    return sign * (Number.isNaN(difference) ? one.localeCompare(other, undefined, { numeric: true }) : difference);
   };
 
   const sort = (table, head) => {
@@ -26,7 +26,7 @@
     head.setAttribute("aria-sort", rising ? "ascending" : "descending");
     const column = head.cellIndex;
     const rows = [...table.tBodies[0].rows];
-    rows.sort((one, other) => compare(said(one, column), said(other, column), rising ? 1 : -1));
+    rows.sort((one, other) => compare(cellText(one, column), cellText(other, column), rising ? 1 : -1));
     table.tBodies[0].append(...rows);
   };
 
@@ -40,7 +40,7 @@
     }
   }
 
-  // Enlarging: a dialog closes by Escape on its own, and by a click anywhere in it.
+  // Enlarging: the browser closes a dialog on Escape; a click anywhere in it closes it, too.
   const large = make("img", "");
   const caption = make("p", "soft");
   const close = make("button", "close", "Close");
@@ -52,11 +52,11 @@
     large.src = picture.src;
     large.alt = picture.alt;
     caption.textContent = words;
-    const across = (innerWidth * 0.96 - 40) / picture.naturalWidth; // the dialog's own edges need some room, too
-    const room = Math.min(across, (innerHeight * 0.8) / picture.naturalHeight);
-    const fitting = room * picture.naturalWidth;
+    const widthScale = (innerWidth * 0.96 - 40) / picture.naturalWidth; // 40 pixels for the dialog's own edges
+    const scale = Math.min(widthScale, (innerHeight * 0.8) / picture.naturalHeight);
+    const fitting = scale * picture.naturalWidth;
     const shown = picture.clientWidth;
-    large.style.width = `${Math.round(fitting > 1.3 * shown ? fitting : 2 * shown)}px`; // where none fits, it scrolls
+    large.style.width = `${Math.round(fitting > 1.3 * shown ? fitting : 2 * shown)}px`; // a picture too large for the window scrolls
     dialog.showModal();
   };
 
@@ -70,13 +70,13 @@
     button.addEventListener("click", () => enlarge(picture, words));
   }
 
-  // Reading off: the point nearest to the pointer, by its place as fractions of the drawing.
-  const nearest = (lines, box, x, y) => {
+  // Values: the point nearest to the pointer, with positions as fractions of the plot.
+  const nearest = (lines, area, x, y) => {
     let found = null;
     for (const line of lines) {
       for (const [left, top, ...words] of line.points) {
-        const far = Math.hypot(left * box.width - x, (top * box.height - y) / 4); // along x counts more
-        if (!found || far < found.far) found = { far, left, top, words, name: line.name };
+        const distance = Math.hypot(left * area.width - x, (top * area.height - y) / 4); // distance along x counts more
+        if (!found || distance < found.distance) found = { distance, left, top, words, name: line.name };
       }
     }
     return found;
@@ -90,13 +90,13 @@
     const tip = make("span", "tip");
     canvas.append(cross, spot, tip);
     const show = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const at = nearest(lines, box, event.clientX - box.left, event.clientY - box.top);
+      const area = canvas.getBoundingClientRect();
+      const at = nearest(lines, area, event.clientX - area.left, event.clientY - area.top);
       if (!at) return;
       cross.style.left = spot.style.left = `${100 * at.left}%`;
       spot.style.top = `${100 * at.top}%`;
       tip.textContent = `${lines.length > 1 ? `${at.name}: ` : ""}${at.words[1]} at ${at.words[0]}`;
-      tip.style.left = `${Math.max(0, Math.min(at.left * box.width + 8, box.width - tip.offsetWidth))}px`;
+      tip.style.left = `${Math.max(0, Math.min(at.left * area.width + 8, area.width - tip.offsetWidth))}px`;
       canvas.classList.add("read");
     };
     canvas.addEventListener("pointermove", show);

@@ -1,10 +1,12 @@
-"""Small plots as SVG that stand in the page, take its colours, and tell the page's script where their points lie."""
+"""Small plots as inline SVG in the page's colours, with their points as JSON for the page's script."""
 
+import csv
 import io
 import json
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -15,17 +17,18 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 from tasks.metrics.registry import format_metric
 
-INK, FIRST, SECOND = "#010203", "#040506", "#070809"  # stand-ins for the page's own colours in light and dark
+INK, FIRST, SECOND = "#010203", "#040506", "#070809"  # placeholders: the page's colours depend on light and dark mode
 COLOURS = {INK: "currentColor", FIRST: "var(--accent)", SECOND: "var(--second)"}
-SIZE = (4.2, 2.5)  # inches, of which the page makes what width there is
-BINS = 250  # of a line with more points than can be seen, the lowest and the highest of each bin are kept
+SIZE = (4.2, 2.5)  # inches; the page scales the plot to its column
+BINS = 250  # a line with more than two points per bin keeps the lowest and the highest of each bin
+STEP_COLUMN = "n_images"  # of a curves file
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points that belong together, in one of the stand-in colours."""
+    """A named line, in one of the placeholder colours."""
 
     name: str
     points: Points
@@ -35,58 +38,74 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """Lines on common axes; `levels` are named heights, `backwards` puts small x to the right."""
+    """Lines on common axes; `levels` are named horizontal lines, `backwards` puts small x to the right."""
 
     title: str
-    about: str  # what lies along x
+    x_label: str
     lines: list[Line]
     levels: dict[str, float] = field(default_factory=dict)
     log: bool = False
-    span: tuple[float, float] | None = None  # of y; none: what the lines need
+    span: tuple[float, float] | None = None  # of y; None: that of the lines
     backwards: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A drawn plot: its <svg> element, and as JSON each line's points as fractions of its size with what they say."""
+    """A rendered plot: its <svg> element, and as JSON each line's points as fractions of its size with their values."""
 
     title: str
-    about: str
+    x_label: str
     svg: Markup
     lines: str
 
 
 def draw(plot: Plot, salt: str) -> Panel:
-    """`salt` keeps the ids of two drawings in one page apart."""
+    """Renders a plot; `salt` makes the ids of two plots on one page different."""
     lines = [Line(line.name, thinned(line.points), line.colour, line.marker) for line in plot.lines]
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9, "font.family": "sans-serif"}):
-        figure = Figure(figsize=SIZE, dpi=72, layout="constrained")  # 72 dots are what SVG is laid out with
+        figure = Figure(figsize=SIZE, dpi=72, layout="constrained")  # SVG has 72 dots per inch
         axes = figure.add_subplot()
         _draw(axes, plot, lines)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    places = [{"name": line.name, "points": _places(axes, line.points)} for line in lines]
-    return Panel(plot.title, plot.about, _inline(text.getvalue(), plot), json.dumps(places, separators=(",", ":")))
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    positions = [{"name": line.name, "points": _positions(axes, line.points)} for line in lines]
+    return Panel(plot.title, plot.x_label, _inline(svg.getvalue(), plot), json.dumps(positions, separators=(",", ":")))
+
+
+def read_curves(path: Path) -> dict[str, Points]:
+    """Reads (n_images, value) by column of a curves file, without empty cells and empty columns."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = [name for name in (rows[0] if rows else {}) if name != STEP_COLUMN]
+    curves = {name: [(float(row[STEP_COLUMN]), float(row[name])) for row in rows if row[name]] for name in columns}
+    return {name: points for name, points in curves.items() if points}
+
+
+def draw_curves(curves: dict[str, Points], salt: str) -> list[Panel]:
+    """Renders a panel for each curve; `salt` makes the ids of two trainings different."""
+    titles = {name: name.replace("_", " ") for name in curves}
+    plots = {name: Plot(titles[name], "images seen", [Line(titles[name], curves[name])]) for name in curves}
+    return [draw(plot, f"{salt} {name}") for name, plot in plots.items()]
 
 
 def thinned(points: Points) -> Points:
-    """Points without those that no eye could tell apart; peaks and dips stay."""
+    """Returns at most 2 * BINS of the points; peaks and dips stay."""
     if len(points) <= 2 * BINS:
         return points
     width = -(-len(points) // BINS)
     bins = [points[start : start + width] for start in range(0, len(points), width)]
-    kept = [sorted({min(some, key=lambda at: at[1]), max(some, key=lambda at: at[1])}) for some in bins]
-    return [point for some in kept for point in some]
+    kept = [sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}) for part in bins]
+    return [point for part in kept for point in part]
 
 
 def _draw(axes: Axes, plot: Plot, lines: list[Line]) -> None:
     for line in lines:
         marker = line.marker if len(line.points) < 20 else ""
         axes.plot(*zip(*line.points, strict=True), color=line.colour, linewidth=1.4, marker=marker, markersize=3.5)
-    for place, (name, height) in enumerate(plot.levels.items()):
+    for i, (name, height) in enumerate(plot.levels.items()):
         axes.axhline(height, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        at, side = ((0.01, "left"), (0.99, "right"))[place % 2]  # two of like height do not write over each other
-        axes.text(at, height, name, color=INK, fontsize=8, ha=side, va="bottom", transform=axes.get_yaxis_transform())
+        x, side = ((0.01, "left"), (0.99, "right"))[i % 2]  # so that labels of similar height do not overlap
+        axes.text(x, height, name, color=INK, fontsize=8, ha=side, va="bottom", transform=axes.get_yaxis_transform())
     if plot.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -95,10 +114,10 @@ def _draw(axes: Axes, plot: Plot, lines: list[Line]) -> None:
         axes.set_ylim(*plot.span)
     if plot.backwards:
         axes.invert_xaxis()
-    _dress(axes)
+    _style(axes)
 
 
-def _dress(axes: Axes) -> None:
+def _style(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes.get_xlim()[1] > 1000 else FuncFormatter(_plain))
     axes.tick_params(colors=INK, labelsize=9, length=3)
     axes.tick_params(which="minor", colors=INK, length=1.5)
@@ -112,18 +131,18 @@ def _plain(value: float, _: int | None = None) -> str:
     return f"{value:g}"
 
 
-def _places(axes: Axes, points: Points) -> list[tuple[float, float, str, str]]:
-    """Each point from the left and from the top, as fractions of the drawing, and its x and y in words."""
+def _positions(axes: Axes, points: Points) -> list[tuple[float, float, str, str]]:
+    """Returns each finite point from the left and the top, as fractions of the plot, and its x and y as text."""
     figure = axes.figure
-    real = [(x, y) for x, y in points if math.isfinite(y)]
-    at = figure.transFigure.inverted().transform(axes.transData.transform(np.reshape(real, (-1, 2))))
-    words = [(EngFormatter(sep="")(x) if x > 1000 else _plain(x), format_metric(y)) for x, y in real]
-    return [(round(float(left), 4), round(1 - float(up), 4), *said) for (left, up), said in zip(at, words, strict=True)]
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    places = figure.transFigure.inverted().transform(axes.transData.transform(np.reshape(finite, (-1, 2))))
+    texts = [(EngFormatter(sep="")(x) if x > 1000 else _plain(x), format_metric(y)) for x, y in finite]
+    return [(round(float(x), 4), round(1 - float(y), 4), *text) for (x, y), text in zip(places, texts, strict=True)]
 
 
 def _inline(svg: str, plot: Plot) -> Markup:
-    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg[svg.index("<svg") :])  # names that each drawing has
-    for stand_in, colour in COLOURS.items():
-        svg = svg.replace(stand_in, colour)
-    label = escape(f"{plot.title} against {plot.about}")
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # our own, escaped by matplotlib
+    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg[svg.index("<svg") :])  # the same in every plot
+    for placeholder, colour in COLOURS.items():
+        svg = svg.replace(placeholder, colour)
+    label = escape(f"{plot.title} against {plot.x_label}")
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))  # matplotlib has escaped it

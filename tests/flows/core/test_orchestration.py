@@ -117,5 +117,5 @@ def test_the_report_and_the_artifacts_follow_the_stages(toy: Toy) -> None:
     stored = {key: Artifact.get(key) for key in ("samples", "metrics", "report")}
     data = {key: str(artifact.data) for key, artifact in stored.items() if artifact}
     assert data["samples"].count("](data:image/png;base64,") == 2
-    assert json.loads(data["metrics"]) == [{"figure": "distance", "gan": 12.5, "vae": 20.0}]
+    assert json.loads(data["metrics"]) == [{"metric": "distance", "gan": 12.5, "vae": 20.0}]
     assert (toy / "report/index.html").as_uri() in data["report"]

@@ -109,7 +109,7 @@ def test_a_run_shows_what_there_is(tmp_path: Path) -> None:
     )
     assert "[The report of this run](http://127.0.0.1:1/report/index.html)" in data["verdict"]
     assert data["samples"].startswith("## GAN\n\n![gan](data:image/png;base64,")
-    assert json.loads(data["metrics"]) == [{"figure": "distance", "gan": 12.5}]
+    assert json.loads(data["metrics"]) == [{"metric": "distance", "gan": 12.5}]
     assert "(http://127.0.0.1:1/report/index.html)" in data["report"]
 
 

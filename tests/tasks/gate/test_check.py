@@ -51,10 +51,9 @@ def test_a_damaged_live_bundle_is_one_sentence_with_what_to_do(project: Path, na
     assert (code, decision) == (2, {}), said
     assert len(said.splitlines()) == 1
     assert (
-        f"the live bundle {folder.name} fails its check, so nothing can be compared with it: {name} has another content"
-        in said
+        f"the live bundle {folder.name} fails its check, so nothing can be compared with it: {name} was changed" in said
     )
-    assert said.endswith("make an earlier version live: python -m flows rollback gan\n")
+    assert said.endswith("make an earlier version live: imagewright rollback gan\n")
 
 
 def test_a_live_bundle_that_is_not_there_is_one_sentence(project: Path) -> None:  # noqa: F811

@@ -1,4 +1,4 @@
-"""The command on real bundles in ONNX Runtime: what it decides, writes and answers."""
+"""The command on real bundles in ONNX Runtime: its decision, its files and its exit code."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from tasks.common.tensors import save_tensors
 from tasks.evaluate.sampling import as_bytes
 from tasks.export.session import run_onnx, session
 from tasks.gate.__main__ import gate as decide_now
-from tasks.gate.bundles import Contract, generator_contract
+from tasks.gate.bundles import GeneratorContract, generator_contract
 from tasks.gate.record import NamedBundle
 from tasks.metrics.frechet import Moments
 from tasks.reference.evaluator import Evaluator
@@ -36,7 +36,7 @@ SHAPE = ClassifierConfig(image_channels=1, channels=2, features=8, classes=2, ki
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A judge, real images that follow the law of the live model, and that model's bundle."""
+    """Makes two evaluators, real images from the live model's distribution, and its bundle."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -82,7 +82,7 @@ def write_evaluator(root: Path, folder: Path, evaluator: Evaluator) -> None:
 
 
 def gate(project: Path, *arguments: str, file_name: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
-    """Exit code, decision and what was said."""
+    """Runs the command; returns the exit code, the decision and the output."""
     file = project / (file_name or ".work/gate/gan.json")
     file.unlink(missing_ok=True)
     shutil.rmtree(file.with_suffix(""), ignore_errors=True)
@@ -118,7 +118,8 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
     assert decision["candidate"]["second"]["protocol"]["network"] == "random"
     assert decision["comparisons"]["fd_relative_second"]["estimate"] == pytest.approx(1)
     assert decision["settings"]["bootstrap_samples"] == 100
-    assert "gate: blessed" in said
+    assert "gate: blessed. The gate compared live (SHA-256 " in said
+    assert "precision no worse, coverage no worse and no limit broken, and blessed the candidate" in said
     pictures = [(project / f"decision/{name}.png").read_bytes() for name in ("candidate", "live")]
     assert pictures[0] == pictures[1]
 
@@ -126,9 +127,7 @@ def test_the_live_model_may_take_its_own_place(project: Path) -> None:
 def test_an_altered_weight_is_refused_by_the_check(project: Path) -> None:
     code, decision, said = gate(project, altered(project, 1.1, "altered"), "--live", "live", file_name=None)
     assert (code, decision["decision"]) == (1, "refused"), said
-    assert decision["reasons"] == [
-        "bundle: gan.onnx has another content than when it was bundled; get the bundle again"
-    ]
+    assert decision["reasons"] == ["bundle: gan.onnx was changed since it was bundled; get the bundle again"]
 
 
 def test_a_worse_model_is_refused_and_a_person_may_overrule_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +145,7 @@ def test_a_worse_model_is_refused_and_a_person_may_overrule_it(project: Path, mo
 
 
 def rebuilt(project: Path, name: str, change: Callable[[onnx.ModelProto], None]) -> str:
-    """A whole bundle of the live model's file with something changed in it."""
+    """Writes a complete bundle of the live model's file with a change in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         model = onnx.load("live/gan.onnx")
@@ -176,9 +175,9 @@ def test_another_label_set_is_not_compared(project: Path, labels: list[str], why
 
 
 def test_another_size_is_not_compared() -> None:
-    small, large = (Contract("gan", ["N", 1, side, side], [], told=False) for side in (8, 16))
-    assert large.unlike(small) == "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"
-    assert small.unlike(small) is None
+    small, large = (GeneratorContract("gan", ["N", 1, side, side], [], conditional=False) for side in (8, 16))
+    assert large.differs(small) == "its images are 1 x 16 x 16, those of the live model 1 x 8 x 8"
+    assert small.differs(small) is None
 
 
 def test_pictures_of_an_earlier_decision_do_not_stay(project: Path) -> None:
@@ -193,18 +192,18 @@ def test_pictures_of_an_earlier_decision_do_not_stay(project: Path) -> None:
 def test_bad_input_is_one_sentence(project: Path) -> None:
     code, decision, said = gate(project, "nowhere")
     assert (code, decision) == (2, {})
-    assert said == "error: nowhere is no bundle: it has no contract.json; name a folder like data/bundle/gan\n"
+    assert said == "error: nowhere is not a bundle: it has no contract.json; name a folder like data/bundle/gan\n"
     code, _, said = gate(project, "live", "--override", "Ada")
     assert code == 2
-    assert "--override WHO and --because WHY belong together" in said
+    assert "--override WHO and --because WHY must be given together" in said
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_a_second_input_is_the_label(tmp_path: Path, told: bool) -> None:
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_second_input_is_the_label(tmp_path: Path, conditional: bool) -> None:
     outputs = [{"shape": ["N", 1, 8, 8]}]
-    generator = {"inputs": ["noise", *(["label"] if told else [])], "outputs": outputs, "labels": ["bag"]}
+    generator = {"inputs": ["noise", *(["label"] if conditional else [])], "outputs": outputs, "labels": ["bag"]}
     write_json(tmp_path / "contract.json", {"model": "gan", "models": {"gan.onnx": generator}})
-    assert generator_contract(tmp_path) == Contract("gan", ["N", 1, 8, 8], ["bag"], told)
+    assert generator_contract(tmp_path) == GeneratorContract("gan", ["N", 1, 8, 8], ["bag"], conditional)
 
 
 def test_a_contract_of_another_form_is_refused(tmp_path: Path) -> None:
@@ -213,26 +212,26 @@ def test_a_contract_of_another_form_is_refused(tmp_path: Path) -> None:
         generator_contract(tmp_path)
 
 
-def test_a_judge_that_fails_its_checks_decides_nothing(project: Path) -> None:
+def test_an_evaluator_that_fails_its_checks_decides_nothing(project: Path) -> None:
     write_json(project / "data/reference/evaluator.json", {"counts": False})
     code, _, said = gate(project, "live")
     write_json(project / "data/reference/evaluator.json", {"counts": True})
     assert code == 2
-    assert "the judge fails its own checks" in said
+    assert "the first evaluator fails its own checks" in said
 
 
-def test_a_second_judge_that_fails_its_checks_is_not_asked(project: Path) -> None:
+def test_a_second_evaluator_that_fails_its_checks_is_not_used(project: Path) -> None:
     write_json(project / "data/reference_second/evaluator.json", {"counts": False})
     code, decision, said = gate(project, "live", "--live", "live")
     write_json(project / "data/reference_second/evaluator.json", {"counts": True})
     assert code == 0, said
     assert "fd_relative_second" not in decision["comparisons"]
     assert decision["candidate"]["second"] is None
-    assert "not asked: the second judge, which fails its own checks" in said
+    assert "not used: the second evaluator, which fails its own checks" in said
 
 
-def test_images_that_are_none_are_refused_as_such(project: Path) -> None:
-    """Of noise that is farther out than the golden noise, by which the bundle passes its check."""
+def test_images_with_nan_are_refused_as_such(project: Path) -> None:
+    """The file breaks for noise beyond the golden noise, so the bundle passes its check."""
     with np.load(project / "live/gan.golden.npz") as golden:
         farthest = float(golden["noise"].max())
 

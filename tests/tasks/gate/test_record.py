@@ -1,4 +1,4 @@
-"""The gate's record on disk: what is read of it, and what an unreadable one is called."""
+"""The gate's record on disk: reading it, and the error for one that cannot be read."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,16 @@ FILES = {"sha256": "a" * 64, "md5": "b" * 32}
 
 
 def written(path: Path, **changes: object) -> Path:
-    """A record of a refusal, with some values changed."""
+    """Writes the record of a refusal with some values changed."""
     write_json(path, standing.decision("e" * 64) | changes)
     return path
 
 
 def lineage(gate: object) -> dict[str, Any]:
-    """A lineage as a release has it, with the gate's part as given."""
-    told: dict[str, Any] = {"model": "gan", "version": "v1.0.0", "commit": "c" * 40, "released": "now", "run": None}
-    told |= {"parent": None, "files": {"gan.onnx": FILES}, "inputs": {}, "dvc": {}, "stages": {}, "gate": gate}
-    return told
+    """Returns a release's lineage with this part of the gate."""
+    parts: dict[str, Any] = {"model": "gan", "version": "v1.0.0", "commit": "c" * 40, "released": "now", "run": None}
+    parts |= {"parent": None, "files": {"gan.onnx": FILES}, "inputs": {}, "dvc": {}, "stages": {}, "gate": gate}
+    return parts
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -42,11 +42,11 @@ def test_a_record_of_earlier_code_without_settings_is_read(tmp_path: Path) -> No
     write_json(tmp_path / "gan.json", record | {"reasons": ["bundle: gan.onnx is missing"], "comparisons": {}})
     found = read_record(tmp_path / "gan.json")
     assert found.candidate == NamedBundle(bundle="data/bundle/gan")
-    assert (found.settings, found.confidence, found.not_asked) == (None, None, None)
+    assert (found.settings, found.confidence, found.skipped) == (None, None, None)
 
 
-def test_a_missing_record_says_how_to_ask(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gan\.json is missing: .*ask it with `python -m tasks\.gate BUNDLE`"):
+def test_a_missing_record_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gan\.json is missing: .*run `imagewright gate BUNDLE`"):
         read_record(tmp_path / "gan.json")
 
 
@@ -60,16 +60,16 @@ def test_a_record_of_another_form_is_one_sentence(tmp_path: Path, change: dict[s
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
 def test_a_damaged_record_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gan.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"gan\.json is damaged, .*ask the gate again") as it:
+    with pytest.raises(UserError, match=r"gan\.json is damaged, .*run the gate again") as it:
         read_record(tmp_path / "gan.json")
     assert "\n" not in str(it.value)
 
 
 def test_a_lineage_quotes_the_decision_and_names_no_paths(tmp_path: Path) -> None:
     quoted = read_record(written(tmp_path / "gan.json")).quoted().model_dump(mode="json")
-    assert quoted.keys() == {"decision", "reasons", "comparisons", "override", "settings", "not_asked"}
-    said = dict(told_by_lineage(lineage(quoted)))
-    assert said["gate"].startswith("refused; regression: fd_relative")
+    assert quoted.keys() == {"decision", "reasons", "comparisons", "override", "settings", "skipped"}
+    lines = dict(told_by_lineage(lineage(quoted)))
+    assert lines["gate"].startswith("refused; regression: fd_relative")
     by_ada = quoted | {"decision": "overridden", "override": {"by": "Ada", "because": "it is fine"}}
     assert dict(told_by_lineage(lineage(by_ada)))["gate"].startswith("refused; Ada let it through: it is fine; regres")
     assert dict(told_by_lineage(lineage(None)))["gate"] == "not asked"

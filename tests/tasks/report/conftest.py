@@ -1,4 +1,4 @@
-"""A project of its own for each test, and the page as it is read."""
+"""A new project for each test, and the text of its page."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from tests.tasks.report import standing
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A fresh clone, with its own `.work`."""
+    """Makes a fresh clone, with its own `.work`."""
     monkeypatch.chdir(tmp_path)
     work_folder.cache_clear()
     standing.fill_start()
@@ -22,30 +22,30 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     work_folder.cache_clear()
 
 
-DRAWN: dict[str, Panel] = {}
+RENDERED: dict[str, Panel] = {}
 
 
 @pytest.fixture
 def rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots like one that was drawn before are not drawn again: nearly all of the time goes there."""
+    """Renders equal plots once, because plots take nearly all of the time."""
 
     def render_once(plot: Plot, salt: str) -> Panel:
         key = repr((plot, salt))
-        DRAWN[key] = DRAWN.get(key) or draw(plot, salt)
-        return DRAWN[key]
+        RENDERED[key] = RENDERED.get(key) or draw(plot, salt)
+        return RENDERED[key]
 
-    for module in ("curves", "evaluators"):
+    for module in ("plots", "evaluators"):
         monkeypatch.setattr(f"tasks.report.{module}.draw", render_once)
 
 
 @pytest.fixture
 def read(project: Path, rendered_once: None) -> Callable[[], str]:
-    """What a reader reads of the page: no tags, styles, scripts or drawings, single spaces."""
+    """Returns the page's text: no tags, styles, scripts or plots, single spaces."""
     return lambda: text(render())
 
 
 def text(page: str) -> str:
-    """What a reader reads of HTML."""
+    """Returns the visible text of HTML."""
     body = page[page.find("<body>") :]
     read = re.sub(r"<(svg|script).*?</\1>|<[^>]+>", " ", body, flags=re.DOTALL).replace("&#39;", "'")
     return " ".join(read.split())

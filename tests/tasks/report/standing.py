@@ -1,4 +1,4 @@
-"""What the stages and the gate leave in a project, made up: figures, curves, pictures, manifests and receipts."""
+"""Example files of the stages and the gate: metrics, curves, pictures, manifests and receipts."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ VAE = {"fd_10k_test": 2.9, "fd_relative": 0.153, "precision": 0.8, "recall": 0.3
 
 
 def fill_everything() -> None:
-    """The state of the folder where it is called after every stage ran, save that train_vae's input is gone."""
+    """Writes what every stage writes, into the current folder; only train_vae's input is missing."""
     fill_start()
     fill_data()
     fill_evaluators()
@@ -59,7 +59,7 @@ def fill_everything() -> None:
 
 
 def fill_start() -> None:
-    """A fresh clone: parameters and the DAG."""
+    """Writes a fresh clone: parameters and the DAG."""
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
     Path("dvc.yaml").write_text(PIPELINE)
 
@@ -84,7 +84,7 @@ def fill_evaluators() -> None:
 
 
 def protocol() -> dict[str, object]:
-    """One with every key that figures carry now."""
+    """Returns a protocol with every current key."""
     return {name: "a" * 64 if one.annotation is str else 5 for name, one in Protocol.model_fields.items()}
 
 
@@ -130,7 +130,7 @@ def fill_receipts() -> None:
 
 
 def fill_gate() -> None:
-    """A refusal of the GAN whose file stands in data/bundle, with the pictures of both sides."""
+    """Writes a refusal of the GAN in data/bundle, with the pictures of both models."""
     file = Path("data/bundle/gan/gan.onnx")
     file.parent.mkdir(parents=True)
     file.write_bytes(b"not a network")
@@ -142,7 +142,7 @@ def fill_gate() -> None:
 
 
 def decision(sha256: str) -> dict[str, object]:
-    """What `python -m tasks.gate` writes of a candidate that it refuses against a live bundle."""
+    """Returns what `imagewright gate` writes when it refuses a candidate after a comparison."""
     comparisons = {
         "fd_relative": comparison("ratio", (1.52, 1.47, 1.58), 1.35, "worse"),
         "coverage": comparison("difference", (0.021, 0.011, 0.032), -0.05, "better"),
@@ -152,9 +152,9 @@ def decision(sha256: str) -> dict[str, object]:
         "candidate": evaluated("data/bundle/gan", sha256),
         "live": evaluated("live/gan", "f" * 64),
         "settings": {"confidence": 0.95, "seed": 0},
-        "not_asked": "the second judge, which fails its own checks (data/reference_second/evaluator.json)",
+        "skipped": "the second evaluator, which fails its own checks (data/reference_second/evaluator.json)",
         "decision": "refused",
-        "reasons": ["regression: fd_relative is 1.47 to 1.58 times that of the live model, surely beyond <1.35>"],
+        "reasons": ["regression: fd_relative is 1.47 to 1.58 times that of the live model; <beyond the margin>"],
         "comparisons": comparisons,
         "override": None,
     }

@@ -25,17 +25,17 @@ LETTERS = """() => {
   const high = (one) => parseFloat(getComputedStyle(one).fontSize);
   const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
   const heights = all("body *:not(script):not(svg *)").filter(own).map(high);
-  // What is drawn may be a little smaller.
-  const drawn = all("svg text").map((text) => 1.25 * high(text) * scale(text.ownerSVGElement));
-  return Math.min(...heights, ...drawn);
+  // Text in plots may be a little smaller.
+  const plotted = all("svg text").map((text) => 1.25 * high(text) * scale(text.ownerSVGElement));
+  return Math.min(...heights, ...plotted);
 }"""
 WIDE = """() => [...document.querySelectorAll("body *")]
   .filter((one) => one.getBoundingClientRect().right > innerWidth && !one.closest(".scroll, pre"))
   .map((one) => one.outerHTML.slice(0, 120))"""
 POINT = """(figure) => {
   const [left, top] = JSON.parse(figure.dataset.lines)[1].points[1];
-  const box = figure.querySelector(".canvas").getBoundingClientRect();
-  return { x: left * box.width, y: top * box.height };
+  const area = figure.querySelector(".canvas").getBoundingClientRect();
+  return { x: left * area.width, y: top * area.height };
 }"""
 
 Visit = Callable[[tuple[int, int]], Window]
@@ -128,17 +128,17 @@ def test_a_picture_is_enlarged_by_a_click(visit: Visit, size: tuple[int, int]) -
     expect(dialog).to_be_hidden()
 
 
-def test_a_plot_tells_its_values(visit: Visit) -> None:
+def test_a_plot_shows_its_values(visit: Visit) -> None:
     plot = visit(DESK).page.locator("figure.plot").filter(has_text="Blur")
     plot.locator(".canvas").hover(position=plot.evaluate(POINT))
     expect(plot.locator(".tip")).to_be_visible()
-    expect(plot.locator(".tip")).to_have_text("second judge: 0.310 at 1")
+    expect(plot.locator(".tip")).to_have_text("second evaluator: 0.310 at 1")
 
 
 def test_the_page_reads_without_scripts(visit: Visit, report: Path) -> None:
     text = (report / PAGE).read_text()
     bare = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
-    assert "<button" not in bare and "<dialog" not in bare  # nothing that would do nothing
+    assert "<button" not in bare and "<dialog" not in bare  # without a script, they would do nothing
     (report / PAGE).write_text(bare)
     expect(visit(DESK).page.get_by_text("Relative Fréchet distance").first).to_be_visible()
 

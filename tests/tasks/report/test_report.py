@@ -1,4 +1,4 @@
-"""The page in every state of the project: it opens without a network, says what is missing, and what to distrust."""
+"""The page in every state of the project: it needs no network, and it names missing results."""
 
 import io
 import json
@@ -15,19 +15,18 @@ from PIL import Image
 
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, write_json
-from tasks.report.curves import draw_curves, read_curves
-from tasks.report.embed import MOST, embedded
+from tasks.report.gather import embedded
 from tasks.report.page import render, write_report
-from tasks.report.plots import BINS, thinned
+from tasks.report.plots import BINS, draw_curves, read_curves, thinned
 from tests.tasks.report import standing
 
 ROOT = Path(__file__).parents[3]
 Read = Callable[[], str]
 
 
-def test_a_fresh_clone_gives_a_page_that_says_what_is_missing(project: Path, read: Read) -> None:
+def test_the_page_of_a_fresh_clone_names_what_is_missing(project: Path, read: Read) -> None:
     page = read()
-    assert "Nothing has been judged yet; `make run`" in page
+    assert "No model has been evaluated yet; `make run`" in page
     for stage in ("preprocess has not run", "train_gan has not run", "train_vae has not run", "reference has not run"):
         assert stage in page
     assert "train_gan not run yet: data/prepared is missing; run the stage that makes it" in page
@@ -35,10 +34,10 @@ def test_a_fresh_clone_gives_a_page_that_says_what_is_missing(project: Path, rea
     assert [path.name for path in (project / "report").iterdir()] == ["index.html"]
 
 
-def test_the_page_is_drawn_without_torch() -> None:
-    """Which takes longer to load than the page to draw."""
-    look = "import sys, tasks.report.__main__; print({'torch', 'scipy', 'sklearn'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_page_is_rendered_without_torch() -> None:
+    """Importing torch takes longer than rendering the page."""
+    program = "import sys, tasks.report.__main__; print({'torch', 'scipy', 'sklearn'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "set()", done.stderr
 
 
@@ -63,7 +62,8 @@ def test_large_pictures_leave_the_page_below_five_megabytes(project: Path) -> No
         path.write_bytes(memory.getvalue())
     rows = [f"{n},{n % 977},{n % 13}" for n in range(1, 200_001, 10)]
     Path("data/curves/gan.csv").write_text("\n".join(["n_images,generator,discriminator", *rows]))
-    assert len(embedded(Path("data/samples/gan/grid.png"))) < 1.34 * MOST + 100
+    path = Path("data/samples/gan/grid.png")
+    assert len(embedded({"GAN": path})["GAN"]) < 1.34 * 200_000 + 100
     assert 500_000 < len(render().encode()) < 5_000_000
 
 
@@ -84,7 +84,7 @@ def test_receipts_are_those_of_the_present_inputs(read: Read) -> None:
     assert "train_gan 12.3 1,234 A Processor of 2026, 2 cores images per second 4,321" in read()
     assert "train_vae not run yet: data/missing is missing" in read()
     write_json(Path("data/prepared/manifest.json"), read_json(Path("data/prepared/manifest.json")) | {"color": "rgb"})
-    assert "train_gan no receipt for the present inputs" in read()
+    assert "train_gan no receipt: it has not run with the present inputs" in read()
 
 
 def test_curves_leave_empty_cells_out_and_take_the_pages_colours(project: Path) -> None:
@@ -104,12 +104,12 @@ def test_curves_leave_empty_cells_out_and_take_the_pages_colours(project: Path) 
     assert read_curves(Path("data/curves/gan.csv")) == {}
 
 
-def test_points_are_told_where_they_are_drawn(project: Path) -> None:
+def test_points_have_the_positions_of_their_markers(project: Path) -> None:
     panel = draw_curves({"loss": [(0.0, 1.0), (5000.0, 2.0), (10000.0, 1.5)]}, "gan")[0]
     [line] = json.loads(panel.lines)
     width, height = (float(size) for size in re.search(r'viewBox="0 0 (\S+) (\S+)"', panel.svg).groups())
-    drawn = re.findall(r'<use xlink:href="#m\w+" x="([\d.]+)" y="([\d.]+)" style="fill: var', panel.svg)
-    assert [[round(float(x) / width, 3), round(float(y) / height, 3)] for x, y in drawn] == [
+    markers = re.findall(r'<use xlink:href="#m\w+" x="([\d.]+)" y="([\d.]+)" style="fill: var', panel.svg)
+    assert [[round(float(x) / width, 3), round(float(y) / height, 3)] for x, y in markers] == [
         [round(left, 3), round(top, 3)] for left, top, *_ in line["points"]
     ]
     assert [words for _, _, *words in line["points"]] == [["0", "1.00"], ["5k", "2.00"], ["10k", "1.50"]]
