@@ -26,6 +26,7 @@ help: ## list the targets
 
 setup: ## build .venv from requirements.lock, if it is not there or the lock changed
 	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory build-venv
+	@[ -x .venv/bin/imagewright ] || .venv/bin/uv pip install -q --no-deps --python .venv/bin/python --editable .
 
 .PHONY: build-venv
 build-venv:
@@ -40,40 +41,38 @@ build-venv:
 	@cp requirements.lock .venv/requirements.lock
 
 data: setup ## fill data/raw with what data/raw.dvc pins, or with DATA=fashion-mnist | digits | path
-	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
+	@python -m flows data $(if $(DATA),"$(DATA)")
 
 run: setup ## run the pipeline as a Prefect flow (optional: DATA=..., PRESET=..., FORCE=1)
-	@$(if $(PRESET),python -m tasks.common.presets $(PRESET) $(if $(FORCE),--force))
-	@python -m tasks.ingest $(if $(DATA),"$(DATA)")
-	@python -m flows.pipeline
+	@python -m flows run $(if $(DATA),"$(DATA)") $(if $(PRESET),--preset $(PRESET)) $(if $(FORCE),--force)
 
 repro: setup ## run the pipeline with DVC alone
 	@[ -e data/raw ] || python -m tasks.ingest
 	@dvc --wait-for-lock repro
 
 report: setup ## write report/index.html again
-	@python -m tasks.report
+	@python -m flows report
 
 release: setup ## gate the models of the last commit and release those that pass (REV=..., MODELS=gan, STAGE=candidate)
-	@python -m flows gate-and-release "$(or $(REV),HEAD)" $(if $(MODELS),--models "$(MODELS)") $(if $(STAGE),--stage "$(STAGE)")
+	@python -m flows release "$(or $(REV),HEAD)" $(if $(MODELS),--models "$(MODELS)") $(if $(STAGE),--stage "$(STAGE)")
 
 reproduce: setup ## rebuild a release in a clone and compare every hash: TAG=gan@v1.0.0
-	@python -m flows.reproduce "$(TAG)"
+	@python -m flows reproduce "$(TAG)"
 
 doctor: setup ## check what on this machine would make a run fail, and say how to mend it
-	@python -m flows.doctor
+	@python -m flows doctor
 
 up: setup ## start Prefect's server, its UI and a worker in the background (HOST, PORT, DATABASE, WATCH are optional)
-	@python -m flows.server up
+	@python -m flows up
 
 down: setup ## stop what `make up` started
-	@python -m flows.server down
+	@python -m flows down
 
 status: setup ## print the state of server, worker, deployments and runs; exit code 3 when the server is down
-	@python -m flows.server status
+	@python -m flows status
 
 remote: setup ## set the DVC remote where data and released models are shared: URL=s3://..., ssh://..., a folder
-	@python -m flows.server remote "$(URL)"
+	@python -m flows remote "$(URL)"
 
 test: setup ## run the tests (LONG=1: also the long ones); packages.txt lists the system packages that some need
 	@python -m pytest -rs $(if $(LONG),,-m "not long") --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder

@@ -1,4 +1,4 @@
-"""`python -m flows.ingest SOURCE`: ingests data like `python -m tasks.ingest`, and reports new data to the server.
+"""`imagewright ingest SOURCE`: ingests data like `imagewright data`, and reports new data to the server.
 
 It waits for a run in this checkout to end. With `--quiet SECONDS`, which the server sets for a watched folder, it also
 waits until nothing below SOURCE has changed for that long, so that it does not ingest half-copied images.
@@ -87,8 +87,8 @@ def _emit_event(before: Pin | None, after: Pin) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
-    parser.add_argument("source", metavar="SOURCE", help="as for `python -m tasks.ingest`")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", metavar="SOURCE", help="as for `imagewright data`")
     parser.add_argument(
         "--quiet", type=float, default=0.0, metavar="SECONDS", help="wait until SOURCE has not changed for so long"
     )

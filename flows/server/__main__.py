@@ -1,4 +1,4 @@
-"""`python -m flows.server up | down | status | serve | remote URL`; docs/server.md describes them.
+"""`imagewright up | down | status | serve | remote URL`; docs/server.md describes them.
 
 Exit codes: 0; 2 for a user error; 3 from `status` when the server is down.
 """
@@ -23,7 +23,7 @@ Command = Literal["up", "down", "status", "serve", "remote", "keep"]
 
 def main() -> None:
     """Parses the command line and runs the command."""
-    parser = argparse.ArgumentParser(prog="python -m flows.server", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="imagewright", description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="start the server in the background")
     commands.add_parser("down", help="stop the server")

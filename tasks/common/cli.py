@@ -1,4 +1,4 @@
-"""What a stage says: progress, one sentence when something is wrong, and a receipt of what ran where."""
+"""How stages and commands run: progress, one sentence for what goes wrong, and a receipt of what ran where."""
 
 import errno
 import json
@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+import tasks
 from tasks.common.errors import Stopped, UserError
 from tasks.common.files import write_json
 from tasks.common.inputs import stage_inputs
@@ -31,13 +32,15 @@ SECONDS_BETWEEN_FILES = 2.0
 
 
 def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> None:
-    """Runs a stage's `main` on params.yaml and keeps its receipt: its facts, the seconds, the machine and peak memory.
+    """Runs a stage's `main` with params.yaml and writes its receipt: facts, seconds, machine and peak memory.
 
-    A UserError or a full disk ends the process with one sentence and exit code 2.
+    A UserError or a full disk ends the process with one sentence and exit code 2. The stage refuses to run the code of
+    another checkout than the one it stands in, whose declared dependencies would not be what ran.
     """
 
     def measured() -> None:
-        params = load_params()  # says what is wrong there before anything else is looked at
+        _require_code_of_this_folder()
+        params = load_params()
         key = stage_inputs(stage).key
         began, start = datetime.now(UTC), time.perf_counter()
         facts = dict(main(params))
@@ -50,10 +53,19 @@ def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> Non
     run(measured)
 
 
+def _require_code_of_this_folder() -> None:
+    code, folder = Path(tasks.__file__).absolute().parents[1], Path.cwd()
+    if code != folder:
+        raise UserError(
+            f"the stage would run the code of {code} on the data of {folder}; run it from {code}, or with the code of "
+            f"{folder} first on Python's path (without PYTHONSAFEPATH, `python -P` and PYTHONPATH)"
+        )
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2.
 
-    Whoever supervises the command finds the same in the file that it asked for (tasks/common/mistakes.py).
+    The sentence also goes into the file that a supervising process asked for (tasks/common/mistakes.py).
     """
     file = requested_file()
     try:
@@ -81,7 +93,7 @@ def _complain(file: Path | None, mistake: Mistake) -> int:
 
 
 def progress(items: Iterable[T], total: int, what: str, unit: str = "images") -> Iterator[T]:
-    """Passes `items` through and shows how far it is."""
+    """Yields `items` and shows their progress."""
     with Progress(total, what, unit) as shown:
         for item in items:
             yield item
@@ -89,64 +101,64 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "images") ->
 
 
 class Progress:
-    """How far long work is: a bar on a terminal; elsewhere, where a bar would smear, a line now and then.
+    """The progress of long work: a bar on a terminal, elsewhere a line every ten seconds.
 
-    Whoever watches the stage finds the same in a file.
+    The same goes into the file progress.json where a process that watches the stage asked for it.
     """
 
     def __init__(self, total: int, what: str, unit: str = "images", done: int = 0) -> None:
         self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
         self._total, self._what, self._unit = total, what, unit
         self._first = self._done = done
-        self._figures: dict[str, float] = {}
-        self._start = self._said = self._left = time.perf_counter()
+        self._metrics: dict[str, float] = {}
+        self._start = self._printed = self._written = time.perf_counter()
 
     def __enter__(self) -> "Progress":
-        self._leave()
+        self._write()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._leave(ended=True)
+        self._write(ended=True)
 
-    def advance(self, count: int, **figures: float) -> None:
-        """Counts `count` more; `figures` (losses, say) are shown beside."""
-        self._done, self._figures, now = self._done + count, figures, time.perf_counter()
+    def advance(self, count: int, **metrics: float) -> None:
+        """Counts `count` more; `metrics`, such as losses, are shown beside."""
+        self._done, self._metrics, now = self._done + count, metrics, time.perf_counter()
         self._bar.update(count)
         if not self._bar.disable:
-            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
-        elif now - self._said >= SECONDS_BETWEEN_LINES or self._done >= self._total:
-            self._said = now
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in metrics.items()}, refresh=False)
+        elif now - self._printed >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._printed = now
             print(self._line(), flush=True)
-        if now - self._left >= SECONDS_BETWEEN_FILES:
-            self._left = now
-            self._leave()
+        if now - self._written >= SECONDS_BETWEEN_FILES:
+            self._written = now
+            self._write()
 
     def _pace(self) -> tuple[float, float]:
-        """Units per second since the start, and the seconds that the rest takes at that rate."""
+        """Returns units per second since the start, and the seconds left at that rate."""
         rate = (self._done - self._first) / max(time.perf_counter() - self._start, 1e-9)
         return rate, max(self._total - self._done, 0) / max(rate, 1e-9)
 
     def _line(self) -> str:
         rate, left = self._pace()
-        shown = "".join(f", {name} {value:.3g}" for name, value in self._figures.items())
+        shown = "".join(f", {name} {value:.3g}" for name, value in self._metrics.items())
         return (
             f"{self._what}: {self._done:,} of {self._total:,} {self._unit} "
             f"({self._done / max(self._total, 1):.0%}), {rate:,.0f}/s, {left:.0f} s left{shown}"
         )
 
-    def _leave(self, ended: bool = False) -> None:
+    def _write(self, ended: bool = False) -> None:
         if not progress_folder().enabled:
             return
         rate, left = self._pace()
         state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
         state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
-        figures = {name: value if math.isfinite(value) else None for name, value in self._figures.items()}
-        progress_folder().write(PROGRESS, json.dumps(state | {"figures": figures}).encode())
+        metrics = {name: value if math.isfinite(value) else None for name, value in self._metrics.items()}
+        progress_folder().write(PROGRESS, json.dumps(state | {"figures": metrics}).encode())
 
 
 def machine() -> dict[str, object]:
-    """Host, processor, system and, where there is one, the first GPU with its driver."""
+    """Returns host, processor, system and, where there is one, the first GPU with its driver."""
     gpu, _, driver = _nvidia().partition(", ")
     return {
         "host": platform.node(),
@@ -160,13 +172,13 @@ def machine() -> dict[str, object]:
 
 
 def _nvidia() -> str:
-    """Name and driver of the first NVIDIA GPU as its own tool tells them; empty where there is none."""
+    """Returns name and driver of the first NVIDIA GPU as nvidia-smi prints them; empty where there is none."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    return said.partition("\n")[0].strip()
+    return output.partition("\n")[0].strip()
 
 
 def _processor() -> str:
@@ -179,7 +191,7 @@ def _processor() -> str:
 
 
 def _peak_mib() -> int:
-    """Largest resident memory of this process or of one of its children, in MiB."""
+    """Returns the largest resident memory of this process or of one of its children, in MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return int(max(usage) // unit)
