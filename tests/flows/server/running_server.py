@@ -48,9 +48,9 @@ class RunningServer:
         self.checkout = make_checkout(path)
         self.port = free_port()
         self.settings = {"PORT": str(self.port), **settings}
-        self.furnish()
+        self.prepare()
 
-    def furnish(self) -> None:
+    def prepare(self) -> None:
         """Replaces the real flows by flows that only sleep."""
         for name in ("retrain", "gate-and-release", "rollback", "deprecate"):
             function = name.replace("-", "_")
@@ -67,7 +67,7 @@ class RunningServer:
         """Runs `python -m flows.server ARGUMENTS` to its end."""
         return self.checkout.python("-m", "flows.server", *arguments, env=self.environment)
 
-    def must(self, *command: str) -> str:
+    def run_checked(self, *command: str) -> str:
         """Runs a command in the checkout to its end and returns what it printed."""
         done = self.checkout.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr

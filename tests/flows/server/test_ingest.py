@@ -1,4 +1,4 @@
-"""`python -m flows.ingest` without a running server: it waits for quiet, and prints that nothing is notified."""
+"""`imagewright ingest` without a running server: it waits for quiet, and prints that nothing is notified."""
 
 import subprocess
 import sys

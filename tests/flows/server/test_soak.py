@@ -31,7 +31,7 @@ MOST_GROWTH = 1.10
 @pytest.fixture
 def schedule(training_server: TrainingServer) -> Iterator[None]:
     """Adds a schedule that creates runs faster than they end, and removes it afterwards."""
-    training_server.empty()
+    training_server.reset()
     path = f"/deployments/{training_server.deployments()['retrain']['id']}/schedules"
     wanted = {"schedule": {"interval": INTERVAL_SECONDS}, "active": True, "parameters": {"models": "gan"}}
     [created] = training_server.api(path, [wanted])
@@ -39,8 +39,8 @@ def schedule(training_server: TrainingServer) -> Iterator[None]:
     training_server.api(f"{path}/{created['id']}", method="DELETE")
     for run in runs(training_server):
         training_server.api(f"/flow_runs/{run['id']}", method="DELETE")
-    training_server.must("git", "checkout", "-q", "data/raw.dvc")
-    training_server.must("dvc", "checkout", "-q", "data/raw.dvc")
+    training_server.run_checked("git", "checkout", "-q", "data/raw.dvc")
+    training_server.run_checked("dvc", "checkout", "-q", "data/raw.dvc")
 
 
 def runs(training_server: TrainingServer, *names: str) -> list[Any]:
@@ -58,7 +58,7 @@ def test_thirty_scheduled_retrainings(training_server: TrainingServer, schedule:
             path = tmp_path / str(digits.target[index]) / f"{index}.png"
             path.parent.mkdir(exist_ok=True)
             Image.fromarray((digits.images[index] * 15).astype(np.uint8)).resize((28, 28)).save(path)
-        training_server.must("python", "-m", "tasks.ingest", str(tmp_path))
+        training_server.run_checked("python", "-m", "tasks.ingest", str(tmp_path))
         expected.append("Rejected" if refused(IMAGES + number) else "Released")
         until(lambda: len(verdicts(training_server)) > number, 300)  # noqa: B023
         assert verdicts(training_server) == expected

@@ -31,7 +31,7 @@ class Undisturbed:
     """An undisturbed run: its bits, and the times in seconds between which each target ran."""
 
     def __init__(self, training_server: TrainingServer) -> None:
-        training_server.empty()
+        training_server.reset()
         run, seen = training_server.start("retrain", models="gan"), dict[str, list[float]]()
         training_server.wait(run, "RUNNING")
         start = time.monotonic()
@@ -93,7 +93,7 @@ def test_after_a_kill_no_process_is_left_and_the_next_run_has_the_same_bits(
     chance, dependents = random.Random(seed), None
     for _ in range(TRIES):
         moment = chance.uniform(*undisturbed.windows.get(target, (0.0, undisturbed.seconds)))
-        training_server.empty()
+        training_server.reset()
         run = training_server.start("retrain", models="gan")
         if (dependents := kill(training_server, target, run, moment)) is not None:
             break
@@ -104,17 +104,17 @@ def test_after_a_kill_no_process_is_left_and_the_next_run_has_the_same_bits(
     training_server.locks()
     if target == "everything":
         training_server.up()
-    first = training_server.ended(run)["name"]
-    until(lambda: not training_server.of_runs(), SECONDS_TO_END)
+    first = training_server.wait_for_end(run)["name"]
+    until(lambda: not training_server.run_processes(), SECONDS_TO_END)
     published = "gan#live#1" in training_server.tags()  # it was killed at its very end
-    second = training_server.ended(training_server.start("retrain", models="gan"))
+    second = training_server.wait_for_end(training_server.start("retrain", models="gan"))
     print(f"{seed}: at {moment:.1f} s; dependents gone after {gone:.1f} s; that run {first}, the next {second['name']}")
     assert second["name"] == ("Nothing new" if published else "Released"), second["message"]
     assert first == "Released" or target not in ("server", "trainer"), "trainings have one retry, which is enough"
     assert training_server.released() == undisturbed.bits
     assert training_server.tags() == ["gan#live#1", "gan@v1.0.0"]
-    assert not training_server.must("git", "status", "--porcelain") and worktrees(training_server) == []
-    until(lambda: not training_server.of_runs(), SECONDS_TO_END)
+    assert not training_server.run_checked("git", "status", "--porcelain") and worktrees(training_server) == []
+    until(lambda: not training_server.run_processes(), SECONDS_TO_END)
 
 
 def worktrees(training_server: TrainingServer) -> list[Path]:

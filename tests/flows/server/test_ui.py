@@ -56,14 +56,14 @@ def browser() -> Iterator[Browser]:
 class PipelineServer(RunningServer):
     """A server with the real pipeline, digits and a preset `tiny`, all committed; the evaluators are in DVC's cache."""
 
-    def furnish(self) -> None:
+    def prepare(self) -> None:
         (self / "presets/tiny.yaml").write_text(TINY)
-        self.must("python", "-m", "tasks.ingest", "digits")
+        self.run_checked("python", "-m", "tasks.ingest", "digits")
         for command in ("config user.name Test", "config user.email test@example.com", "add -A", "commit -qm Tiny"):
-            self.must("git", *command.split())
-        self.must("python", "-m", "tasks.common.presets", "tiny", "--force")
-        self.must("dvc", "repro", "-q", *EVALUATORS)
-        self.must("git", "checkout", "-q", ".")  # the results stay in DVC's cache
+            self.run_checked("git", *command.split())
+        self.run_checked("python", "-m", "tasks.common.presets", "tiny", "--force")
+        self.run_checked("dvc", "repro", "-q", *EVALUATORS)
+        self.run_checked("git", "checkout", "-q", ".")  # the results stay in DVC's cache
 
 
 @pytest.fixture(scope="module")

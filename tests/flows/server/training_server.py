@@ -54,20 +54,20 @@ PARTS: dict[str, Callable[[list[str]], bool]] = {
 class TrainingServer(RunningServer):
     """A server in which the same training can be repeated from scratch."""
 
-    def furnish(self) -> None:
+    def prepare(self) -> None:
         """Keeps two real stages, adds a stub bundle, gate and report, and preprocesses digits."""
         for name, text in (("gate", GATE), ("report", REPORT)):
             (self / f"tasks/{name}/__main__.py").write_text(text)
         (self / "bundle.py").write_text(BUNDLE)
         self._write_pipeline()
         self.checkout.set_params(**SMALL)
-        self.must("python", "-m", "tasks.ingest", "digits")
-        self.must("dvc", "repro", "-q", "preprocess")
+        self.run_checked("python", "-m", "tasks.ingest", "digits")
+        self.run_checked("dvc", "repro", "-q", "preprocess")
         for name, value in (("name", "Test"), ("email", "test@example.com")):
-            self.must("git", "config", f"user.{name}", value)
-        self.must("git", "add", "-A")
-        self.must("git", "commit", "-qm", "Start")
-        self.must("dvc", "remote", "add", "-q", "--local", "-d", "storage", str(self / ".work/remote"))
+            self.run_checked("git", "config", f"user.{name}", value)
+        self.run_checked("git", "add", "-A")
+        self.run_checked("git", "commit", "-qm", "Start")
+        self.run_checked("dvc", "remote", "add", "-q", "--local", "-d", "storage", str(self / ".work/remote"))
         shutil.copytree(self / ".dvc/cache", self._cache)
 
     @cached_property
@@ -86,28 +86,28 @@ class TrainingServer(RunningServer):
         artifacts = {"gan": {"path": "data/bundle/gan", "type": "model"}}
         YAML().dump({"stages": stages, "artifacts": artifacts}, self / "dvc.yaml")
 
-    def empty(self) -> None:
+    def reset(self) -> None:
         """Deletes all trainings: their results, checkpoints, branches, tags and cached files."""
-        until(lambda: not self.of_runs(), seconds=300)  # that a failed test left
+        until(lambda: not self.run_processes(), seconds=300)  # that a failed test left
         for name in MADE:
             shutil.rmtree(self / ".work" / name, ignore_errors=True)
         shutil.rmtree(self / ".dvc/cache")
         shutil.copytree(self._cache, self / ".dvc/cache")
         if tags := self.tags():
-            self.must("git", "tag", "-d", *tags)
-        for branch in self.must("git", "branch", "--list", "retrain/*", "--format=%(refname:short)").split():
-            self.must("git", "branch", "-qD", branch)
+            self.run_checked("git", "tag", "-d", *tags)
+        for branch in self.run_checked("git", "branch", "--list", "retrain/*", "--format=%(refname:short)").split():
+            self.run_checked("git", "branch", "-qD", branch)
 
     def tags(self) -> list[str]:
         """The names of all tags."""
-        return self.must("git", "tag", "--list").split()
+        return self.run_checked("git", "tag", "--list").split()
 
     def released(self) -> str:
         """The SHA-256 of dvc.lock in the commit of the released version."""
-        lock = self.must("git", "show", "gan@v1.0.0:dvc.lock")
+        lock = self.run_checked("git", "show", "gan@v1.0.0:dvc.lock")
         return hashlib.sha256(lock.encode()).hexdigest()
 
-    def ended(self, run: str) -> Any:
+    def wait_for_end(self, run: str) -> Any:
         """Waits for a run's end and returns its state."""
         return self.wait(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=300)
 
@@ -122,16 +122,16 @@ class TrainingServer(RunningServer):
                     return process
         return None
 
-    def of_runs(self) -> list[psutil.Process]:
+    def run_processes(self) -> list[psutil.Process]:
         """The processes of runs, without the server's own."""
-        own = {process.pid for name in self.pids() for process in self._kept(name)}
+        own = {process.pid for name in self.pids() for process in self._processes_of(name)}
         return [process for process in self.processes() if process.pid not in own]
 
     def supervisor(self) -> psutil.Process:
         """The server's supervisor."""
         return psutil.Process(self.pids()["supervisor"])
 
-    def _kept(self, name: str) -> list[psutil.Process]:
+    def _processes_of(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.pids()[name])
         return [process] if name == "supervisor" else [process, *process.children()]
 
