@@ -14,11 +14,10 @@ from flows.core.orchestration import run_log, run_name
 from flows.core.processes import ProcessGroup
 from flows.core.worktree import DATA_PIN, open_worktree, preflight
 from flows.release.commits import release_lock
-from flows.release.promote import archive_report, fetch, model_summaries, run_gate, state_name
+from flows.release.promote import fetch, publish_results, run_gate, state_name
 from flows.release.publish import publish, qualifies
 from flows.release.registry import Stage
 from flows.server.guard import end_with_worker
-from flows.ui.artifacts import publish_artifacts
 from flows.ui.form import Models, selected
 from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
@@ -59,22 +58,21 @@ def gate_and_release(
     if bool(override_by) != bool(override_because):
         raise UserError("an override needs both a name and a reason; fill in both override fields, or neither")
     override = Override(by=override_by, because=override_because) if override_by else None
-    checkout, work, run, log = Path.cwd(), work_folder(), run_name(), run_log("gate-and-release")
+    checkout, work, log = Path.cwd(), work_folder(), run_log("gate-and-release")
     preflight(checkout)
     if revision == "HEAD":
         _check_committed(checkout)
     branch = revision if has_branch(checkout, revision) else None
-    with open_worktree(checkout, work, run, revision) as worktree, ProcessGroup(worktree.path) as processes:
+    with open_worktree(checkout, work, run_name(), revision) as worktree, ProcessGroup(worktree.path) as processes:
         log(f"commit {worktree.commit[:10]} in {worktree.path}")
         fetch(processes, log, str(DATA_PIN))
         dag = read_dag(worktree.path).up_to([f"bundle_{model}" for model in selected(models)])
         fetch(processes, log, *(stage.name for stage in dag.stages))
         with release_lock(work, log):
-            verdicts = run_gate(worktree, processes, work, selected(models), override)
+            verdicts = run_gate(worktree, processes, selected(models), override)
             qualified = any(qualifies(verdict, stage) for verdict in verdicts)
-            released = publish(worktree, processes, work, verdicts, branch, run, stage) if qualified else []
-        report_url = archive_report(worktree, work, run)
-        publish_artifacts(worktree.path, report_url, model_summaries(work, verdicts, released))
+            released = publish(worktree, processes, verdicts, branch, stage) if qualified else []
+        publish_results(worktree, verdicts, released)
     sentences = [*(f"{release} is {stage}" for release in released), *map(str, verdicts)]
     return Completed(name="Released" if released else state_name(verdicts), message="; ".join(sentences))
 

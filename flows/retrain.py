@@ -15,11 +15,10 @@ from flows.core.processes import ProcessGroup
 from flows.core.worktree import DATA_PIN, Worktree, open_worktree, preflight, use_newest_data
 from flows.release.commits import commit_results, release_lock
 from flows.release.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
-from flows.release.promote import Verdict, archive_report, fetch, model_summaries, run_gate, state_name
+from flows.release.promote import Verdict, fetch, publish_results, run_gate, state_name
 from flows.release.publish import publish
 from flows.release.registry import Release
 from flows.server.guard import end_with_worker
-from flows.ui.artifacts import publish_artifacts
 from flows.ui.form import COMMITTED, Models, Overrides, Preset, selected, write_params
 from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
@@ -38,8 +37,8 @@ def retrain(preset: Preset = COMMITTED, models: Models = "all", overrides: Overr
     - Released: at least one model passed the gate. It is tagged, for example gan@v1.2.0, and live.
     - Rejected: no model passed; the artifact `verdict` has the reasons. The branch keeps the results, and the flow
       gate-and-release can still release them if a person takes the responsibility.
-    - Nothing new: the models are already live, or an earlier run with the same commit, parameters and data left the
-      versions that are live now; nothing is trained then.
+    - Nothing new: the results are already live. The run trains nothing if an earlier run with the same commit,
+      parameters and data left the versions that are live now.
     - Failed: the message says what failed, why, and what to do; for a stage, so does the artifact `failure`.
 
     Args:
@@ -64,31 +63,29 @@ def retrain(preset: Preset = COMMITTED, models: Models = "all", overrides: Overr
             return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
         collect(submit_stages(dag, processes))
         with release_lock(work, log):
-            verdicts = run_gate(worktree, processes, work, selected(models))
-            conclusion = _release(worktree, processes, work, run, branch, verdicts)
+            verdicts = run_gate(worktree, processes, selected(models))
+            conclusion = _release(worktree, processes, branch, verdicts)
             write_conclusion(work, key, conclusion)
         return Completed(name=conclusion.name, message=conclusion.message)
 
 
-def _release(
-    worktree: Worktree, processes: ProcessGroup, work: Path, run: str, branch: str, verdicts: Sequence[Verdict]
-) -> Conclusion:
+def _release(worktree: Worktree, processes: ProcessGroup, branch: str, verdicts: Sequence[Verdict]) -> Conclusion:
     """Commits the results, publishes the models that passed, and creates the run's artifacts in Prefect."""
     sentences = [str(verdict) for verdict in verdicts]
     subject = "Retrain: " + ", ".join(f"{verdict.model} {verdict.decision}" for verdict in verdicts)
-    commit = commit_results(worktree.path, branch, subject, "\n\n".join([*sentences, f"Run: {run}"]))
+    commit = commit_results(worktree.path, branch, subject, "\n\n".join([*sentences, f"Run: {worktree.name}"]))
     released: list[Release] = []
     try:
         if any(verdict.passed for verdict in verdicts):
-            released = publish(worktree, processes, work, verdicts, branch, run)
+            released = publish(worktree, processes, verdicts, branch)
     except PipelineError as error:
         raise UserError(
             f"{error}. The results are kept on the branch {branch}: correct the problem, then run the deployment "
             "gate-and-release with this branch as the revision"
         ) from None
     finally:
-        report_url = archive_report(worktree, work, run)
-        publish_artifacts(worktree.path, report_url, model_summaries(work, verdicts, released))
+        publish_results(worktree, verdicts, released)
     message = "; ".join([*(f"{release} is live" for release in released), *sentences])
     live = live_now(worktree.checkout, tuple(verdict.model for verdict in verdicts))
-    return Conclusion(name=state_name(verdicts), message=message, run=run, branch=branch, commit=commit, live=live)
+    name = state_name(verdicts)
+    return Conclusion(name=name, message=message, run=worktree.name, branch=branch, commit=commit, live=live)

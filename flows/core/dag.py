@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,21 +131,17 @@ def fingerprint(root: Path, dag: Dag) -> str:
 
 def _sources(root: Path, names: Collection[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yields each stage's name with its command and the hashes, by path, of those inputs that no stage makes."""
+    root = root.resolve()
     with _open(root) as repo:
         inputs = [stage for stage in repo.index.stages if not isinstance(stage, PipelineStage)]
-        pins = {out.fs_path: str(out.hash_info.value) for stage in inputs for out in stage.outs}
+        pins = {Path(out.fs_path): str(out.hash_info.value) for stage in inputs for out in stage.outs}
         for stage in repo.index.stages:
             if isinstance(stage, PipelineStage) and stage.name in names:
-                paths = [str(dep.fs_path) for dep in stage.deps if dep.protocol == "local"]
-                yield str(stage.name), {"cmd": str(stage.cmd)} | dict(_hashes(root.resolve(), paths, pins))
-
-
-def _hashes(root: Path, paths: Iterable[str], pins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for path in map(Path, paths):
-        if str(path) in pins:
-            yield path.relative_to(root).as_posix(), pins[str(path)]
-        elif root / "data" not in path.parents:  # the outputs of stages follow from the other inputs
-            yield path.relative_to(root).as_posix(), sha256_file(path)
+                paths = [Path(dep.fs_path) for dep in stage.deps if dep.protocol == "local"]
+                # The outputs of stages are left out, because they follow from the other inputs.
+                given = [path for path in paths if path in pins or root / "data" not in path.parents]
+                hashes = {path.relative_to(root).as_posix(): pins.get(path) or sha256_file(path) for path in given}
+                yield str(stage.name), {"cmd": str(stage.cmd)} | hashes
 
 
 def dvc_command(*arguments: str) -> list[str]:

@@ -23,15 +23,16 @@ LEAST_FREE = 2 * 10**9  # bytes; many times the size of a run's weights, metrics
 
 @dataclass(frozen=True)
 class Worktree:
-    """The folder of a run, the checkout that it belongs to, and the commit that it was made from."""
+    """The folder `path` of the run `name`, with the checkout and the commit that it was made from.
+
+    `work` is the checkout's folder for locks, records and reports.
+    """
 
     path: Path
     checkout: Path
+    work: Path
+    name: str
     commit: str
-
-    def head(self) -> str:
-        """Returns the commit that is checked out now."""
-        return commit_of(self.path, "HEAD")
 
 
 def preflight(checkout: Path) -> None:
@@ -65,7 +66,7 @@ def open_worktree(checkout: Path, work: Path, name: str, revision: str = "HEAD")
         check_requirements(path)
         with Repo(str(checkout)) as repo:
             share_dvc(checkout, path, Path(repo.cache.local_cache_dir))
-        yield Worktree(path, checkout, commit)
+        yield Worktree(path, checkout, work, name, commit)
     finally:
         _remove(checkout, path)
         Path(lock.lock_file).unlink()

@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from flows.core.dag import dvc_command
 from flows.core.git import GitError, commit_of, git, remote
 from flows.core.processes import Log, ProcessGroup, StageError
@@ -23,8 +21,8 @@ from tasks.common.errors import UserError
 from tasks.common.model_names import MODELS
 from tasks.common.paths import hold_lock
 from tasks.export.contract import upgraded
+from tasks.release.lineage.locks import DVC_LOCK, locked_stages
 
-LOCK = "dvc.lock"
 RELEASE = Path("data/release")
 PUSH_DEADLINE, PACK_DEADLINE = 6 * 3600, 1800
 INTERFACE = ("inputs", "outputs", "labels", "range", "noise_distribution")  # what the code of a consumer depends on
@@ -126,13 +124,12 @@ def publish_refs(root: Path, branch: str | None, log: Log) -> None:
 def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | None:
     """Returns DVC's hash of the model's bundle in a commit, by default in the folder; None without a bundle."""
     if revision:
-        text = git(root, "show", f"{revision}:{LOCK}")
-    elif (root / LOCK).is_file():
-        text = (root / LOCK).read_text(encoding="utf-8")
+        text = git(root, "show", f"{revision}:{DVC_LOCK}")
+    elif (root / DVC_LOCK).is_file():
+        text = (root / DVC_LOCK).read_text(encoding="utf-8")
     else:
         return None
-    stages = YAML(typ="safe").load(text).get("stages", {})
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    outs = [out for stage in locked_stages(text).values() for out in stage.get("outs", [])]
     return next((str(out["md5"]) for out in outs if out["path"] == f"data/bundle/{model}"), None)
 
 

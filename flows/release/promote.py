@@ -16,6 +16,7 @@ from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRu
 from flows.core.worktree import Worktree
 from flows.release.commits import bundle_md5
 from flows.release.registry import Release, live
+from flows.ui.artifacts import publish_artifacts
 from flows.ui.summary import REPORT
 from flows.ui.verdicts import ModelSummary
 from tasks.common.errors import UserError
@@ -64,7 +65,7 @@ def state_name(verdicts: Sequence[Verdict]) -> StateName:
 
 
 def run_gate(
-    worktree: Worktree, processes: ProcessGroup, work: Path, models: Sequence[str], override: Override | None = None
+    worktree: Worktree, processes: ProcessGroup, models: Sequence[str], override: Override | None = None
 ) -> list[Verdict]:
     """Runs the gate on the worktree's bundles, then writes the report, as tasks of the Prefect run.
 
@@ -72,25 +73,35 @@ def run_gate(
     """
     before = {model: live(worktree.checkout, model) for model in models}
     new = [model for model in models if not _is_live(worktree, model, before[model])]
-    remove(work / "live")
-    steps = {f"gate_{model}": _gate_step(worktree, processes, work, model, before[model], override) for model in new}
+    remove(worktree.work / "live")
+    steps = {f"gate_{model}": _gate_step(worktree, processes, model, before[model], override) for model in new}
     futures = {name: submit(name, step) for name, step in steps.items()}
     futures["report"] = submit("report", report_step(processes), futures.values())
     collect(futures)
-    records = {model: read_record(record_of(work, model)) for model in new}
+    records = {model: read_record(record_of(worktree, model)) for model in new}
     return [Verdict(model, before[model], records.get(model)) for model in models]
 
 
-def model_summaries(work: Path, verdicts: Sequence[Verdict], released: Sequence[Release]) -> dict[str, ModelSummary]:
-    """Returns by model what the run's page in Prefect shows of its verdict, release and images."""
+def publish_results(worktree: Worktree, verdicts: Sequence[Verdict], released: Sequence[Release]) -> None:
+    """Copies the report out of the worktree, and creates the run's artifacts in Prefect."""
     versions = {release.model: str(release) for release in released}
-    images = {verdict.model: work / "gate" / verdict.model if verdict.record else None for verdict in verdicts}
-    return {
+    summaries = {
         verdict.model: ModelSummary(
-            verdict.record, str(verdict.before), versions.get(verdict.model), images[verdict.model]
+            verdict.record,
+            str(verdict.before),
+            versions.get(verdict.model),
+            record_of(worktree, verdict.model).with_suffix("") if verdict.record else None,
         )
         for verdict in verdicts
     }
+    report_url = None
+    if (worktree.path / REPORT).is_file():
+        copy = worktree.work / "reports" / worktree.name / REPORT.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(worktree.path / REPORT, copy)
+        base = os.environ.get(REPORTS_URL)
+        report_url = f"{base}/{worktree.name}/{REPORT.name}" if base else copy.as_uri()
+    publish_artifacts(worktree.path, report_url, summaries)
 
 
 def fetch(processes: ProcessGroup, log: Log, *targets: str) -> None:
@@ -111,54 +122,38 @@ def fetch(processes: ProcessGroup, log: Log, *targets: str) -> None:
             ) from error
 
 
-def archive_report(worktree: Worktree, work: Path, run: str) -> str | None:
-    """Copies the run's report out of its worktree; returns the copy's URL, None if there is no report."""
-    if not (worktree.path / REPORT).is_file():
-        return None
-    copy = work / "reports" / run / REPORT.name
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(worktree.path / REPORT, copy)
-    base = os.environ.get(REPORTS_URL)
-    return f"{base}/{run}/{REPORT.name}" if base else copy.as_uri()
-
-
 def _is_live(worktree: Worktree, model: str, release: Release | None) -> bool:
     md5 = bundle_md5(worktree.path, model)
     return release is not None and md5 is not None and md5 == bundle_md5(worktree.checkout, model, release.commit)
 
 
 def _gate_step(
-    worktree: Worktree,
-    processes: ProcessGroup,
-    work: Path,
-    model: str,
-    before: Release | None,
-    override: Override | None,
+    worktree: Worktree, processes: ProcessGroup, model: str, before: Release | None, override: Override | None
 ) -> Step:
     command = ["python", "-m", "tasks.gate", f"data/bundle/{model}"]
-    bundle = live_bundle(work, before)
+    bundle = live_bundle(worktree, before)
     command += ["--live", str(bundle)] if bundle else []
     command += ["--override", override.by, "--because", override.because] if override else []
 
     def step(log: Log) -> StageRun:
-        remove(record_of(work, model))  # else an earlier record would be read when the gate dies
+        remove(record_of(worktree, model))  # else an earlier record would be read when the gate dies
         if bundle and before:
             bundle.parent.mkdir(exist_ok=True)
             source = [str(worktree.checkout), f"data/bundle/{model}", "--rev", before.commit, "--out", str(bundle)]
             processes.run(dvc_command("get", *source), log, FETCH_DEADLINE)
         seconds = processes.run(command, log, GATE_DEADLINE, accepted_exit_codes=(0, REFUSED))
-        if not record_of(work, model).is_file():
+        if not record_of(worktree, model).is_file():
             raise StageError(f"the gate ended without a decision; the log of the task gate_{model} shows why")
         return StageRun(f"gate_{model}", Outcome.RAN, seconds)
 
     return step
 
 
-def live_bundle(work: Path, release: Release | None) -> Path | None:
+def live_bundle(worktree: Worktree, release: Release | None) -> Path | None:
     """Returns the folder of the live bundle during a comparison; None without a release."""
-    return work / "live" / str(release) if release else None
+    return worktree.work / "live" / str(release) if release else None
 
 
-def record_of(work: Path, model: str) -> Path:
+def record_of(worktree: Worktree, model: str) -> Path:
     """Returns the file with the gate's record of a model."""
-    return work / "gate" / f"{model}.json"
+    return worktree.work / "gate" / f"{model}.json"

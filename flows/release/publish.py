@@ -1,9 +1,9 @@
 """Releases the models that the gate passed: pack, push, commit, tag. The caller holds the release lock."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import assert_never
 
+from flows.core.git import commit_of
 from flows.core.orchestration import collect, submit
 from flows.core.processes import Log, Outcome, ProcessGroup, StageRun
 from flows.core.worktree import Worktree
@@ -26,13 +26,7 @@ def qualifies(verdict: Verdict, stage: Stage) -> bool:
 
 
 def publish(
-    worktree: Worktree,
-    processes: ProcessGroup,
-    work: Path,
-    verdicts: Sequence[Verdict],
-    branch: str | None,
-    run: str,
-    stage: Stage = "live",
+    worktree: Worktree, processes: ProcessGroup, verdicts: Sequence[Verdict], branch: str | None, stage: Stage = "live"
 ) -> list[Release]:
     """Packs new bundles, pushes the data, commits and tags the models that qualify, and pushes `branch` and tags.
 
@@ -45,8 +39,8 @@ def publish(
 
     def pack_new(log: Log) -> StageRun:
         for verdict in new:
-            release, record = _next(worktree, work, verdict), record_of(work, verdict.model)
-            pack(processes, release, verdict.before, run, record, log)
+            record = record_of(worktree, verdict.model)
+            pack(processes, _next(worktree, verdict), verdict.before, worktree.name, record, log)
         return StageRun("pack", Outcome.RAN)
 
     def push(log: Log) -> StageRun:
@@ -54,8 +48,8 @@ def publish(
         return StageRun("push", Outcome.RAN)
 
     def tag(log: Log) -> StageRun:
-        packed = [_next(worktree, work, verdict) for verdict in new]
-        commit = commit_release(worktree.path, packed) if packed else worktree.head()
+        packed = [_next(worktree, verdict) for verdict in new]
+        commit = commit_release(worktree.path, packed) if packed else commit_of(worktree.path, "HEAD")
         for release in packed:
             released[release.model] = Release(release.model, release.version, commit)
             register(worktree.checkout, released[release.model], notes_of(worktree.path, release.model))
@@ -82,7 +76,8 @@ def _registered(worktree: Worktree, model: str) -> Release | None:
     return same[-1] if same else None
 
 
-def _next(worktree: Worktree, work: Path, verdict: Verdict) -> Release:
+def _next(worktree: Worktree, verdict: Verdict) -> Release:
     """Returns the release that a new bundle becomes, with the results' commit, since its own does not exist yet."""
-    kind = change(worktree.path / "data/bundle" / verdict.model, live_bundle(work, verdict.before))
-    return Release(verdict.model, next_version(worktree.checkout, verdict.model, kind), worktree.head())
+    kind = change(worktree.path / "data/bundle" / verdict.model, live_bundle(worktree, verdict.before))
+    version = next_version(worktree.checkout, verdict.model, kind)
+    return Release(verdict.model, version, commit_of(worktree.path, "HEAD"))

@@ -47,14 +47,14 @@ def deprecated(root: Path, model: str) -> dict[str, str]:
 
 def live(root: Path, model: str) -> Release | None:
     """Returns the live release, or None."""
-    history = history_of(root, model, "live")
+    history = live_history(root, model)
     return history[-1] if history else None
 
 
-def history_of(root: Path, model: str, stage: Stage) -> list[Release]:
-    """Returns the releases that a stage was assigned to, in order and with repetitions."""
+def live_history(root: Path, model: str) -> list[Release]:
+    """Returns the releases that were made live, in order and with repetitions."""
     by_commit = {release.commit: release for release in _registered(root, model)}
-    assigned = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in tags(root, f"{model}#{stage}#*"))
+    assigned = sorted((int(tag.rpartition("#")[2]), commit) for tag, commit in tags(root, f"{model}#live#*"))
     return [by_commit[commit] for _, commit in assigned if commit in by_commit]
 
 
@@ -97,7 +97,7 @@ def roll_back(root: Path, model: str, version: str | None) -> tuple[Release, Rel
 
     Raises UserError when there is no such version, or no previous one.
     """
-    history, known = history_of(root, model, "live"), {release.version: release for release in releases(root, model)}
+    history, known = live_history(root, model), {release.version: release for release in releases(root, model)}
     if not history:
         raise UserError(f"no version of {model} is live, so there is nothing to roll back; release one first")
     target, now = _target(root, model, version, history, known), history[-1]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -38,11 +39,10 @@ class State(BaseModel):
 
 @dataclass(frozen=True)
 class Preview:
-    """An image as a data URI, its caption, and the modification time of its file in ns."""
+    """An image as a data URI, and its caption."""
 
     uri: str
     caption: str
-    time: int
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,22 @@ class StageProgress:
     preview: Preview | None = None
 
 
-def read_progress(folder: Path, before: StageProgress | None = None) -> StageProgress | None:
-    """Reads a stage's progress; None if there is none yet. An unchanged preview is copied from `before`.
-
-    Raises OSError or ValueError for files that cannot be read.
-    """
+def read_progress(folder: Path) -> StageProgress | None:
+    """Reads a stage's progress; None if there is none yet. Raises OSError or ValueError for files that are damaged."""
     try:
         state = State.model_validate_json((folder / PROGRESS).read_bytes())
     except FileNotFoundError:
         return None
-    return StageProgress(state, _preview(folder / PICTURE, before.preview if before else None))
+    path = folder / PICTURE
+    return StageProgress(state, _preview(path, path.stat().st_mtime_ns) if path.exists() else None)
 
 
-def _preview(path: Path, before: Preview | None) -> Preview | None:
-    if not path.exists():
-        return before
-    time = path.stat().st_mtime_ns
-    if before and before.time == time:
-        return before
+@lru_cache(maxsize=8)
+def _preview(path: Path, modified: int) -> Preview:
+    """Reads a preview; `modified` is the modification time of its file in ns, so that the cache sees a new one."""
     with Image.open(path) as image:
         caption = str(image.info.get(CAPTION, ""))
-    return Preview(data_uri(path), caption, time)
+    return Preview(data_uri(path), caption)
 
 
 def progress_markdown(progress: StageProgress, over: bool = False) -> str:

@@ -89,7 +89,7 @@ class _Publisher:
     def _refresh(self) -> None:
         """Creates or updates the artifacts if there is something new."""
         try:
-            progress, over = read_progress(self._folder, self._published), self._over.is_set()
+            progress, over = read_progress(self._folder), self._over.is_set()
             if progress and (over or progress != self._published):
                 key = self._stage.replace("_", "-")
                 self._put(f"{key}-progress", "progress", round(progress.state.percent, 1))

@@ -1,4 +1,4 @@
-"""`python -m flows.pipeline` as a process: its output, how it ends, and that no process of it is left."""
+"""`imagewright run` as a process: its output, how it ends, and that no process of it is left."""
 
 import json
 import os
