@@ -102,7 +102,8 @@ def run_flow(command: str, arguments: dict[str, Any]) -> None:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    from flows.ui.form import COMMITTED, MODELS
+    from flows.ui.form import COMMITTED
+    from tasks.common.model_names import MODELS
 
     [about] = [commands[command][1] for commands in COMMANDS.values() if command in commands]
     parser = argparse.ArgumentParser(f"imagewright {command}", description=f"{about[0].upper()}{about[1:]}.")
