@@ -1,4 +1,5 @@
-"""Tensors: networks, losses, learners and the engine that runs a learner's step.
+"""Networks, losses, learners and the training engine.
 
-Nothing in here opens a file, reads params.yaml, logs, or knows of DVC and Prefect.
+This package works on tensors alone: it reads no files and no params.yaml, writes no logs, and imports neither DVC nor
+Prefect.
 """

@@ -1,37 +1,37 @@
-"""Changes to images that a training sees, on its device: pure functions of the images and of uniform numbers.
+"""Augmentations of training images: pure functions of the images and of uniform random numbers in [0, 1).
 
-Images are float32 [N, C, H, W] in [-1, 1].
+Images are float [N, C, H, W] in [-1, 1], on any device.
 """
 
 import torch
 from torch import Tensor
 
-SHIFT, CUT = 1 / 8, 1 / 2  # of the side, as Zhao 2020
-NUMBERS = 7  # that `diff_augment` takes for an image
+SHIFT, CUT = 1 / 8, 1 / 2  # shares of the side (Zhao 2020)
+NUMBERS = 7  # random numbers per image that `diff_augment` needs
 
 
 def flip(images: Tensor, random: Tensor) -> Tensor:
-    """Mirrors left and right those images whose number, uniform [N], is below a half."""
+    """Mirrors an image left to right where its number in `random`, uniform [N], is below 0.5."""
     return torch.where(random[:, None, None, None] < 0.5, images.flip(3), images)
 
 
-# ---- T(x) for both players, with gradients through it: Zhao 2020, "Differentiable Augmentation", section 3.2 ---------
+# ---- T(x) for the generator and the discriminator: Zhao 2020, "Differentiable Augmentation", section 3.2 -------------
 def diff_augment(images: Tensor, random: Tensor) -> Tensor:
-    """Colour, translation and cut-out, from uniform numbers [N, 7]; differentiable in `images`."""
-    brightness, saturation, contrast, *moves = random.T[:, :, None, None, None]
+    """Changes colour, translates and cuts out, by uniform numbers [N, 7]; differentiable in `images`."""
+    brightness, saturation, contrast, *offsets = random.T[:, :, None, None, None]
     images = images + (brightness - 0.5)
     grey = images.mean(1, keepdim=True)
     images = (images - grey) * (saturation * 2) + grey
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * (contrast + 0.5) + mean
-    down, right, top, left = (move[:, 0, 0, 0] for move in moves)
+    down, right, top, left = (offset[:, 0, 0, 0] for offset in offsets)
     return cut_out(translate(images, down, right), top, left)
 
 
 def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Moves each image by up to an eighth of its side, uniform numbers [N] each way; what comes in is 0, mid-grey.
+    """Shifts each image by up to an eighth of its side, by uniform numbers [N] per direction, and pads with 0.
 
-    A product with shifted unit matrices: exact, and unlike indexing it has a gradient that a GPU can repeat.
+    It multiplies by shifted identity matrices: exact, and its gradient is deterministic on a GPU, unlike indexing's.
     """
     height, width = images.shape[2:]
     rows, columns = _shifted(down, height, images.dtype), _shifted(right, width, images.dtype)
@@ -39,22 +39,22 @@ def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def _shifted(random: Tensor, side: int, dtype: torch.dtype) -> Tensor:
-    """Unit matrices [N, side, side] whose ones moved by -most to +most rows."""
-    most = int(side * SHIFT + 0.5)
-    moved = (random * (2 * most + 1)).floor().clamp(max=2 * most) - most
-    places = torch.arange(side, device=random.device)
-    return (places[:, None] - places[None, :] == moved[:, None, None]).to(dtype)
+    """Returns identity matrices [N, side, side] shifted by -limit to +limit rows."""
+    limit = int(side * SHIFT + 0.5)
+    offset = (random * (2 * limit + 1)).floor().clamp(max=2 * limit) - limit
+    index = torch.arange(side, device=random.device)
+    return (index[:, None] - index[None, :] == offset[:, None, None]).to(dtype)
 
 
 def cut_out(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Sets a square of half the side to 0; its centre lies anywhere in the image, by uniform numbers [N] each way."""
+    """Sets a square of half the side to 0, centred anywhere in the image by uniform numbers [N] per direction."""
     height, width = images.shape[2:]
     rows, columns = _inside(top, height), _inside(left, width)
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def _inside(random: Tensor, side: int) -> Tensor:
-    """Whether each place along a side lies within the cut, bool [N, side]."""
+    """Tells which rows (or columns) the square covers, bool [N, side]."""
     centre = (random * side).floor()[:, None]
-    places, half = torch.arange(side, device=random.device), int(side * CUT + 0.5) // 2
-    return (places >= centre - half) & (places < centre + half)
+    index, half = torch.arange(side, device=random.device), int(side * CUT + 0.5) // 2
+    return (index >= centre - half) & (index < centre + half)

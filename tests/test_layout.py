@@ -8,8 +8,9 @@ from tests.closure import ROOT, imported
 
 # Each package may import those before it, and none after it.
 ORDER = (
-    *("models.settings", "models.pixels", "models.augment", "models.losses", "models.training", "models.networks"),
-    *("models.learners", "tasks.common", "tasks.metrics", "tasks.ingest", "tasks.preprocess", "tasks.train"),
+    *("models.settings", "models.shapes", "models.pixels", "models.augment", "models.losses"),
+    *("models.training", "models.networks", "models.learners", "tasks.common", "tasks.metrics"),
+    *("tasks.ingest", "tasks.preprocess", "tasks.train"),
     *("tasks.reference", "tasks.export", "tasks.evaluate", "tasks.bundle", "tasks.gate", "tasks.report"),
     *("tasks.release", "flows.ui", "flows.core", "flows.server", "flows.release", "flows.doctor"),
     *("flows.pipeline", "flows.reproduce", "flows.ingest", "flows.retrain", "flows.gate_and_release"),

@@ -1,1 +1,1 @@
-"""Learners: each owns its networks and optimisers and knows how to take one step."""
+"""Learners: each has networks, optimisers and a training step."""

@@ -1,4 +1,4 @@
-"""The fit of a VAE's prior, once the auto-encoder is trained: maximum likelihood of the training images' codes."""
+"""Maximum-likelihood training of a VAE's prior on the codes of the training images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.prior import FlowPrior
+from models.networks.vae import reparametrise
 from models.training.device import Mode
 from models.training.random import generator
 from models.training.state import network_tensors, optimiser_tensors
-from models.training.steps import CudaGraphs, FallBack, Record, captured
+from models.training.steps import CudaGraphs, FallBack, Recorder, capture
 
 FIT_BATCH = 1024
-REPORT_EVERY = 50  # steps, where steps are captured: asking for the loss waits for the device
-RATE = 2e-3
+REPORT_EVERY = 50  # steps, where steps are captured: reading the loss waits for the device
+LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)
 class Codes:
-    """q(z|x) of all training images: mean and log-variance float [N, L], label int64 [N] or None where none is told."""
+    """q(z|x) of all training images: mean and log-variance float [N, L], and labels int64 [N] or None."""
 
     mean: Tensor
     log_variance: Tensor
@@ -32,57 +33,59 @@ def fit_prior(
     steps: int,
     seed: int,
     mode: Mode,
-    seen: Callable[[int, float], None],
-    record: Record | None = None,
+    on_progress: Callable[[int, float], None],
+    recorder: Recorder | None = None,
     fall_back: FallBack | None = None,
 ) -> None:
-    """Fits the flow to codes drawn from q(z|x); both are on the mode's device.
+    """Fits the flow to samples of q(z|x) with Adam and a cosine schedule; prior and codes are on the mode's device.
 
-    Adam at 2e-3 with a cosine to 0; `seen` hears of the codes that were taken since it last did, and of the negative
-    log-likelihood of the latest, in nats. Raises CaptureError where the mode captures steps and this one cannot be, or
-    tells `fall_back` why and goes on without.
+    `on_progress` receives the number of codes since its last call and the latest negative log-likelihood in nats.
+    Raises CaptureError where the mode captures steps and that fails; with `fall_back`, it calls that with the cause and
+    runs eagerly.
     """
     prior.mean.copy_(codes.mean.mean(0))
     prior.spread.copy_((codes.mean.var(0) + codes.log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
-    fit = _Fit(prior, codes, mode, record or CudaGraphs(), fall_back)
+    fit = _Fit(prior, codes, mode, recorder or CudaGraphs(), fall_back)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(fit.optimiser, steps)
-    told, every = 0, REPORT_EVERY if mode.captured else 1
+    reported, every = 0, REPORT_EVERY if mode.captured else 1
     for step in range(steps):
         nll = fit.step(generator(seed, "prior", step, mode.device))
         schedule.step()
         if (step + 1) % every == 0 or step + 1 == steps:
-            seen((step + 1 - told) * FIT_BATCH, float(nll))
-            told = step + 1
+            on_progress((step + 1 - reported) * FIT_BATCH, float(nll))
+            reported = step + 1
 
 
 class _Fit:
-    """One step of the fit, as a CUDA graph where the mode captures steps; what it reads stays where it is."""
+    """One step of the fit, as a CUDA graph where the mode captures steps."""
 
-    def __init__(self, prior: FlowPrior, codes: Codes, mode: Mode, record: Record, fall_back: FallBack | None) -> None:
-        self._prior, self._codes, self._record, self._fall_back = prior, codes, record, fall_back
-        rate = torch.tensor(RATE, device=mode.device) if mode.captured else RATE
+    def __init__(
+        self, prior: FlowPrior, codes: Codes, mode: Mode, recorder: Recorder, fall_back: FallBack | None
+    ) -> None:
+        self._prior, self._codes, self._recorder, self._fall_back = prior, codes, recorder, fall_back
+        rate = torch.tensor(LEARNING_RATE, device=mode.device) if mode.captured else LEARNING_RATE
         self.optimiser = torch.optim.Adam(
             prior.parameters(), lr=rate, fused=mode.captured or None, capturable=mode.captured
         )
         self._rows = torch.zeros(FIT_BATCH, dtype=torch.int64, device=mode.device)
         self._noise = torch.zeros(FIT_BATCH, codes.mean.shape[1], device=mode.device)
-        self._graph: Callable[[], Tensor] | None = None if mode.captured else self._take
+        self._graph: Callable[[], Tensor] | None = None if mode.captured else self._update
 
     def step(self, random: torch.Generator) -> Tensor:
-        """Draws codes and takes one step on them; their negative log-likelihood.
+        """Samples codes, updates the flow once, and returns the negative log-likelihood.
 
-        `random` is of the device, so that nothing is copied there.
+        `random` is a generator on the device, so that nothing is copied there.
         """
         torch.randint(len(self._codes.mean), (FIT_BATCH,), generator=random, out=self._rows)
         torch.randn(*self._noise.shape, generator=random, out=self._noise)
         if self._graph is None:
-            self._graph = captured(self._take, self._state, self._record, self._fall_back)
+            self._graph = capture(self._update, self._state, self._recorder, self._fall_back)
         return self._graph()
 
-    def _take(self) -> Tensor:
+    def _update(self) -> Tensor:
         rows, label = self._rows, self._codes.label
-        drawn = self._codes.mean[rows] + (self._codes.log_variance[rows] / 2).exp() * self._noise
-        loss = self._prior.nll(drawn, None if label is None else label[rows])
+        codes = reparametrise(self._codes.mean[rows], self._codes.log_variance[rows], self._noise)
+        loss = self._prior.nll(codes, None if label is None else label[rows])
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._prior.parameters(), 1.0)

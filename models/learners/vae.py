@@ -1,9 +1,8 @@
-"""The variational auto-encoder as a learner: the evidence lower bound, then a prior fitted to its codes."""
+"""The training of a variational auto-encoder on the evidence lower bound (ELBO), and then of its prior."""
 
 from collections.abc import Callable
 from typing import assert_never
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,23 +11,22 @@ from models.learners.prior import Codes, fit_prior
 from models.losses.elbo import bernoulli, kl_to_standard_normal, optimal_sigma, summed_mse
 from models.networks.prior import FlowPrior
 from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise
-from models.pixels import to_model, to_unit
+from models.pixels import to_unit
 from models.settings import Prior, VaeSettings
 from models.training.device import Mode
 from models.training.ema import ExponentialMovingAverage
 from models.training.health import active_units, posterior_collapsed, posterior_diverged
-from models.training.learner import Batch, Images, Losses, Row, Schedule, progress, settled
+from models.training.learner import Batch, Images, Losses, Row, Schedule, diagnostics_valid, progress
+from models.training.loaders import evaluation_batches
 from models.training.microbatches import MicroBatches
 from models.training.optimisers import learning_rate, linear_warmup, make_optimiser, set_learning_rate
 from models.training.random import generator as stream
 from models.training.random import seeded
 from models.training.steps import FallBack
 
-EVALUATION_BATCH = 512
-
 
 def has_flow(prior: Prior) -> bool:
-    """Whether a flow is fitted to the codes."""
+    """Tells whether the prior is a flow that is fitted to the codes."""
     match prior:
         case "standard":
             return False
@@ -38,13 +36,13 @@ def has_flow(prior: Prior) -> bool:
 
 
 class VaeLearner:
-    """An encoder and a decoder under one optimiser, their averages, and the prior once it is fitted."""
+    """Encoder and decoder with one optimiser, and their EMAs."""
 
     losses = ("reconstruction", "kl")
     diagnostics = ("probe", "active_units")
 
     def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode, classes: int = 0) -> None:
-        """`classes` is the number of labels that the fitted prior is told; 0 for none."""
+        """`classes` is the number of labels that condition the prior, 0 for an unconditional one."""
         self.settings, self.mode = settings, mode
         self.config = VaeConfig(
             size=size,
@@ -73,7 +71,7 @@ class VaeLearner:
         self._run = MicroBatches(settings.micro_batch, mode)
 
     def schedule(self, n_images: int, lr_scale: float) -> Schedule:
-        """The learning rate, the weight of the divergence, and how much of the averages a step leaves."""
+        """Returns the learning rate, the weight of the KL divergence, and the EMA's decay."""
         s, done = self.settings, progress(self.settings, n_images)
         return Schedule(
             {
@@ -84,36 +82,36 @@ class VaeLearner:
         )
 
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
-        """`noise` [N, L], standard normal, for the codes; uniform `flip` [N]."""
+        """Returns standard normal `noise` [N, L] for the codes, and uniform `flip` [N]."""
         device = self.mode.device
         random = stream(self.settings.seed, "vae", n_images, device)
-        drawn = {"noise": torch.randn(count, self.settings.latent, generator=random, device=device)}
+        numbers = {"noise": torch.randn(count, self.settings.latent, generator=random, device=device)}
         if self.settings.flip == "on":
-            drawn["flip"] = torch.rand(count, generator=random, device=device)
-        return drawn
+            numbers["flip"] = torch.rand(count, generator=random, device=device)
+        return numbers
 
     def step(self, batch: Batch, schedule: Schedule) -> Losses:
-        """One update on the negative evidence lower bound: reconstruction + beta KL, in nats per image."""
+        """Updates both networks once on the negative ELBO, reconstruction + beta KL, in nats per image."""
         optimiser = self.optimisers["optimiser"]
         set_learning_rate(optimiser, schedule.rates["rate"])
         images = flip(batch.images, batch.random["flip"]) if "flip" in batch.random else batch.images
-        reconstruction, divergence = self._bound(self.encoder, self.decoder, images, batch.random["noise"])
-        loss = reconstruction + schedule.rates["beta"] * divergence
+        reconstruction, kl = self._elbo_terms(self.encoder, self.decoder, images, batch.random["noise"])
+        loss = reconstruction + schedule.rates["beta"] * kl
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         self.ema_encoder.update(self.encoder, schedule.rates["decay"])
         self.ema_decoder.update(self.decoder, schedule.rates["decay"])
-        return {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
+        return {"reconstruction": reconstruction.detach(), "kl": kl.detach()}
 
-    def _bound(self, encoder: Encoder, decoder: Decoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _elbo_terms(self, encoder: Encoder, decoder: Decoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with self.mode.cast():
             mean, log_variance = self._run(encoder, images)
         mean, log_variance = mean.float(), log_variance.float()
         with self.mode.cast():
             raw = self._run(decoder, reparametrise(mean, log_variance, noise)).float()
-        divergence = kl_to_standard_normal(mean, log_variance).sum(1).mean()
-        return self._reconstruction(decoder, raw, images), divergence
+        kl = kl_to_standard_normal(mean, log_variance, log_variance.exp()).sum(1).mean()
+        return self._reconstruction(decoder, raw, images), kl
 
     def _reconstruction(self, decoder: Decoder, raw: Tensor, images: Tensor) -> Tensor:
         match self.settings.reconstruction:
@@ -127,37 +125,33 @@ class VaeLearner:
 
     @torch.no_grad()
     def probe(self, validation: Images) -> dict[str, float]:
-        """The averaged networks on held-out images.
+        """Evaluates the EMA networks on held-out images.
 
-        `probe` is the negative bound, reconstruction + beta KL, in nats per image; `active_units` the number of code
+        `probe` is the negative ELBO, reconstruction + beta KL, in nats per image. `active_units` is the number of code
         dimensions whose mean depends on the image (Burda 2016, section 5.1).
         """
         total, means, random = 0.0, [], stream(self.settings.seed, "vae probe")
-        for start in range(0, len(validation), EVALUATION_BATCH):
-            rows = np.arange(start, min(start + EVALUATION_BATCH, len(validation)))
-            images = self.mode.place(to_model(torch.from_numpy(validation.gather(rows))))
+        for rows, images in evaluation_batches(validation, self.mode):
             noise = torch.randn(len(rows), self.settings.latent, generator=random).to(self.mode.device)
-            parts = self._bound(self.ema_encoder.network, self.ema_decoder.network, images, noise)
-            total += float(parts[0] + self.settings.beta * parts[1]) * len(rows)
+            reconstruction, kl = self._elbo_terms(self.ema_encoder.network, self.ema_decoder.network, images, noise)
+            total += float(reconstruction + self.settings.beta * kl) * len(rows)
             means.append(self.ema_encoder.network(images)[0])
         return {"probe": total / len(validation), "active_units": float(active_units(torch.cat(means)))}
 
     def diagnose(self, row: Row, best: float | None) -> str | None:
-        """A posterior that explodes, seen at every row, or that says nothing of the image, seen at every probe.
-
-        The latter counts once the divergence has its full weight.
-        """
+        """Detects a diverged posterior at every row, and posterior collapse at every probe after the KL warm-up."""
         s, n_images = self.settings, int(row["n_images"] or 0)
-        ill = posterior_diverged(row["kl"], s.beta * linear_warmup(progress(s, n_images), s.kl_warmup), s.latent)
-        warm = n_images > s.kl_warmup * s.stop.n_images and settled(s, n_images)
-        return ill or (posterior_collapsed(row["active_units"], s.latent) if warm else None)
+        problem = posterior_diverged(row["kl"], s.beta * linear_warmup(progress(s, n_images), s.kl_warmup), s.latent)
+        if problem or n_images <= s.kl_warmup * s.stop.n_images or not diagnostics_valid(s, n_images):
+            return problem
+        return posterior_collapsed(row["active_units"], s.latent)
 
     def fit_prior(
-        self, train: Images, seen: Callable[[int, float], None], fall_back: FallBack | None = None
+        self, train: Images, on_progress: Callable[[int, float], None], fall_back: FallBack | None = None
     ) -> FlowPrior | None:
-        """Fits the flow to the codes of the training images; None where the prior stays N(0, I).
+        """Returns a flow fitted to the codes of the training images, or None where the prior is N(0, I).
 
-        `seen` and `fall_back` are those of `fit_prior`.
+        `on_progress` and `fall_back` are those of `models.learners.prior.fit_prior`.
         """
         s = self.settings
         if not has_flow(s.prior):
@@ -165,17 +159,15 @@ class VaeLearner:
         with seeded(s.seed, "prior weights"):
             prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.config.classes)
         prior = prior.to(self.mode.device)
-        fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, seen, fall_back=fall_back)
+        fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, on_progress, fall_back=fall_back)
         return prior.eval()
 
     @torch.no_grad()
     def _codes(self, images: Images) -> Codes:
-        starts = range(0, len(images), EVALUATION_BATCH)
-        rows = (np.arange(start, min(start + EVALUATION_BATCH, len(images))) for start in starts)
-        batches = (self.mode.place(to_model(torch.from_numpy(images.gather(part)))) for part in rows)
-        codes = [self.ema_encoder.network(batch) for batch in batches]
+        codes = [self.ema_encoder.network(batch) for _, batch in evaluation_batches(images, self.mode)]
         label = None
         if self.config.classes:
             assert images.labels is not None
             label = torch.from_numpy(images.labels).to(self.mode.device)
-        return Codes(torch.cat([mean for mean, _ in codes]), torch.cat([variance for _, variance in codes]), label)
+        mean, log_variance = map(torch.cat, zip(*codes, strict=True))
+        return Codes(mean, log_variance, label)

@@ -1,1 +1,1 @@
-"""Objectives as equations: pure functions, with no update, no logging and no device in them."""
+"""Losses as pure functions, each with its equation and source."""

@@ -1,1 +1,1 @@
-"""Networks: layers and what is built of them."""
+"""Networks and their layers."""

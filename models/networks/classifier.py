@@ -1,4 +1,4 @@
-"""The feature network that judges: a small convolutional classifier whose last hidden layer is the feature vector."""
+"""A small convolutional classifier whose last hidden layer is the feature vector of the evaluation."""
 
 from typing import Literal
 
@@ -7,14 +7,15 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from models.networks.norms import BatchNorm1d, BatchNorm2d
+from models.shapes import check_shape
 
 Kind = Literal["classifier", "selfsupervised", "random"]
 
 
 class ClassifierConfig(BaseModel):
-    """What the weights fit: image channels, width, length of the features, classes, and what the network learnt.
+    """The architecture of a classifier, and its training task.
 
-    `classifier`: labels; `selfsupervised`: quarter turns; `random`: nothing, its weights are as they were drawn.
+    `classifier` predicts labels, `selfsupervised` predicts rotations, and `random` keeps its initial weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,38 +28,39 @@ class ClassifierConfig(BaseModel):
 
 
 class QuadrantAvgPool2d(nn.Module):
-    """The 2 x 2 means of `nn.AdaptiveAvgPool2d(2)`, whose gradient cannot repeat itself on a GPU."""
+    """`nn.AdaptiveAvgPool2d(2)` with a gradient that is deterministic on a GPU."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """float [N, C, H, W], H and W at least 2, to float [N, C, 2, 2]; windows of an odd side share its middle."""
+        """Maps float [N, C, H, W], H and W at least 2, to float [N, C, 2, 2]."""
         height, width = maps.shape[2:]
         return F.avg_pool2d(maps, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
 class Classifier(nn.Module):
-    """Images float [N, C, H, W] in [-1, 1], of any size from 8, to logits float [N, K]."""
+    """Maps images float [N, C, H, W] in [-1, 1], at least 8 x 8, to logits float [N, K]."""
 
-    def __init__(self, shape: ClassifierConfig) -> None:
+    def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
-        self.config, c = shape, shape.channels
+        self.config, c = config, config.channels
         self.body = nn.Sequential(
-            *_block(shape.image_channels, c, stride=2),
+            *_block(config.image_channels, c, stride=2),
             *_block(c, 2 * c, stride=1),
             *_block(2 * c, 2 * c, stride=2),
             *_block(2 * c, 4 * c, stride=1),
             QuadrantAvgPool2d(),
             nn.Flatten(),
         )
-        self.hidden = nn.Sequential(nn.Linear(16 * c, shape.features), BatchNorm1d(shape.features), nn.ReLU())
-        self.head = nn.Linear(shape.features, shape.classes)
+        self.hidden = nn.Sequential(nn.Linear(16 * c, config.features), BatchNorm1d(config.features), nn.ReLU())
+        self.head = nn.Linear(config.features, config.classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] in [-1, 1] to the feature vector, float [N, F]."""
+        """Returns feature vectors float [N, F]; raises ValueError for images of another shape or dtype."""
+        check_shape(images, "images", ("N", self.config.image_channels, "H", "W"))
         vectors: Tensor = self.hidden(self.body(images))
         return vectors
 
     def forward(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] in [-1, 1] to logits, float [N, K]."""
+        """Returns logits float [N, K]; raises ValueError for images of another shape or dtype."""
         logits: Tensor = self.head(self.features(images))
         return logits
 

@@ -1,60 +1,60 @@
-"""Layers and initialisation that several networks share, and how a square image becomes a 4 x 4 map and back."""
+"""Layers and initialisation that the GAN and the VAE share."""
 
 from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-from models.networks.norms import BatchNorm2d, original_weight, spectral
+from models.networks.norms import BatchNorm2d, original_weight, spectral_norm_float32
 from models.settings import Norm, Upsampling
 
-BASE = 4
-LABEL_LENGTH = 32  # of the vector that stands for a label beside the noise
-WIDEST = 8  # channels double at each halving up to this multiple (Radford 2016, figure 1)
+BASE = 4  # side of the smallest feature map
+LABEL_LENGTH = 32  # length of a label's embedding
+MAX_CHANNELS = 8  # channels double at each halving up to this multiple (Radford 2016, figure 1)
 
 
 def sides(size: int) -> list[int]:
-    """Sides from 4 to `size`, doubled each time; 28 comes as 4, 7, 14, 28. Raises ValueError for other sizes."""
+    """Returns the sides of the feature maps: 4, 8, ... `size`, or 4, 7, 14, 28. Raises ValueError for other sizes."""
     if size == 28:
         return [4, 7, 14, 28]
     if size < 8 or size & (size - 1):
-        raise ValueError(f"images are {size} pixels wide; the networks take 28 or a power of two from 8")
+        raise ValueError(f"images are {size} pixels wide; the networks support 28 and powers of two from 8")
     return [BASE << step for step in range((size // BASE).bit_length())]
 
 
 def widths(size: int, channels: int) -> list[int]:
-    """Channels at each side of `sides(size)` but the last: `channels` at half the size, more the smaller the map."""
+    """Returns the channels at each side of `sides(size)` except the last: `channels` at half the image size."""
     halvings = len(sides(size)) - 1
-    return [channels * min(2**step, WIDEST) for step in reversed(range(halvings))]
+    return [channels * min(2**step, MAX_CHANNELS) for step in reversed(range(halvings))]
 
 
 class ChannelsLastUnflatten(nn.Module):
-    """Vectors float [N, 16 C], channels running fastest, to maps float [N, C, 4, 4] in channels_last; no copy."""
+    """Views vectors float [N, 16 C], channels fastest, as maps float [N, C, 4, 4] in channels_last."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """See the class."""
+        """Returns a view of `vectors`."""
         return vectors.reshape(-1, BASE, BASE, self.channels).permute(0, 3, 1, 2)
 
 
 class ChannelsLastFlatten(nn.Module):
-    """The way back: maps float [N, C, H, W] to float [N, H W C]; where they are channels_last, nothing is copied.
+    """Flattens maps float [N, C, H, W] to float [N, H W C], without a copy where they are channels_last.
 
-    The gradient then comes back in channels_last too: mixed layouts make the layer below several times slower.
+    The gradient is channels_last too: mixed memory formats make the layer below several times slower.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
+        """Returns a view of channels_last `maps`, else a copy."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 def stem(code: int, channels: int) -> list[nn.Module]:
-    """Code float [N, L] to a normalised, rectified map float [N, channels, 4, 4], from which `up` goes on.
+    """Returns the first layers of a decoder, from codes float [N, L] to maps float [N, channels, 4, 4].
 
-    The linear layer is the 1x1 -> 4x4 transposed convolution of Radford 2016, faster and in any memory format.
+    The linear layer equals the 1x1 -> 4x4 transposed convolution of Radford 2016, and is faster.
     """
     return [
         nn.Linear(code, channels * BASE * BASE, bias=False),
@@ -65,29 +65,29 @@ def stem(code: int, channels: int) -> list[nn.Module]:
 
 
 def down(inputs: int, outputs: int, side: int, *, bias: bool) -> nn.Conv2d:
-    """A convolution that halves a map of this side; 7 becomes 4."""
+    """Returns a convolution that halves a map of this side; 7 becomes 4."""
     return nn.Conv2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
 
 
-def up(inputs: int, outputs: int, side: int, how: Upsampling, *, bias: bool) -> nn.Module:
-    """A layer that doubles a map up to this side; 4 becomes 7 where the side asks for it."""
-    match how:
+def up(inputs: int, outputs: int, side: int, upsampling: Upsampling, *, bias: bool) -> nn.Module:
+    """Returns a layer that doubles a map to this side; for a side of 7 the map has 4."""
+    match upsampling:
         case "transposed":
             return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
         case "nearest":
             crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
             return nn.Sequential(nn.Upsample(scale_factor=2), *crop, convolution)
-    assert_never(how)
+    assert_never(upsampling)
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int) -> list[nn.Module]:
-    """The layer and what keeps its outputs in range: batch statistics, a bounded spectral norm, or nothing."""
+    """Returns the layer with batch normalisation behind it, with spectral normalisation, or alone."""
     match norm:
         case "batch":
             return [layer, BatchNorm2d(channels)]
         case "spectral":
-            return [spectral(layer)]
+            return [spectral_norm_float32(layer)]
         case "none":
             return [layer]
     assert_never(norm)
@@ -95,7 +95,7 @@ def normalised(layer: nn.Module, norm: Norm, channels: int) -> list[nn.Module]:
 
 @torch.no_grad()
 def initialise_dcgan(network: nn.Module) -> None:
-    """Weights from N(0, 0.02), normalisation scales from N(1, 0.02), biases 0 (Radford 2016, section 4)."""
+    """Draws weights from N(0, 0.02) and batch norm scales from N(1, 0.02), and sets biases to 0 (Radford 2016, 4)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(original_weight(module), 0.0, 0.02)

@@ -1,4 +1,4 @@
-"""Normalisations of feature maps and of weights."""
+"""Batch normalisation and spectral normalisation."""
 
 import torch
 import torch.nn.functional as F
@@ -6,32 +6,32 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 
-class _Uncounted(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation that does not count batches: only a momentum of None reads the count.
+class _WithoutBatchCount(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation (Ioffe & Szegedy 2015) without `num_batches_tracked`.
 
-    On a GPU counting costs a kernel a layer and pass (Ioffe & Szegedy 2015 has no such count).
+    Only a momentum of None needs that count, and on a GPU it costs a kernel launch per layer and forward pass.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """float [N, C, ...] to the same shape: the batch's statistics in training, the running ones otherwise."""
+        """Normalises float [N, C, ...] by the batch's statistics in training, else by the running ones."""
         assert self.momentum is not None
         return F.batch_norm(
             maps, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
 
-class BatchNorm1d(_Uncounted, nn.BatchNorm1d):
-    """`nn.BatchNorm1d` that does not count batches."""
+class BatchNorm1d(_WithoutBatchCount, nn.BatchNorm1d):
+    """`nn.BatchNorm1d` without a count of batches."""
 
 
-class BatchNorm2d(_Uncounted, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` that does not count batches."""
+class BatchNorm2d(_WithoutBatchCount, nn.BatchNorm2d):
+    """`nn.BatchNorm2d` without a count of batches."""
 
 
-class Float32(nn.Module):
-    """Runs a parametrisation of a weight outside of autocast.
+class Float32Parametrization(nn.Module):
+    """Runs another parametrization of a weight without autocast.
 
-    In bfloat16 a power iteration finds the spectral norm to 8 bits alone, and the weight is divided by that.
+    In bfloat16 the power iteration would know the spectral norm, which divides the weight, to 8 bits only.
     """
 
     def __init__(self, inner: nn.Module) -> None:
@@ -39,26 +39,26 @@ class Float32(nn.Module):
         self.inner = inner
 
     def forward(self, weight: Tensor) -> Tensor:
-        """A weight to the weight that the layer uses, of the same shape."""
+        """Maps the original weight to the weight that the layer uses, of the same shape."""
         with torch.autocast(weight.device.type, enabled=False):
-            bounded: Tensor = self.inner(weight)
-        return bounded
+            normalised: Tensor = self.inner(weight)
+        return normalised
 
 
-def spectral(layer: nn.Module) -> nn.Module:
-    """The layer with its weight divided by the largest singular value (Miyato 2018, eq. 8)."""
-    bounded = spectral_norm(layer)
-    parametrisations = bounded.parametrizations
-    assert isinstance(parametrisations, nn.ModuleDict)
-    steps = parametrisations["weight"]
-    assert isinstance(steps, nn.ModuleList)
-    steps[0] = Float32(steps[0])
-    return bounded
+def spectral_norm_float32(layer: nn.Module) -> nn.Module:
+    """Divides the layer's weight by its largest singular value (Miyato 2018, eq. 8), always in float32."""
+    spectral_norm(layer)
+    parametrizations = layer.parametrizations
+    assert isinstance(parametrizations, nn.ModuleDict)
+    of_weight = parametrizations["weight"]
+    assert isinstance(of_weight, nn.ModuleList)
+    of_weight[0] = Float32Parametrization(of_weight[0])
+    return layer
 
 
 def original_weight(module: nn.Module) -> Tensor:
-    """The trained weight of a layer, also where a parametrisation such as the spectral norm stands before it."""
-    parametrisations = getattr(module, "parametrizations", None)
-    weight = module.weight if parametrisations is None else parametrisations.weight.original
+    """Returns the trained weight of a layer, with or without a parametrization such as spectral normalisation."""
+    parametrizations = getattr(module, "parametrizations", None)
+    weight = module.weight if parametrizations is None else parametrizations.weight.original
     assert isinstance(weight, Tensor)
     return weight

@@ -1,8 +1,8 @@
-"""Feature networks that others trained: Inception v3 as the Fréchet inception distance means it, and DINOv2.
+"""Pretrained feature networks: the Inception v3 of the Fréchet inception distance, and DINOv2.
 
-Their weights come from a file of the user's. Like our own networks they take images float [N, C, H, W] in [-1, 1] of
-any size, grey or RGB, and bring them to the size and range that they were trained with. What they need is imported once
-they are made, since few runs have them and it takes seconds.
+The user supplies a file of weights. Images are float [N, C, H, W] in [-1, 1] of any size, grey or RGB; each network
+converts them to the size and range of its training. Libraries that only these networks need are imported on
+construction, because that takes seconds.
 """
 
 import io
@@ -14,21 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.pixels import to_bytes, to_unit
+from models.shapes import check_shape
 
 PretrainedName = Literal["inception", "dinov2"]
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, which DINOv2 was trained to expect
-SIDE = 224  # pixels that DINOv2 sees
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, by which DINOv2 expects its input normalised
+SIDE = 224  # input size of DINOv2 in pixels
 WIDTHS = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 
 
 class Inception(nn.Module):
-    """Pooled features, [N, 2048], of Inception v3 in TensorFlow's version of 2015 (Heusel et al. 2017)."""
+    """Pooled features float [N, 2048] of TensorFlow's Inception v3 of 2015 (Heusel et al. 2017)."""
 
     kind = "inception"
     resizer = "bilinear to 299, as TensorFlow 1"
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """`weights` by torch-fidelity's names; raises ValueError for any others."""
+        """Loads `weights` under torch-fidelity's names; raises ValueError where names or shapes differ."""
         super().__init__()
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -43,19 +44,20 @@ class Inception(nn.Module):
             raise ValueError("these are not the weights of torch-fidelity's Inception v3 of 2015-12-05") from None
 
     def features(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] in [-1, 1] to float [N, 2048]."""
+        """Returns features float [N, 2048]; raises ValueError unless images are float [N, C, H, W]."""
+        check_shape(images, "images", ("N", "C", "H", "W"))
         vectors: Tensor = self.network(_rgb(to_bytes(to_unit(images))))[0]
         return vectors
 
 
 class Dinov2(nn.Module):
-    """The normalised class token of DINOv2 (Oquab et al. 2024, arXiv 2304.07193), [N, 384 to 1536] by its size."""
+    """Normalised class token float [N, 384 to 1536] of DINOv2 (Oquab et al. 2024, arXiv 2304.07193)."""
 
     kind = "dinov2"
     resizer = f"bicubic to {SIDE}, antialiased"
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """`weights` by the names of Meta's files or of timm; raises ValueError for any others."""
+        """Loads `weights` under Meta's or timm's names; raises ValueError where names or shapes differ."""
         super().__init__()
         import timm
         from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
@@ -74,7 +76,8 @@ class Dinov2(nn.Module):
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] in [-1, 1] to float [N, F]."""
+        """Returns features float [N, F]; raises ValueError unless images are float [N, C, H, W]."""
+        check_shape(images, "images", ("N", "C", "H", "W"))
         from torchvision.transforms.functional import normalize
 
         sized = F.interpolate(_rgb(to_unit(images)), (SIDE, SIDE), mode="bicubic", antialias=True)
@@ -86,5 +89,5 @@ PRETRAINED: dict[PretrainedName, type[Inception] | type[Dinov2]] = {"inception":
 
 
 def _rgb(images: Tensor) -> Tensor:
-    """Grey images three times over, others as they are."""
+    """Repeats the channel of grey images three times."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

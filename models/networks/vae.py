@@ -1,4 +1,4 @@
-"""The variational auto-encoder: encoder and decoder (Kingma & Welling 2014), plain or with residual blocks."""
+"""Encoder and decoder of a variational auto-encoder (Kingma & Welling 2014)."""
 
 from itertools import pairwise
 from typing import Literal, assert_never
@@ -10,28 +10,29 @@ from torch import Tensor, nn
 from models.networks.layers import BASE, ChannelsLastFlatten, down, sides, stem, up, widths
 from models.networks.norms import BatchNorm2d
 from models.settings import Blocks
+from models.shapes import check_shape
 
-LOG_VARIANCE_RANGE = (-12.0, 8.0)  # a code's variance beyond it helps nobody and overflows bfloat16 sums
+LOG_VARIANCE_RANGE = (-12.0, 8.0)  # outside it, nothing improves and sums overflow in bfloat16
 
 
 class VaeConfig(BaseModel):
-    """What the weights of a VAE fit: image side and channels, code length, labels, width, network, output, prior."""
+    """The architecture of a VAE and its prior."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int
     image_channels: int
     latent: int
-    classes: int  # that the prior is told; 0: none
+    classes: int  # labels that condition the prior; 0: unconditional
     channels: int
     network: Blocks
     output: Literal["linear", "sigmoid"]
-    prior_layers: int  # 0: codes follow N(0, I)
+    prior_layers: int  # 0: the prior is N(0, I)
     prior_width: int
 
 
 class Residual(nn.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))), the pre-activation block (He 2016), starting as the identity."""
+    """Pre-activation residual block x + conv(relu(norm(conv(relu(norm(x)))))) (He 2016), initially the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,13 +48,13 @@ class Residual(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """float [N, C, H, W] to the same shape."""
+        """Maps float [N, C, H, W] to the same shape."""
         change: Tensor = self.layers(maps)
         return maps + change
 
 
-def _between(network: Blocks, channels: int) -> list[nn.Module]:
-    """What stands between two changes of the side."""
+def _blocks(network: Blocks, channels: int) -> list[nn.Module]:
+    """Returns the layers between two changes of resolution."""
     match network:
         case "plain":
             return []
@@ -63,46 +64,50 @@ def _between(network: Blocks, channels: int) -> list[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """Images float [N, C, H, W] in [-1, 1] to mean and log-variance of q(z|x), each float [N, L]."""
+    """Maps images float [N, C, H, W] in [-1, 1] to mean and log-variance of q(z|x), each float [N, L]."""
 
-    def __init__(self, shape: VaeConfig) -> None:
+    def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        maps, wide = sides(shape.size)[::-1], widths(shape.size, shape.channels)[::-1]
+        self._image = config.image_channels, config.size, config.size
+        maps, channels = sides(config.size)[::-1], widths(config.size, config.channels)[::-1]
         layers: list[nn.Module] = []
-        for (inputs, outputs), side in zip(pairwise([shape.image_channels, *wide]), maps[:-1], strict=True):
+        for (inputs, outputs), side in zip(pairwise([config.image_channels, *channels]), maps[:-1], strict=True):
             layers += [down(inputs, outputs, side, bias=False), BatchNorm2d(outputs), nn.ReLU()]
-            layers += _between(shape.network, outputs)
-        self.layers = nn.Sequential(*layers, ChannelsLastFlatten(), nn.Linear(wide[-1] * BASE * BASE, 2 * shape.latent))
+            layers += _blocks(config.network, outputs)
+        last = nn.Linear(channels[-1] * BASE * BASE, 2 * config.latent)
+        self.layers = nn.Sequential(*layers, ChannelsLastFlatten(), last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """float [N, C, H, W] to two float [N, L]."""
+        """Returns mean and log-variance; raises ValueError for images of another shape or dtype."""
+        check_shape(images, "images", ("N", *self._image))
         codes: Tensor = self.layers(images)
         mean, log_variance = codes.chunk(2, dim=1)
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
 
 
 class Decoder(nn.Module):
-    """Codes float [N, L] to images before the output law, float [N, C, H, W]; `to_image` applies the law."""
+    """Maps codes float [N, L] to raw outputs float [N, C, H, W], which `to_image` turns into images."""
 
-    def __init__(self, shape: VaeConfig) -> None:
+    def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        maps, wide = sides(shape.size), widths(shape.size, shape.channels)
-        layers = stem(shape.latent, wide[0])
-        for (inputs, outputs), side in zip(pairwise(wide), maps[1:-1], strict=True):
-            layers += _between(shape.network, inputs)
+        maps, channels = sides(config.size), widths(config.size, config.channels)
+        layers = stem(config.latent, channels[0])
+        for (inputs, outputs), side in zip(pairwise(channels), maps[1:-1], strict=True):
+            layers += _blocks(config.network, inputs)
             layers += [up(inputs, outputs, side, "transposed", bias=False), BatchNorm2d(outputs), nn.ReLU()]
-        layers += _between(shape.network, wide[-1])
-        layers += [up(wide[-1], shape.image_channels, maps[-1], "transposed", bias=True)]
+        layers += _blocks(config.network, channels[-1])
+        layers += [up(channels[-1], config.image_channels, maps[-1], "transposed", bias=True)]
         self.layers = nn.Sequential(*layers)
-        self.output = shape.output
+        self.output, self._latent = config.output, config.latent
 
     def forward(self, codes: Tensor) -> Tensor:
-        """float [N, L] to float [N, C, H, W]: the raw output, a logit where the law is a sigmoid."""
+        """Returns raw outputs, logits for a sigmoid; raises ValueError for codes of another shape or dtype."""
+        check_shape(codes, "codes", ("N", self._latent))
         raw: Tensor = self.layers(codes)
         return raw
 
     def to_image(self, raw: Tensor) -> Tensor:
-        """The raw output to images in [-1, 1]; a linear output may overshoot, as in training."""
+        """Converts raw outputs to images in [-1, 1]; a linear output may exceed that range."""
         match self.output:
             case "sigmoid":
                 return raw.sigmoid() * 2 - 1
@@ -112,14 +117,20 @@ class Decoder(nn.Module):
 
 
 def reparametrise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = m + exp(v / 2) * e, the reparametrisation (Kingma & Welling 2014, eq. 4); all float [N, L]."""
+    """Returns codes z = m + exp(v / 2) * e (Kingma & Welling 2014, eq. 4).
+
+    All are float [N, L]; other shapes raise ValueError.
+    """
+    check_shape(mean, "mean", ("N", "L"))
+    check_shape(log_variance, "log-variance", tuple(mean.shape))
+    check_shape(noise, "noise", tuple(mean.shape))
     return mean + (log_variance / 2).exp() * noise
 
 
 def sample(decoder: Decoder, prior: nn.Module | None, noise: Tensor, label: Tensor | None = None) -> Tensor:
-    """Standard normal noise float [N, L], through the fitted prior if there is one, to images in [-1, 1].
+    """Maps standard normal noise float [N, L] through the fitted prior, if any, and the decoder to images in [-1, 1].
 
-    `label` is int64 [N] where the prior is told one.
+    A conditional prior needs `label`, int64 [N].
     """
     codes = noise if prior is None else prior(noise, label)
     return torch.clamp(decoder.to_image(decoder(codes)), -1, 1)

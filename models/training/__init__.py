@@ -1,1 +1,1 @@
-"""The engine that runs a learner's step: clock, loaders, captured steps, averages, checks of health."""
+"""The training engine: loaders, eager and captured steps, EMA, optimisers, and diagnostics."""

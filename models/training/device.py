@@ -1,4 +1,4 @@
-"""The one place that decides how a machine trains: device, precision, memory format, and whether steps are captured."""
+"""The choice of device, precision, memory format and CUDA graphs."""
 
 import os
 from collections.abc import Iterator
@@ -14,14 +14,15 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class DeviceError(Exception):
-    """The device that was asked for is not there."""
+    """The requested device does not exist."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How tensors are laid out and multiplied; `reason` is for people.
+    """How a training computes.
 
-    `captured`: a step runs as one CUDA graph. `exact`: a run repeats bit for bit on this machine.
+    `autocast` is the precision of matrix products, None for float32. `reason` explains the choice to the user.
+    `captured`: each step runs as one CUDA graph. `exact`: runs repeat bit for bit on this machine.
     """
 
     device: torch.device
@@ -32,7 +33,7 @@ class Mode:
     exact: bool = True
 
     def cast(self) -> AbstractContextManager[object]:
-        """A context in which matrix products run in the chosen precision."""
+        """Returns an autocast context for the chosen precision."""
         return torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None)
 
     def place(self, images: Tensor) -> Tensor:
@@ -45,15 +46,15 @@ class Mode:
 
     @property
     def name(self) -> str:
-        """Short and stable: it keys checkpoints, so what shapes the bits is in it."""
+        """A short name with everything that affects the bits of a result; checkpoints are keyed by it."""
         precision = "float32" if self.autocast is None else str(self.autocast).removeprefix("torch.")
         layout = "channels_last" if self.memory_format == torch.channels_last else "contiguous"
-        how = ["captured"] * self.captured + ["exact"] * (self.exact and self.device.type == "cuda")
-        return "/".join([self.device.type, precision, layout, *how])
+        flags = ["captured"] * self.captured + ["exact"] * (self.exact and self.device.type == "cuda")
+        return "/".join([self.device.type, precision, layout, *flags])
 
 
 def choose_device(device: DeviceName = "auto") -> torch.device:
-    """CUDA where it is there and the CPU is not asked for; raises DeviceError for a GPU that is not there."""
+    """Returns the GPU if there is one and `device` is not cpu; raises DeviceError for cuda without a GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no NVIDIA GPU"
         raise DeviceError(f"device is cuda, but {why}; set it to auto or cpu")
@@ -63,29 +64,28 @@ def choose_device(device: DeviceName = "auto") -> torch.device:
 
 
 def repeat_exactly() -> None:
-    """Makes a GPU repeat itself bit for bit, or refuse what it cannot repeat; to be called before its first product."""
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; else sums vary in order
+    """Makes PyTorch deterministic on a GPU; must be called before the first matrix product."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS reads it when it starts
     torch.use_deterministic_algorithms(True)
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Within, a GPU multiplies float32 as a CPU does, without TF32, which keeps 10 bits of a fraction's 23."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
+    """A context without TF32, so that a GPU multiplies float32 with all 23 bits of the fraction."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
     try:
         yield
     finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def choose_mode(device: DeviceName = "auto", deterministic: bool = False) -> Mode:
-    """The fastest mode of the device: CUDA where it is there and the CPU is not asked for.
+    """Returns the fastest mode of the device that `choose_device` returns; raises DeviceError as that does.
 
-    bfloat16 and channels_last where the hardware multiplies in it; on CUDA, steps captured as graphs. `deterministic`
-    makes CUDA repeat itself bit for bit, at some speed; a CPU does so anyway, for a given number of threads. Raises
-    DeviceError for a GPU that is not there.
+    It uses bfloat16 where the hardware supports it, and CUDA graphs on a GPU. `deterministic` makes a GPU repeat bit
+    for bit, and slower; a CPU always repeats for a given number of threads.
     """
     chosen = choose_device(device)
     if chosen.type == "cuda":
@@ -99,7 +99,7 @@ def _cuda_mode(device: torch.device, deterministic: bool) -> Mode:
     name = torch.cuda.get_device_name(device)
     if deterministic:
         repeat_exactly()
-    torch.backends.cudnn.benchmark = not deterministic  # the fastest kernels by trial, which may differ from run to run
+    torch.backends.cudnn.benchmark = not deterministic  # tries kernels; the choice varies between runs
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Mode(device, torch.bfloat16, torch.channels_last, f"{name} has bfloat16", True, deterministic)
     return Mode(device, None, torch.contiguous_format, f"{name} has no bfloat16", True, deterministic)

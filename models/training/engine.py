@@ -1,7 +1,19 @@
-"""The loop that runs any learner: one clock, which counts images seen, and curves that follow from it."""
+"""The training loop, common to all learners.
+
+`fit` is a generator: it gets a batch from a loader, runs one step of the learner, and yields the `TrainState`. Progress
+is counted in images (`n_images`), never in time. Learning rates, the order of the images and the random numbers are
+functions of `n_images` and the seed alone, so a run that resumes from a checkpoint ends with the same weights as a run
+without interruption.
+
+    train_state = TrainState()
+    step = make_step(learner)
+    loader = make_loader(images, Sampler(len(images), seed), device, share=0.5)
+    for train_state in fit(learner, step, loader, validation, train_state):
+        ...  # save checkpoints, log `train_state.rows`, or break
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -13,41 +25,44 @@ from models.training.learner import Images, Learner
 from models.training.loaders import Loader
 from models.training.steps import Step
 
-ROLLBACK_LR_FACTOR = 0.5  # what each rollback multiplies the learning rates by
+ROLLBACK_LR_FACTOR = 0.5  # each rollback multiplies the learning rates by this
 
 
 class DivergedError(Exception):
-    """A training has gone wrong in a way that more of it will not mend; the text is a clause that says how."""
+    """The training diverged or collapsed; the text is a clause that names the diagnostic and the image."""
 
 
 @dataclass
 class TrainState:
-    """Where a run stands: images seen, the curves, the losses since their last row, and why it was set back."""
+    """The state of a run besides its tensors: what a checkpoint stores of it."""
 
-    n_images: int = 0
-    rows: list[dict[str, float | None]] = field(default_factory=list)
-    window: list[Tensor] = field(default_factory=list)  # float32 [L] each, on the device until a row is closed
-    rollback_reasons: list[str] = field(default_factory=list)  # each ended in a rollback
+    n_images: int = 0  # training images processed so far
+    rows: list[dict[str, float | None]] = field(default_factory=list)  # training curves
+    window: list[Tensor] = field(default_factory=list)  # losses since the last row, float32 [L] each, on the device
+    rollback_reasons: list[str] = field(default_factory=list)  # one text per rollback
 
     @property
     def probes(self) -> list[float]:
-        """The probe's values so far, in order."""
+        """All values of the probe so far, in order."""
         return [value for row in self.rows if (value := row["probe"]) is not None]
 
     @property
     def lr_scale(self) -> float:
-        """What the learning rates are multiplied by."""
+        """The factor for the learning rates after the rollbacks so far."""
         return ROLLBACK_LR_FACTOR ** len(self.rollback_reasons)
 
-    def count(self, losses: Tensor, batch: int) -> None:
-        """Takes one step's losses in, float32 [L]; nothing waits for the device to have them."""
+    def add_losses(self, losses: Tensor, batch: int) -> None:
+        """Adds the losses of one step, float32 [L], without a synchronisation with the device."""
         self.n_images += batch
         self.window.append(losses.clone())
 
     def close_row(self, learner: Learner, diagnostics: dict[str, float] | None) -> None:
-        """Ends a stretch of the curves with the mean losses; raises AlarmError where they or the signs are ill."""
+        """Appends a row: the mean losses since the last row, and the diagnostics where they were computed.
+
+        Raises DivergedError where a value is not finite, or where the learner finds that the training went wrong.
+        """
         losses = torch.stack(self.window).double().cpu()
-        self._refuse_non_finite(learner, losses)
+        self._check_finite(learner, losses)
         means = dict(zip(learner.losses, losses.mean(0).tolist(), strict=True))
         row: dict[str, float | None] = {
             "n_images": self.n_images,
@@ -55,41 +70,41 @@ class TrainState:
             **(diagnostics or dict.fromkeys(learner.diagnostics)),
         }
         bad = [name for name, value in (diagnostics or {}).items() if not math.isfinite(value)]
-        ill = (
-            f"{' and '.join(bad)} stopped being a finite number"
-            if bad
-            else learner.diagnose(row, min(self.probes, default=None))
-        )
-        if ill:
-            raise DivergedError(f"{ill} by image {self.n_images:,}")
+        problem = _not_finite(bad) if bad else learner.diagnose(row, min(self.probes, default=None))
+        if problem:
+            raise DivergedError(f"{problem} by image {self.n_images:,}")
         self.rows.append(row)
         self.window = []
 
-    def _refuse_non_finite(self, learner: Learner, losses: Tensor) -> None:
+    def _check_finite(self, learner: Learner, losses: Tensor) -> None:
         finite = losses.isfinite()
         if finite.all():
             return
         first = int((~finite.all(1)).nonzero()[0])
-        bad = " and ".join(compress(learner.losses, (~finite[first]).tolist()))
         image = self.n_images - (len(losses) - 1 - first) * learner.settings.batch
-        raise DivergedError(f"{bad} stopped being a finite number by image {image:,}")
+        raise DivergedError(f"{_not_finite(compress(learner.losses, (~finite[first]).tolist()))} by image {image:,}")
+
+
+def _not_finite(names: Iterable[str]) -> str:
+    return f"{' and '.join(names)} became NaN or infinite"
 
 
 def fit(
     learner: Learner, step: Step, loader: Loader, validation: Images, train_state: TrainState
 ) -> Iterator[TrainState]:
-    """Trains from where `train_state` stands and yields it after every step, until the rule in the settings says stop.
+    """Trains from `train_state` on, yields it after every step, and ends where `stop_reason` gives a reason.
 
-    Raises AlarmError when the training has gone wrong: seen within `log_every` images where the losses tell, and within
-    `probe_every` where the signs do; ValueError for a feed whose images lie on another device.
+    Every `log_every` images it closes a row of the curves; every `probe_every` images, and at the end, the row includes
+    the learner's diagnostics on `validation`. Raises DivergedError when a row shows that the training went wrong, and
+    ValueError when the loader's images are on another device than the learner.
     """
     settings = learner.settings
     while stop_reason(settings.stop, train_state) is None:
         start = train_state.n_images
         raw, labels = loader.fetch(start, settings.batch)
-        if raw.device != learner.mode.device:  # each step would wait for a copy that nobody asked for
-            raise ValueError(f"the feed gives images on {raw.device}; this training runs on {learner.mode.device}")
-        train_state.count(step(raw, labels, start, train_state.lr_scale), settings.batch)
+        if raw.device != learner.mode.device:  # else each step would wait for a copy
+            raise ValueError(f"the loader returns images on {raw.device}, but the learner is on {learner.mode.device}")
+        train_state.add_losses(step(raw, labels, start, train_state.lr_scale), settings.batch)
         last = train_state.n_images >= settings.stop.n_images
         probe = last or crossed(start, train_state.n_images, settings.probe_every)
         if probe or crossed(start, train_state.n_images, settings.log_every):
@@ -98,7 +113,7 @@ def fit(
 
 
 def stop_reason(stop: StopSettings, train_state: TrainState) -> str | None:
-    """Why the run is over by its own clock, or None: `n_images`, or `plateau` when the probe stopped falling."""
+    """Returns why the run ends, or None: `n_images`, or `plateau` when the last `patience` probes did not improve."""
     if train_state.n_images >= stop.n_images:
         return "n_images"
     probes = train_state.probes
@@ -108,5 +123,5 @@ def stop_reason(stop: StopSettings, train_state: TrainState) -> str | None:
 
 
 def crossed(before: int, after: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (before, after]."""
+    """Tells whether a multiple of `every` lies in (before, after]."""
     return after // every > before // every

@@ -1,22 +1,23 @@
-"""Vital signs of a training, and what counts as ill: pure functions of figures that training has anyway.
+"""Diagnostics of failing trainings: pure functions of losses and probes.
 
-Each verdict is None, or a clause for people that says what was seen.
+Each check returns None, or a clause that describes the failure.
 """
 
 from torch import Tensor
 
-LEAST_DIVERSITY = 0.2  # of the real images' spread; healthy runs lie above 0.35 from the first look on
-LARGEST_MARGIN = 20.0  # in logits: odds of a billion to one
-DOUBTFUL_MARGIN = 10.0  # too large a margin where the probe says that the images are bad:
-WORSE, CONSTANT_GENERATOR_PROBE = 2.0, 1.0  # so many times its best, or no better than one mean point
+MIN_DIVERSITY = 0.2  # healthy runs stay above 0.35 from the first probe on
+MAX_LOGIT_GAP = 20.0  # between real and generated images: odds of a billion to one
+MAX_LOGIT_GAP_BAD_PROBE = 10.0  # the same where the probe is bad, by the next two constants
+MAX_PROBE_RATIO = 2.0  # to the best probe
+CONSTANT_GENERATOR_PROBE = 1.0  # probe of a generator that returns the mean of the real images
 ACTIVE_VARIANCE = 0.01
-LEAST_ACTIVE = 0.05  # share of the code's dimensions
-MOST_NATS = 10.0  # that a dimension adds to the loss; healthy runs stay below 4
+MIN_ACTIVE_SHARE = 0.05  # of the code dimensions
+MAX_WEIGHTED_KL = 10.0  # nats per code dimension; healthy runs stay below 4
 
 
 def mode_collapsed(diversity: float | None) -> str | None:
-    """Mode collapse: images from different noise differ far less than real images do."""
-    if diversity is None or diversity >= LEAST_DIVERSITY:
+    """Detects mode collapse: generated images vary much less than real ones."""
+    if diversity is None or diversity >= MIN_DIVERSITY:
         return None
     return f"the generator collapsed (its images vary {diversity:.2g} times as much as real ones)"
 
@@ -24,44 +25,46 @@ def mode_collapsed(diversity: float | None) -> str | None:
 def discriminator_dominates(
     real: float | None, fake: float | None, probe: float | None, best: float | None
 ) -> str | None:
-    """A discriminator that has won: nothing it says tells the generator which way is better.
+    """Detects a discriminator so confident that the generator's gradients vanish.
 
-    `real` and `fake` are mean logits, `probe` the last look, 1 where one mean point is as good, and `best` the best
-    look; long healthy runs may reach a doubtful margin, but then their images are good and do not get worse.
+    `real` and `fake` are mean logits, `probe` is the latest value and `best` the lowest so far. Long healthy runs can
+    reach a large gap too, but their probe stays good.
     """
     if real is None or fake is None:
         return None
-    bad = probe is not None and (probe > CONSTANT_GENERATOR_PROBE or (best is not None and probe > WORSE * best))
-    if real - fake <= (DOUBTFUL_MARGIN if bad else LARGEST_MARGIN):
+    bad = probe is not None and (
+        probe > CONSTANT_GENERATOR_PROBE or (best is not None and probe > MAX_PROBE_RATIO * best)
+    )
+    if real - fake <= (MAX_LOGIT_GAP_BAD_PROBE if bad else MAX_LOGIT_GAP):
         return None
-    return f"the discriminator has won (real and generated images lie {real - fake:.3g} logits apart)"
+    return f"the discriminator dominates (the logits of real and generated images are {real - fake:.3g} apart)"
 
 
 def generator_diverged(probe: float | None, best: float | None) -> str | None:
-    """A generator that fell apart: its images are no better than one mean point, and were far better."""
-    if probe is None or best is None or probe <= CONSTANT_GENERATOR_PROBE or probe <= WORSE * best:
+    """Detects a generator that was good and became no better than the mean of the real images."""
+    if probe is None or best is None or probe <= CONSTANT_GENERATOR_PROBE or probe <= MAX_PROBE_RATIO * best:
         return None
-    return f"the generator fell apart (its images are {probe / best:.2g} times as far from real ones as at their best)"
+    return f"the generator diverged (the probe is {probe / best:.2g} times its best value)"
 
 
 # ---- number of dimensions u with Var_x(E[z_u | x]) > 0.01: Burda 2016, section 5.1 -----------------------------------
 def active_units(means: Tensor) -> int:
-    """Dimensions of a code that depend on the image, from posterior means float [N, L]."""
+    """Returns how many code dimensions depend on the image, from posterior means float [N, L]."""
     return int((means.var(0) > ACTIVE_VARIANCE).sum())
 
 
 def posterior_collapsed(active: float | None, length: int) -> str | None:
-    """Posterior collapse: the decoder draws without looking at the code."""
-    if active is None or active >= max(1.0, LEAST_ACTIVE * length):
+    """Detects posterior collapse: the codes hardly depend on the image."""
+    if active is None or active >= max(1.0, MIN_ACTIVE_SHARE * length):
         return None
-    return f"the code collapsed ({active:.0f} of its {length} dimensions depend on the image)"
+    return f"the posterior collapsed ({active:.0f} of {length} code dimensions are active)"
 
 
 def posterior_diverged(kl: float | None, weight: float, length: int) -> str | None:
-    """A posterior that flew away from the prior, as it does at once where the learning rate is far too high.
+    """Detects a posterior far from the prior, the result of a learning rate that is far too high.
 
-    `weight` is that of the divergence in the loss: where it is next to nothing, a code may lie anywhere.
+    `kl` is in nats per image, and `weight` is its factor in the loss: with a weight near 0 a large KL is harmless.
     """
-    if kl is None or weight * kl <= MOST_NATS * length:
+    if kl is None or weight * kl <= MAX_WEIGHTED_KL * length:
         return None
-    return f"the code exploded (it lies {kl / length:.3g} nats per dimension from N(0, I))"
+    return f"the posterior diverged (its KL divergence from N(0, I) is {kl / length:.3g} nats per dimension)"

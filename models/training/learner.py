@@ -1,4 +1,4 @@
-"""What the engine asks of a learner, and what it gives to a step."""
+"""The interface between the engine and a learner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from models.settings import Choice, LearnerSettings
 from models.training.device import Mode
 
-Losses = dict[str, Tensor]  # float32 scalars without a graph behind them, in `Learner.losses`' order
-QUIET_SHARE, QUIET_STEPS = 0.1, 200  # of a run, at its start
-
-Row = Mapping[str, float | None]  # of the curves: n_images, mean losses, and the signs where they were looked at
+Losses = dict[str, Tensor]  # detached float32 scalars, in the order of `Learner.losses`
+Row = Mapping[str, float | None]  # of the training curves: n_images, mean losses, and diagnostics or None
+MIN_SHARE, MIN_STEPS = 0.1, 200  # of a run, before its diagnostics are meaningful
 
 
 class Images(Protocol):
-    """A split of a data set: uint8 images that are fetched by index, labels where they exist."""
+    """A split of a data set: uint8 images by index, with labels where the data has them."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -26,18 +25,20 @@ class Images(Protocol):
         ...
 
     @property
-    def labels(self) -> np.ndarray | None: ...
+    def labels(self) -> np.ndarray | None:
+        """Labels int64 [N], or None."""
+        ...
 
     def __len__(self) -> int: ...
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [n, C, H, W] for int64 [n]."""
+        """Returns images uint8 [n, C, H, W] for indices int64 [n]."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step sees: images float32 [N, C, H, W] in [-1, 1], labels int64 [N], and random numbers."""
+    """The data of one step: images float32 [N, C, H, W] in [-1, 1], labels int64 [N], and random numbers by name."""
 
     images: Tensor
     labels: Tensor | None
@@ -46,10 +47,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes from step to step besides the batch.
+    """Hyperparameters that change from step to step.
 
-    `rates` are numbers, or scalars on the device where a graph reads them anew at every replay. Steps of one `variant`
-    run the same operations; a graph is captured for each.
+    `rates` are floats, or scalar tensors on the device, which a CUDA graph reads at every replay. Steps with the same
+    `variant` run the same operations; each variant gets its own graph.
     """
 
     rates: Mapping[str, float | Tensor]
@@ -57,7 +58,7 @@ class Schedule:
 
 
 class Learner(Protocol):
-    """Networks, optimisers and a step; the engine owns the clock, the batches and the curves."""
+    """Networks, optimisers and one training step; the engine provides batches and records the curves."""
 
     mode: Mode
     networks: dict[str, nn.Module]
@@ -65,65 +66,66 @@ class Learner(Protocol):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """Names of what `step` returns."""
+        """Names of the losses that `step` returns."""
         ...
 
     @property
     def diagnostics(self) -> tuple[str, ...]:
-        """Names of what `probe` returns."""
+        """Names of the values that `probe` returns."""
         ...
 
     @property
     def settings(self) -> LearnerSettings: ...
 
     def schedule(self, n_images: int, lr_scale: float) -> Schedule:
-        """What holds for the step that begins at `n_images`; learning rates are multiplied by `lr_scale`."""
+        """Returns the schedule of the step that starts at `n_images`, with learning rates times `lr_scale`."""
         ...
 
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
-        """The random numbers of that step for `count` images, on the learner's device; they follow from the clock."""
+        """Returns the random numbers of that step for `count` images, on the device, from the seed and `n_images`."""
         ...
 
     def step(self, batch: Batch, schedule: Schedule) -> Losses:
-        """One update, a function of its arguments and of the networks' and optimisers' state alone."""
+        """Updates the networks once; depends only on the arguments and on the state of networks and optimisers."""
         ...
 
     def probe(self, validation: Images) -> dict[str, float]:
-        """`probe`, a figure on held-out images that falls while the learner improves, and vital signs beside it."""
+        """Returns diagnostics on held-out images; `probe` is the one that falls while the learner improves."""
         ...
 
     def diagnose(self, row: Row, best: float | None) -> str | None:
-        """What is wrong with a training whose curves' last row is this, in words, or None; `best` is its best probe."""
+        """Returns a clause that says how the training went wrong, or None.
+
+        `row` is the latest row of the curves and `best` the lowest probe so far.
+        """
         ...
 
 
-def num_conditional_labels(asked: Choice, labels: Sequence[int]) -> int:
-    """How many labels a generator is told, 0 for none, given the training images that each has.
+def num_conditional_labels(setting: Choice, counts: Sequence[int]) -> int:
+    """Returns how many labels condition a model, 0 for an unconditional one, from the training images per label.
 
-    Raises ValueError where labels are asked for and there are none, or one of them has no training image.
+    Raises ValueError for `on` where there are no labels, or where a label has no training image.
     """
-    unseen = [number for number, images in enumerate(labels) if not images]
-    match asked:
+    empty = [label for label, count in enumerate(counts) if not count]
+    match setting:
         case "off":
             return 0
         case "auto":
-            return 0 if unseen else len(labels)
+            return 0 if empty else len(counts)
         case "on":
-            if not labels:
+            if not counts:
                 raise ValueError("the data has no labels; set conditional to auto or off")
-            if unseen:
-                raise ValueError(
-                    f"label {unseen[0]} has no training image; add some, or set conditional to auto or off"
-                )
-            return len(labels)
-    assert_never(asked)
+            if empty:
+                raise ValueError(f"label {empty[0]} has no training image; add some, or set conditional to auto or off")
+            return len(counts)
+    assert_never(setting)
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:
-    """Share of the run that is done."""
+    """Returns the share of the run that is done, 0 to 1."""
     return min(n_images / settings.stop.n_images, 1.0)
 
 
-def settled(settings: LearnerSettings, n_images: float) -> bool:
-    """Whether a run is old enough for its vital signs to mean something: batch statistics and averages lag behind."""
-    return n_images >= max(QUIET_SHARE * settings.stop.n_images, QUIET_STEPS * settings.batch)
+def diagnostics_valid(settings: LearnerSettings, n_images: float) -> bool:
+    """Tells whether a run is long enough for its diagnostics: batch statistics and EMA weights lag behind at first."""
+    return n_images >= max(MIN_SHARE * settings.stop.n_images, MIN_STEPS * settings.batch)

@@ -1,6 +1,6 @@
-"""How a training's images reach its device: no loader, no worker processes, the same batches by every way.
+"""Loaders, which bring training images to the device without worker processes.
 
-Which images a step sees follows from (seed, n_images) alone; a feed only decides where they wait.
+A batch depends on (seed, n_images) alone; the loaders differ only in where the images are stored.
 """
 
 from collections import deque
@@ -14,50 +14,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.pixels import to_model
+from models.training.device import Mode
 from models.training.learner import Images
 from models.training.random import Sampler
 
-Raw = tuple[Tensor, Tensor | None]  # uint8 [N, C, H, W] and int64 [N], on the device
-AHEAD = 4  # batches that a stream keeps ready
+RawBatch = tuple[Tensor, Tensor | None]  # images uint8 [N, C, H, W] and labels int64 [N] or None
+AHEAD = 4  # batches that `Prefetched` loads in advance
+EVALUATION_BATCH = 512
 
 
 class Loader(Protocol):
-    """Where batches come from; `place` says for people where the images wait."""
+    """A source of batches; `description` tells the user where the images are stored."""
 
     description: str
 
-    def fetch(self, n_images: int, count: int) -> Raw:
-        """Images number `n_images` to `n_images + count - 1` of the endless sequence; good until the next call."""
+    def fetch(self, n_images: int, count: int) -> RawBatch:
+        """Returns the `count` images from `n_images` on, and their labels, on the device; valid until the next call."""
         ...
 
 
 def make_loader(images: Images, sampler: Sampler, device: torch.device, share: float) -> Loader:
-    """The feed for `images`: on a GPU they move there if they take at most `share` of its memory, else they stream."""
+    """Returns the loader for a device; on a GPU the images stay there if they fit in `share` of its memory."""
     if device.type != "cuda":
         return MemoryMapped(images, sampler)
-    size, room = len(images) * int(np.prod(images.shape)), torch.cuda.get_device_properties(device).total_memory
-    return OnDevice(images, sampler, device) if size <= share * room else Prefetched(images, sampler, device)
+    size, memory = len(images) * int(np.prod(images.shape)), torch.cuda.get_device_properties(device).total_memory
+    return OnDevice(images, sampler, device) if size <= share * memory else Prefetched(images, sampler, device)
+
+
+def evaluation_batches(images: Images, mode: Mode) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yields indices int64 [n] and images float32 [n, C, H, W] in [-1, 1] on the device, each image once, in order."""
+    for start in range(0, len(images), EVALUATION_BATCH):
+        rows = np.arange(start, min(start + EVALUATION_BATCH, len(images)))
+        yield rows, mode.place(to_model(torch.from_numpy(images.gather(rows))))
 
 
 class MemoryMapped:
-    """Images are fetched from where they lie at the moment they are needed: right for a CPU."""
+    """Gathers each batch from the memory-mapped files when it is needed: the loader for a CPU."""
 
     description = "memory-mapped shards"
 
     def __init__(self, images: Images, sampler: Sampler) -> None:
         self._images, self._sampler = images, sampler
 
-    def fetch(self, n_images: int, count: int) -> Raw:
-        """See Feed."""
+    def fetch(self, n_images: int, count: int) -> RawBatch:
+        """See Loader."""
         rows = self._sampler.batch(n_images, count)
         labels = self._images.labels
         return torch.from_numpy(self._images.gather(rows)), None if labels is None else torch.from_numpy(labels[rows])
 
 
 class OnDevice:
-    """All images stay on the device as bytes and are gathered there; once an epoch its order is sent over."""
+    """Keeps all images on the device as bytes and gathers batches there."""
 
-    BLOCK = 4096  # images per transfer
+    BLOCK = 4096  # images per copy to the device
 
     def __init__(self, images: Images, sampler: Sampler, device: torch.device) -> None:
         self.description = f"all images on {device}"
@@ -69,8 +79,8 @@ class OnDevice:
         self._labels = None if images.labels is None else torch.from_numpy(images.labels).to(device)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
-    def fetch(self, n_images: int, count: int) -> Raw:
-        """See Feed."""
+    def fetch(self, n_images: int, count: int) -> RawBatch:
+        """See Loader."""
         rows = torch.cat([*self._rows(n_images, count)])
         return self._images[rows], None if self._labels is None else self._labels[rows]
 
@@ -83,82 +93,82 @@ class OnDevice:
 
 @dataclass
 class Slot:
-    """Room for one batch on both sides, and on a GPU the events that say when either side may be written again."""
+    """Buffers for one batch on host and device, with the events after which each may be overwritten."""
 
-    host: Raw
-    device: Raw
-    copied: torch.cuda.Event | None = None
-    used: torch.cuda.Event | None = None
+    host: RawBatch
+    device: RawBatch
+    copied: torch.cuda.Event | None = None  # the host buffer was copied to the device
+    used: torch.cuda.Event | None = None  # the step on the device buffer is done
 
 
 class Prefetched:
-    """A thread gathers batches ahead of the step into page-locked memory, from where a copy engine sends them over.
+    """Gathers batches in a thread, in advance, and copies them to the device from page-locked memory.
 
-    Device memory is bounded by AHEAD batches, whatever the size of the data set.
+    It needs device memory for AHEAD batches, whatever the size of the data set.
     """
 
     def __init__(self, images: Images, sampler: Sampler, device: torch.device) -> None:
-        self.description = f"streamed to {device}, {AHEAD} batches ahead"
+        self.description = f"images prefetched to {device}, {AHEAD} batches ahead"
         self._images, self._sampler, self._device = images, sampler, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._waiting: deque[tuple[int, Future[Slot]]] = deque()
-        self._count, self._slots, self._lent = 0, deque[Slot](), deque[Slot](maxlen=1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._pending: deque[tuple[int, Future[Slot]]] = deque()  # with n_images
+        self._count, self._free = 0, deque[Slot]()
+        self._current: Slot | None = None  # holds the batch that was returned last
 
-    def fetch(self, n_images: int, count: int) -> Raw:
-        """See Feed. A call that does not go on where the last one ended starts the stream anew."""
-        self._take_back()
-        if count != self._count or not self._waiting or self._waiting[0][0] != n_images:
-            self._start(n_images, count)
-        _, future = self._waiting.popleft()
-        slot = future.result()
+    def fetch(self, n_images: int, count: int) -> RawBatch:
+        """See Loader. A call that does not continue the sequence discards what was prefetched."""
+        self._release()
+        if count != self._count or not self._pending or self._pending[0][0] != n_images:
+            self._restart(n_images, count)
+        slot = self._pending.popleft()[1].result()
         if slot.copied is not None:
             torch.cuda.current_stream(self._device).wait_event(slot.copied)
-        self._lent.append(slot)
+        self._current = slot
         return slot.device
 
-    def _start(self, n_images: int, count: int) -> None:
-        while self._waiting:
-            self._slots.append(self._waiting.popleft()[1].result())
+    def _restart(self, n_images: int, count: int) -> None:
+        while self._pending:
+            self._free.append(self._pending.popleft()[1].result())
         if count != self._count:
             self._count = count
-            self._slots = deque(self._slot() for _ in range(AHEAD))
+            self._free = deque(self._new_slot() for _ in range(AHEAD))
             if self._stream is not None:
-                # The room was made in the order of the current stream, which may still use what lay there before.
+                # The allocator may have reused memory that work on the current stream still reads.
                 self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        for number in range(len(self._slots)):
-            self._ask(n_images + number * count)
+        for number in range(len(self._free)):
+            self._submit(n_images + number * count)
 
-    def _slot(self) -> Slot:
-        def room(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _new_slot(self) -> Slot:
+        def buffers(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
             host = torch.empty(shape, dtype=dtype, pin_memory=self._stream is not None)
-            there = torch.empty(shape, dtype=dtype, device=self._device)
-            if self._stream is not None and there.is_cuda:
-                there.record_stream(self._stream)  # a feed that is dropped frees it once copies under way have ended
-            return host, there
+            device = torch.empty(shape, dtype=dtype, device=self._device)
+            if self._stream is not None and device.is_cuda:
+                device.record_stream(self._stream)  # when the loader is dropped, pending copies finish first
+            return host, device
 
-        images = room((self._count, *self._images.shape), torch.uint8)
-        labels = (None, None) if self._images.labels is None else room((self._count,), torch.int64)
+        images = buffers((self._count, *self._images.shape), torch.uint8)
+        labels = (None, None) if self._images.labels is None else buffers((self._count,), torch.int64)
         return Slot((images[0], labels[0]), (images[1], labels[1]))
 
-    def _take_back(self) -> None:
-        """The batch that was lent is used up once the device has done what was asked of it by now."""
-        if not self._lent:
+    def _release(self) -> None:
+        """Frees the slot of the last batch once the device has finished the work queued so far."""
+        if self._current is None:
             return
-        slot = self._lent.pop()
+        slot, self._current = self._current, None
         if self._stream is not None:
             slot.used = torch.cuda.Event()  # type: ignore[no-untyped-call]
             slot.used.record(torch.cuda.current_stream(self._device))
-        self._slots.append(slot)
-        if self._waiting:
-            self._ask(self._waiting[-1][0] + self._count)
+        self._free.append(slot)
+        if self._pending:
+            self._submit(self._pending[-1][0] + self._count)
 
-    def _ask(self, n_images: int) -> None:
-        self._waiting.append((n_images, self._thread.submit(self._fill, self._slots.popleft(), n_images)))
+    def _submit(self, n_images: int) -> None:
+        self._pending.append((n_images, self._thread.submit(self._fill, self._free.popleft(), n_images)))
 
     def _fill(self, slot: Slot, n_images: int) -> Slot:
         if slot.copied is not None:
-            slot.copied.synchronize()  # the page-locked side was read
+            slot.copied.synchronize()  # before the host buffer is overwritten
         rows, (images, labels) = self._sampler.batch(n_images, self._count), slot.host
         images.numpy()[:] = self._images.gather(rows)
         if labels is not None and self._images.labels is not None:

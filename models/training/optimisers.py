@@ -1,4 +1,4 @@
-"""Optimisers of torch.optim from their settings, and the one schedule they share."""
+"""Construction of optimisers from settings, and the schedules."""
 
 from collections.abc import Iterable
 from typing import assert_never
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from models.settings import OptimiserSettings
 from models.training.device import Mode
 
-FLOOR = 0.01  # where the decay ends, as a share of the full rate
+MIN_LR_SHARE = 0.01  # of the full learning rate, at the end of the decay
 
 
 def make_optimiser(
     parameters: Iterable[nn.Parameter], settings: OptimiserSettings, mode: Mode
 ) -> torch.optim.Optimizer:
-    """The optimiser that `settings` describe; raises ValueError for a key its method does not have.
+    """Returns the optimiser that `settings` describe; raises ValueError for a value that the optimiser lacks.
 
-    Where steps are captured its learning rate is a tensor and its step counts stay on the device, so that a graph reads
-    and writes them.
+    In a captured mode the learning rate and the step counts are tensors on the device, so that a CUDA graph can use
+    them.
     """
     rate: float | Tensor = settings.learning_rate
     if mode.captured:
@@ -39,22 +39,22 @@ def make_optimiser(
                 capturable=mode.captured,
             )
         case "adam" | "adamw":
-            method = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+            adam = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
             betas = (settings.beta1, settings.beta2)
-            return method(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
+            return adam(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
     assert_never(settings.name)
 
 
 def learning_rate(settings: OptimiserSettings, progress: float) -> float:
-    """The rate when `progress` (0 to 1) of the run is done: full, then linear to 1 % of it."""
+    """Returns the learning rate at `progress` (0 to 1) of the run: constant, then linear decay to 1 %."""
     if progress <= settings.decay_start:
         return settings.learning_rate
-    left = (1 - min(progress, 1.0)) / (1 - settings.decay_start)
-    return settings.learning_rate * max(left, FLOOR)
+    share = (1 - min(progress, 1.0)) / (1 - settings.decay_start)
+    return settings.learning_rate * max(share, MIN_LR_SHARE)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float | Tensor) -> None:
-    """Applies `rate` from the next step on."""
+    """Sets the learning rate of all parameter groups."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].copy_(rate) if isinstance(rate, Tensor) else group["lr"].fill_(rate)
@@ -63,5 +63,5 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float | Tensor) ->
 
 
 def linear_warmup(progress: float, warmup: float) -> float:
-    """Share of a term that rises linearly from 0 to 1 over the first `warmup` of the run."""
+    """Returns a factor that rises linearly from 0 to 1 over the share `warmup` of the run."""
     return 1.0 if progress >= warmup else progress / warmup

@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, purpose, n_images), so that a resumed run equals an unbroken one."""
+"""Random numbers as functions of (seed, purpose, n_images), so that a resumed run equals an uninterrupted one."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,43 +10,43 @@ from torch import Tensor
 
 
 def derive_seed(seed: int, purpose: str, n_images: int) -> int:
-    """A 63-bit seed: the first eight bytes of SHA-256 over `seed/purpose/n_images`, sign bit cleared."""
+    """Returns a 63-bit seed: the first eight bytes of SHA-256 of `seed/purpose/n_images`, shifted right by one."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{n_images}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, purpose: str, n_images: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """The random stream that belongs to one purpose at one moment of the clock."""
+    """Returns torch's random generator for one purpose at one point of the run."""
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose, n_images))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Within it, torch's global CPU stream, which layers read to initialise themselves, starts at a known place."""
+    """A context in which torch's global CPU generator, which initialises layers, starts from this seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, purpose, 0))
         yield
 
 
 def noise(count: int, length: int, seed: int, purpose: str) -> Tensor:
-    """Standard normal noise, float32 [count, length], equal on every machine for a seed and purpose."""
+    """Returns standard normal noise float32 [count, length], the same on every machine."""
     return torch.randn(count, length, generator=generator(seed, purpose))
 
 
 class Sampler:
-    """Order of the images: epoch e is a permutation that follows from (seed, e) alone."""
+    """The order of training images: the permutation of epoch e depends on (seed, e) alone."""
 
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._seed = size, seed
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def batch(self, n_images: int, count: int) -> np.ndarray:
-        """Indices of images number `n_images` to `n_images + count - 1` of the endless sequence, int64 [count]."""
+        """Returns the indices int64 [count] of the `count` images from `n_images` on, across epochs."""
         parts = [self.order(epoch)[start:stop] for epoch, start, stop in self.spans(n_images, count)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def spans(self, n_images: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """The same as (epoch, start, stop): places in the orders of one epoch after another."""
+        """Yields the same images as (epoch, start, stop), where start and stop are positions in `order(epoch)`."""
         while count > 0:
             epoch, start = divmod(n_images, self._size)
             stop = min(start + count, self._size)
@@ -54,7 +54,7 @@ class Sampler:
             n_images, count = n_images + stop - start, count - (stop - start)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation of one epoch, int64 [size]."""
+        """Returns the permutation of one epoch, int64 [size]."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = torch.randperm(self._size, generator=generator(self._seed, "order", epoch)).numpy()

@@ -1,4 +1,4 @@
-"""All tensors that shape a learner's next step, as one flat dictionary and back."""
+"""Conversion between the state of networks and optimisers and one flat dictionary of tensors."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 def network_tensors(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Weights and buffers under `network name.tensor name`."""
+    """Returns weights and buffers as `NETWORK.TENSOR`."""
     return {f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()}
 
 
 def optimiser_tensors(optimisers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Moments and step counts under `optimiser name.parameter number.tensor name`."""
+    """Returns moments and step counts as `OPTIMISER.PARAMETER_NUMBER.TENSOR`."""
     return {
         f"{name}.{number}.{key}": value
         for name, optimiser in optimisers.items()
@@ -23,19 +23,19 @@ def optimiser_tensors(optimisers: Mapping[str, torch.optim.Optimizer]) -> dict[s
 
 
 def load_networks(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
-    """Puts `network_tensors` back; raises RuntimeError where names or shapes differ."""
+    """Loads what `network_tensors` returned; raises RuntimeError where names or shapes differ."""
     for name, network in networks.items():
-        network.load_state_dict(_below(tensors, name))
+        network.load_state_dict(_with_prefix(tensors, name))
 
 
 def load_optimisers(optimisers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Puts `optimiser_tensors` back; hyper-parameters stay as the settings made them.
+    """Loads what `optimiser_tensors` returned; hyperparameters stay as they are.
 
-    Moments get the memory layout of their parameter: fused optimisers walk both in storage order, whatever the strides.
+    Moments get the memory format of their parameter, because fused optimisers process both in storage order.
     """
     for name, optimiser in optimisers.items():
         slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, name).items():
+        for key, value in _with_prefix(tensors, name).items():
             number, slot = key.split(".", 1)
             slots.setdefault(int(number), {})[slot] = value
         optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -45,6 +45,6 @@ def load_optimisers(optimisers: Mapping[str, torch.optim.Optimizer], tensors: Ma
                     state[slot] = torch.empty_like(parameter).copy_(value)
 
 
-def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from models.losses.elbo import kl_to_standard_normal
+
 Floats = NDArray[np.float64]
 
 
@@ -13,8 +15,7 @@ def gaussian_kl(mean: ArrayLike, log_variance: ArrayLike) -> Floats:
     Kingma & Welling 2014 (arXiv 1312.6114), appendix B. A dimension with a mean near 0 over images carries nothing.
     """
     m, v = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
-    divergence: Floats = (np.square(m) + np.exp(v) - 1 - v) / 2
-    return divergence
+    return kl_to_standard_normal(m, v, np.exp(v))
 
 
 def gaussian_log_density(values: ArrayLike, mean: ArrayLike, log_variance: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""Small learners on small images, on a CPU in float32 and channels_last."""
+"""Settings of small learners, small images, and a CPU mode in float32 and channels_last."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from tasks.common.params import load_params
 
 
 class ArrayImages:
-    """A split held in memory: bright squares on dark ground whose side is the label."""
+    """A split in memory: bright squares on a dark background, whose side depends on the label."""
 
     def __init__(self, count: int, size: int = 28, channels: int = 1, labelled: bool = True) -> None:
         self.shape = (channels, size, size)

@@ -1,4 +1,4 @@
-"""Networks of others: which weights they take, and that images reach them as they were trained to see them."""
+"""Pretrained networks accept the right weights only, and preprocess images as in their training."""
 
 import io
 
@@ -33,16 +33,16 @@ def dinov2() -> Dinov2:
 
 @pytest.fixture(params=["inception", "dinov2"])
 def network(request: pytest.FixtureRequest) -> Inception | Dinov2:
-    found: Inception | Dinov2 = request.getfixturevalue(request.param)
-    return found
+    network: Inception | Dinov2 = request.getfixturevalue(request.param)
+    return network
 
 
-def placed(pixels: np.ndarray) -> Tensor:
+def as_input(pixels: np.ndarray) -> Tensor:
     return to_model(torch.from_numpy(pixels))
 
 
 def test_features_have_their_length_and_differ_from_image_to_image(network: Inception | Dinov2) -> None:
-    vectors = network.features(placed(images(3)))
+    vectors = network.features(as_input(images(3)))
     assert vectors.shape == (3, LENGTHS[network.kind])
     assert vectors.dtype == torch.float32
     assert torch.isfinite(vectors).all()
@@ -53,64 +53,64 @@ def test_features_have_their_length_and_differ_from_image_to_image(network: Ince
 def test_grey_is_the_rgb_of_equal_channels(network: Inception | Dinov2) -> None:
     grey = images(2)
     rgb = np.repeat(grey, 3, axis=1)
-    torch.testing.assert_close(network.features(placed(grey)), network.features(placed(rgb)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network.features(as_input(grey)), network.features(as_input(rgb)), rtol=1e-5, atol=1e-5)
 
 
-def test_channels_are_told_apart(network: Inception | Dinov2) -> None:
+def test_the_order_of_channels_matters(network: Inception | Dinov2) -> None:
     rgb = images(1, channels=3)
-    swapped = network.features(placed(rgb[:, ::-1].copy()))
-    assert (network.features(placed(rgb)) - swapped).abs().max() > 0.01 * swapped.abs().max()
+    swapped = network.features(as_input(rgb[:, ::-1].copy()))
+    assert (network.features(as_input(rgb)) - swapped).abs().max() > 0.01 * swapped.abs().max()
 
 
-def test_inception_is_torch_fidelitys_own_on_the_same_bytes(inception: Inception) -> None:
+def test_inception_equals_torch_fidelitys_on_the_same_bytes(inception: Inception) -> None:
     file = io.BytesIO()
     torch.save(inception_weights(), file)
     file.seek(0)
     peer = FeatureExtractorInceptionV3("peer", ["2048"], feature_extractor_weights_path=file)  # type: ignore[no-untyped-call]
     pixels = images(3, channels=3)
     expected = peer(torch.from_numpy(pixels))[0]
-    torch.testing.assert_close(inception.features(placed(pixels)), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(inception.features(as_input(pixels)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_dinov2_is_timms_class_token_of_the_image_as_imagenet_knows_it(dinov2: Dinov2) -> None:
-    """At 224 pixels nothing is resized: (x / 255 - mean) / deviation, by channel, is what timm's network gets."""
+def test_dinov2_is_timms_class_token_of_the_normalised_image(dinov2: Dinov2) -> None:
+    """At 224 pixels nothing is resized: the input is (x / 255 - mean) / deviation per channel."""
     peer = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, img_size=224).eval()
     peer.load_state_dict(dinov2_weights())
     pixels = images(2, channels=3, side=224)
     mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
-    given = torch.from_numpy(((pixels / 255 - mean) / deviation).astype(np.float32))
+    normalised = torch.from_numpy(((pixels / 255 - mean) / deviation).astype(np.float32))
     assert isinstance(peer, VisionTransformer)
-    expected = peer.forward_features(given)[:, 0]
-    torch.testing.assert_close(dinov2.features(placed(pixels)), expected, rtol=1e-4, atol=1e-4)
+    expected = peer.forward_features(normalised)[:, 0]
+    torch.testing.assert_close(dinov2.features(as_input(pixels)), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_dinov2_sees_small_images_as_pillow_enlarges_them(dinov2: Dinov2) -> None:
+def test_dinov2_resizes_as_pillow_does(dinov2: Dinov2) -> None:
     pixels = images(1)
     large = np.array(Image.fromarray(pixels[0, 0].astype(np.float32)).resize((224, 224), Image.Resampling.BICUBIC))
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
     expected = dinov2.network((torch.from_numpy(large) / 255 - mean)[None] / deviation)
-    torch.testing.assert_close(dinov2.features(placed(pixels)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(dinov2.features(as_input(pixels)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_dinov2_reads_metas_names_and_registers() -> None:
-    """Meta's files hold a mask token, and the registers' embed the class token's place, which timm's do not."""
+    """Meta's files also have a mask token and, with registers, a position embedding of the class token."""
     timms = dinov2_weights(registers=True)
-    places = torch.full((1, 1, 384), 0.25)
+    position = torch.full((1, 1, 384), 0.25)
     metas = {name: value for name, value in timms.items() if name != "reg_token"} | {
         "mask_token": torch.zeros(1, 384),
         "register_tokens": timms["reg_token"],
-        "cls_token": timms["cls_token"] - places,
-        "pos_embed": torch.cat([places, timms["pos_embed"]], dim=1),
+        "cls_token": timms["cls_token"] - position,
+        "pos_embed": torch.cat([position, timms["pos_embed"]], dim=1),
     }
-    pixels = placed(images(1))
+    pixels = as_input(images(1))
     found, expected = (Dinov2(weights).eval().features(pixels) for weights in (metas, timms))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     plain = Dinov2(dinov2_weights() | {"mask_token": torch.zeros(1, 384)}).eval()
     assert (plain.features(pixels) - expected).abs().max() > 0.01
 
 
-def test_dinov2_takes_places_of_another_resolution() -> None:
-    """Both Meta's and timm's files were trained at 518 pixels: 37 x 37 places, of which 16 x 16 are made."""
+def test_dinov2_interpolates_position_embeddings() -> None:
+    """Meta's and timm's files were trained at 518 pixels: their 37 x 37 positions become 16 x 16."""
     large = dinov2_weights(side=518)
     assert large["pos_embed"].shape[1] == 1 + 37**2
     network = Dinov2(large)
@@ -119,16 +119,16 @@ def test_dinov2_takes_places_of_another_resolution() -> None:
 
 
 @EITHER
-def test_weights_take_no_part_in_training(name: PretrainedName) -> None:
+def test_weights_require_no_gradients(name: PretrainedName) -> None:
     assert not any(weight.requires_grad for weight in PRETRAINED[name](WEIGHTS[name]()).parameters())
 
 
-def lacking(weights: Weights) -> Weights:
+def incomplete(weights: Weights) -> Weights:
     last = list(weights)[-1]
     return {name: value for name, value in weights.items() if name != last}
 
 
-def misshapen(weights: Weights) -> Weights:
+def reshaped(weights: Weights) -> Weights:
     last = list(weights)[-1]
     return weights | {last: torch.zeros(3, 3)}
 
@@ -137,15 +137,15 @@ def renamed(weights: Weights) -> Weights:
     return {f"backbone.{name}": value for name, value in weights.items()}
 
 
-def more(weights: Weights) -> Weights:
+def with_surplus(weights: Weights) -> Weights:
     return weights | {"surplus": torch.zeros(2)}
 
 
 @EITHER
 @pytest.mark.parametrize(
-    "change", [lacking, misshapen, renamed, more, lambda _: {}], ids=lambda change: change.__name__
+    "change", [incomplete, reshaped, renamed, with_surplus, lambda _: {}], ids=lambda change: change.__name__
 )
-def test_other_tensors_are_refused(name: PretrainedName, change) -> None:  # type: ignore[no-untyped-def]
+def test_other_weights_are_refused(name: PretrainedName, change) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="these are not the weights of"):
         PRETRAINED[name](change(WEIGHTS[name]()))
 
@@ -159,13 +159,13 @@ def test_other_tensors_are_refused(name: PretrainedName, change) -> None:  # typ
         {"cls_token": torch.zeros(1, 1, 384), "mask_token": torch.zeros(1, 384), "register_tokens": torch.zeros(1)},
     ],
 )
-def test_a_few_right_names_make_no_dinov2(weights: Weights) -> None:
+def test_incomplete_dinov2_weights_are_refused(weights: Weights) -> None:
     with pytest.raises(ValueError, match="these are not the weights of a DINOv2 network"):
         Dinov2(weights)
 
 
 @EITHER
-def test_the_one_is_not_the_other(name: PretrainedName) -> None:
+def test_weights_of_the_other_network_are_refused(name: PretrainedName) -> None:
     other: PretrainedName = "dinov2" if name == "inception" else "inception"
     with pytest.raises(ValueError, match="these are not the weights of"):
         PRETRAINED[name](WEIGHTS[other]())

@@ -1,7 +1,7 @@
-"""What CUDA's stream capture refuses, on a CPU: a stand-in for the recorder, and one for torch.cuda itself.
+"""Stand-ins on a CPU for the recorder of CUDA graphs and for torch.cuda, which refuse what a stream capture refuses.
 
-While a step is captured it may not read a number from the device, nor take one from the host's memory: either waits for
-the device, and the graph would keep the number of that moment for ever.
+A captured step may neither read a value from the device nor use one from host memory: both synchronise, and the graph
+would keep that value for all replays.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from torch.utils._pytree import tree_leaves
 
 from models.training.steps import WARM_UP, Graph
 
-HOST = "meta"  # where tensors land that are made without a device: on a machine with a GPU that is the host's memory
+HOST = "meta"  # stands for host memory, where tensors are created by default
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "is_nonzero", "equal"}
 NOT_PERMITTED = "operation not permitted when stream is capturing"
 
 
 def stand_in(body: Callable[[], Tensor]) -> Graph:
-    """Warms up as a recording does, then runs the operations, by the rules of a capture, instead of replaying them."""
+    """Warms up as a capture does, then runs the operations under the rules of a capture instead of replaying them."""
     for _ in range(WARM_UP):
         body()
 
@@ -36,26 +36,26 @@ def stand_in(body: Callable[[], Tensor]) -> Graph:
 
 @contextmanager
 def capture_rules() -> Iterator[None]:
-    """Within it RuntimeError is raised by what a capture refuses."""
+    """A context in which an operation that a capture refuses raises RuntimeError."""
     with _Rules(), torch.device(HOST):
         yield
 
 
 class _Rules(TorchDispatchMode):
-    def __torch_dispatch__(self, operator: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = operator._schema.name.removeprefix("aten::")
-        tensors = [leaf for leaf in tree_leaves((given, named)) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if name in READS or (name == "index" and any(one.dtype == torch.bool for one in tensors[1:])):
-            raise RuntimeError(f"{NOT_PERMITTED}: {name} reads a number from the device")
+            raise RuntimeError(f"{NOT_PERMITTED}: {name} reads a value from the device")
         if name == "lift_fresh" or any(one.device.type == HOST for one in tensors):
-            raise RuntimeError(f"{NOT_PERMITTED}: {name} takes numbers from the host's memory")
-        return operator(*given, **(named or {}))
+            raise RuntimeError(f"{NOT_PERMITTED}: {name} uses values from host memory")
+        return operator(*args, **(kwargs or {}))
 
 
 class Cuda:
-    """Stands in for torch.cuda on a machine without a GPU: work runs at once, and what was asked is kept.
+    """Replaces parts of torch.cuda on a machine without a GPU: operations run at once, and calls are logged.
 
-    `fault` is what ends a capture with an error of its own, as CUDA does once an operation was refused.
+    With `fault`, the end of a capture raises an error, as CUDA does after a refused operation.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""One clock for every learner: rows, stopping, schedules, and a run that breaks and goes on as if it had not."""
+"""Every learner in the engine: rows, stopping, schedules, and an interrupted run that resumes exactly."""
 
 from collections.abc import Callable
 
@@ -76,18 +76,18 @@ def test_rows_and_end(make: Make, images) -> None:  # type: ignore[no-untyped-de
     assert [row["probe"] is not None for row in train_state.rows] == [False, True, False, True]
 
 
-def test_a_broken_run_equals_an_unbroken_one_bit_for_bit(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    unbroken, whole = make(), TrainState()
-    run(unbroken, images, whole)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make: Make, images) -> None:  # type: ignore[no-untyped-def]
+    uninterrupted, expected = make(), TrainState()
+    run(uninterrupted, images, expected)
     first, train_state = make(), TrainState()
     run(first, images, train_state, until=24)  # inside a row, inside an epoch
-    saved = {name: value.contiguous() for name, value in tensors(first).items()}  # a file keeps no memory layout
+    saved = {name: value.contiguous() for name, value in tensors(first).items()}  # as loaded from a file
     second = make()
     load_networks(second.networks, saved)
     load_optimisers(second.optimisers, saved)
     run(second, images, train_state)
-    assert train_state.rows == whole.rows
-    for name, value in tensors(unbroken).items():
+    assert train_state.rows == expected.rows
+    for name, value in tensors(uninterrupted).items():
         assert torch.equal(tensors(second)[name], value), name
 
 
@@ -113,7 +113,7 @@ def test_the_gans_probe_falls(mode: Mode, gan_settings, images) -> None:  # type
     assert min(train_state.probes) < train_state.probes[0] * 0.7
 
 
-def test_labels_asked_for_where_there_are_none(mode: Mode, classifier_settings) -> None:  # type: ignore[no-untyped-def]
+def test_a_classifier_needs_labels(mode: Mode, classifier_settings) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="no labels"):
         ClassifierLearner(classifier_settings(), "classifier", 1, 0, mode)
 
@@ -130,33 +130,33 @@ def test_a_plateau_stops_the_run() -> None:
     assert stop_reason(stop, TrainState(1000)) == "n_images"
 
 
-def test_a_loss_that_is_not_finite_is_told_with_its_name_and_image(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+def test_a_loss_that_is_not_finite_is_reported_with_its_name_and_image(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
     learner, train_state = GanLearner(gan_settings(), 28, 1, mode), TrainState()
     for loss_g in (1.0, float("nan"), 2.0):
-        train_state.count(torch.tensor([0.0, 1.0, -1.0, loss_g]), 8)
-    with pytest.raises(DivergedError, match=r"^loss_g stopped being a finite number by image 16$"):
+        train_state.add_losses(torch.tensor([0.0, 1.0, -1.0, loss_g]), 8)
+    with pytest.raises(DivergedError, match=r"^loss_g became NaN or infinite by image 16$"):
         train_state.close_row(learner, None)
     assert train_state.rows == []
 
 
-def test_a_sign_that_is_not_finite_is_an_alarm(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+def test_a_diagnostic_that_is_not_finite_ends_the_training(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
     train_state = TrainState()
-    train_state.count(torch.zeros(4), 8)
-    with pytest.raises(DivergedError, match="probe stopped being a finite number"):
+    train_state.add_losses(torch.zeros(4), 8)
+    with pytest.raises(DivergedError, match="probe became NaN or infinite"):
         train_state.close_row(GanLearner(gan_settings(), 28, 1, mode), {"probe": float("nan"), "diversity": 1.0})
 
 
 def test_rows_are_means_of_the_losses_since_the_last(mode: Mode, vae_settings) -> None:  # type: ignore[no-untyped-def]
     learner, train_state = VaeLearner(vae_settings(), 28, 1, mode), TrainState()
     for losses in ([1.0, 2.0], [3.0, 6.0]):
-        train_state.count(torch.tensor(losses), 8)
+        train_state.add_losses(torch.tensor(losses), 8)
     train_state.close_row(learner, None)
     assert train_state.rows == [{"n_images": 16, "reconstruction": 2.0, "kl": 4.0, "probe": None, "active_units": None}]
     assert train_state.window == []
 
 
 def test_each_rollback_halves_the_rates(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    assert [TrainState(rollback_reasons=["ill"] * count).lr_scale for count in range(3)] == [1, 0.5, 0.25]
+    assert [TrainState(rollback_reasons=["a reason"] * count).lr_scale for count in range(3)] == [1, 0.5, 0.25]
     rates = [GanLearner(gan_settings(), 28, 1, mode).schedule(0, lr_scale).rates for lr_scale in (1.0, 0.5)]
     assert rates[1]["generator_rate"] == pytest.approx(float(rates[0]["generator_rate"]) / 2)
     assert rates[1]["decay"] == rates[0]["decay"]
@@ -215,24 +215,24 @@ def test_sgd_has_no_second_moment(mode: Mode) -> None:
         make_optimiser([nn.Parameter(torch.zeros(1))], settings, mode)
 
 
-def test_penalties_and_batch_statistics_exclude_each_other(gan_settings: Callable[..., GanSettings]) -> None:
+def test_gradient_penalties_exclude_batch_normalisation(gan_settings: Callable[..., GanSettings]) -> None:
     with pytest.raises(ValidationError, match="discriminator_norm"):
         gan_settings(r1=1.0, discriminator_norm="batch")
 
 
-def test_average_takes_buffers_along_and_forgets_half_in_its_half_life() -> None:
+def test_ema_includes_buffers_and_halves_in_its_half_life() -> None:
     network = nn.BatchNorm1d(2)
-    average = ExponentialMovingAverage(network, half_life=8)
+    ema = ExponentialMovingAverage(network, half_life=8)
     network.running_mean.fill_(1.0)  # type: ignore[union-attr]
-    average.update(network, average.decay(n_images=10**6, batch=8))
-    assert average.network.running_mean.tolist() == pytest.approx([0.5, 0.5])  # type: ignore[union-attr]
-    assert not average.network.training
+    ema.update(network, ema.decay(n_images=10**6, batch=8))
+    assert ema.network.running_mean.tolist() == pytest.approx([0.5, 0.5])  # type: ignore[union-attr]
+    assert not ema.network.training
 
 
-def test_average_follows_at_once_in_the_beginning_and_without_a_half_life() -> None:
+def test_ema_equals_the_network_at_first_and_without_a_half_life() -> None:
     network = nn.Linear(1, 1)
     for half_life in (0.0, 1e6):
-        average = ExponentialMovingAverage(network, half_life)
+        ema = ExponentialMovingAverage(network, half_life)
         network.weight.data += 1
-        average.update(network, average.decay(n_images=0, batch=8))
-        assert torch.equal(average.network.weight, network.weight)
+        ema.update(network, ema.decay(n_images=0, batch=8))
+        assert torch.equal(ema.network.weight, network.weight)

@@ -1,4 +1,4 @@
-"""What counts as ill, and what does not."""
+"""The diagnostics detect failing trainings and leave healthy ones alone."""
 
 from collections.abc import Callable
 
@@ -24,36 +24,36 @@ from models.training.random import Sampler
 from models.training.steps import Eager
 
 
-def test_collapse_is_a_want_of_diversity() -> None:
+def test_mode_collapse_is_low_diversity() -> None:
     assert mode_collapsed(0.8) is None
     assert mode_collapsed(None) is None
     assert "vary 0.05 times as much" in str(mode_collapsed(0.05))
 
 
-def test_a_discriminator_has_won_by_its_margin() -> None:
+def test_a_discriminator_dominates_by_the_gap_of_its_logits() -> None:
     assert discriminator_dominates(4.0, -4.0, 0.3, 0.1) is None
-    assert discriminator_dominates(-30.0, 30.0, 0.3, 0.1) is None  # it is wrong, which it can mend
-    assert "25 logits apart" in str(discriminator_dominates(10.0, -15.0, None, None))
+    assert discriminator_dominates(-30.0, 30.0, 0.3, 0.1) is None  # it is wrong, and can still learn
+    assert "generated images are 25 apart" in str(discriminator_dominates(10.0, -15.0, None, None))
 
 
-def test_a_smaller_margin_will_do_where_the_probe_gets_worse() -> None:
+def test_a_smaller_gap_suffices_where_the_probe_gets_worse() -> None:
     assert discriminator_dominates(6.0, -7.0, 0.11, 0.1) is None
     assert discriminator_dominates(6.0, -7.0, None, 0.1) is None
-    assert "13 logits apart" in str(discriminator_dominates(6.0, -7.0, 0.3, 0.1))
+    assert "generated images are 13 apart" in str(discriminator_dominates(6.0, -7.0, 0.3, 0.1))
 
 
-def test_a_smaller_margin_will_do_where_the_images_never_were_good() -> None:
+def test_a_smaller_gap_suffices_where_the_images_were_never_good() -> None:
     assert discriminator_dominates(6.0, -7.0, 0.9, 0.9) is None
     assert discriminator_dominates(4.0, -5.0, 1.1, 1.1) is None
-    assert "13 logits apart" in str(discriminator_dominates(6.0, -7.0, 1.1, 1.1))
+    assert "generated images are 13 apart" in str(discriminator_dominates(6.0, -7.0, 1.1, 1.1))
 
 
-def test_a_generator_falls_apart_when_good_images_turn_useless() -> None:
-    assert generator_diverged(0.9, 0.1) is None  # many times worse, and still images
-    assert generator_diverged(1.4, 0.8) is None  # it never was much better
+def test_a_generator_diverges_when_good_images_become_useless() -> None:
+    assert generator_diverged(0.9, 0.1) is None  # much worse, but still better than the mean image
+    assert generator_diverged(1.4, 0.8) is None  # it was never much better
     assert generator_diverged(1.4, None) is None
     assert generator_diverged(None, 0.1) is None
-    assert "14 times as far" in str(generator_diverged(1.4, 0.1))
+    assert "14 times its best value" in str(generator_diverged(1.4, 0.1))
 
 
 def test_active_units_are_the_dimensions_that_vary() -> None:
@@ -63,20 +63,20 @@ def test_active_units_are_the_dimensions_that_vary() -> None:
     assert active_units(means) == 1
 
 
-def test_a_code_is_ignored_when_almost_none_of_it_is_active() -> None:
+def test_posterior_collapse_is_few_active_dimensions() -> None:
     assert posterior_collapsed(1.0, 16) is None
-    assert "0 of its 16 dimensions" in str(posterior_collapsed(0.0, 16))
-    assert "2 of its 64 dimensions" in str(posterior_collapsed(2.0, 64))
+    assert "0 of 16 code dimensions" in str(posterior_collapsed(0.0, 16))
+    assert "2 of 64 code dimensions" in str(posterior_collapsed(2.0, 64))
 
 
-def test_a_code_explodes_where_it_costs_more_than_any_image_is_worth() -> None:
+def test_a_posterior_diverges_by_its_weighted_kl() -> None:
     assert posterior_diverged(16 * 10.0, 1.0, 16) is None
     assert posterior_diverged(None, 1.0, 16) is None
     assert "10.1 nats per dimension" in str(posterior_diverged(16 * 10.1, 1.0, 16))
-    assert posterior_diverged(16 * 100.0, 0.1, 16) is None  # early in the warm-up nothing keeps it near
+    assert posterior_diverged(16 * 100.0, 0.1, 16) is None  # early in the warm-up the KL has little weight
 
 
-def test_the_probes_unit_is_the_distance_to_one_mean_point() -> None:
+def test_the_probe_of_the_mean_point_is_1() -> None:
     real = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     assert relative_distance(real, real) == 0
     assert relative_distance(real.mean(0).expand(400, 3), real) == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_spread_is_the_root_of_the_total_variance() -> None:
     assert spread(torch.tensor([[0.0, 0.0], [2.0, 4.0]])) == pytest.approx(10**0.5)
 
 
-def test_a_generator_that_ignores_its_noise_is_told(
+def test_a_generator_that_ignores_its_noise_is_detected(
     mode: Mode, gan_settings: Callable[..., GanSettings], images
 ) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(), 28, 1, mode)
@@ -97,11 +97,11 @@ def test_a_generator_that_ignores_its_noise_is_told(
     diagnostics = learner.probe(images)
     assert diagnostics["diversity"] == pytest.approx(0, abs=1e-4)
     row = {"logit_real": 1.0, "logit_fake": -1.0, **diagnostics}
-    assert learner.diagnose({"n_images": 199 * 8.0, **row}, None) is None  # too early to say
+    assert learner.diagnose({"n_images": 199 * 8.0, **row}, None) is None  # too early
     assert "the generator collapsed" in str(learner.diagnose({"n_images": 200 * 8.0, **row}, None))
 
 
-def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
+def test_an_encoder_that_ignores_the_image_is_detected_after_the_warm_up(
     mode: Mode, vae_settings: Callable[..., VaeSettings], images
 ) -> None:  # type: ignore[no-untyped-def]
     learner = VaeLearner(vae_settings(n_images=16_000, kl_warmup=0.5), 28, 1, mode)
@@ -110,19 +110,19 @@ def test_an_encoder_that_says_nothing_is_told_after_the_warm_up(
     diagnostics = {"kl": 20.0} | learner.probe(images)
     assert diagnostics["active_units"] == 0
     assert learner.diagnose({"n_images": 8_000.0, **diagnostics}, None) is None
-    assert "the code collapsed" in str(learner.diagnose({"n_images": 8_008.0, **diagnostics}, None))
+    assert "the posterior collapsed" in str(learner.diagnose({"n_images": 8_008.0, **diagnostics}, None))
 
 
-def test_a_code_that_explodes_is_told_from_the_first_row_on(
+def test_a_diverged_posterior_is_detected_from_the_first_row_on(
     mode: Mode, vae_settings: Callable[..., VaeSettings]
 ) -> None:
-    learner = VaeLearner(vae_settings(), 28, 1, mode)  # a code of 4
+    learner = VaeLearner(vae_settings(), 28, 1, mode)  # codes of length 4
     row = {"n_images": 16.0, "probe": None, "active_units": None}
     assert learner.diagnose({"kl": 40.0, **row}, None) is None
-    assert "the code exploded" in str(learner.diagnose({"kl": 41.0, **row}, None))
+    assert "the posterior diverged" in str(learner.diagnose({"kl": 41.0, **row}, None))
 
 
-def test_a_healthy_code_far_from_the_prior_early_in_a_long_warm_up_raises_no_alarm(
+def test_a_large_kl_early_in_a_long_warm_up_is_healthy(
     mode: Mode, vae_settings: Callable[..., VaeSettings], images
 ) -> None:  # type: ignore[no-untyped-def]
     learner = VaeLearner(vae_settings(n_images=10**9, probe_every=10**9, log_every=160), 28, 1, mode)

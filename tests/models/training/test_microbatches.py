@@ -1,4 +1,4 @@
-"""That a batch held in parts comes to what the whole comes to, and holds less."""
+"""A batch in parts has the values and gradients of the whole batch, and needs less memory."""
 
 import copy
 import gc
@@ -25,7 +25,7 @@ from models.training.steps import Eager
 from tasks.common.params import ReferenceSettings
 
 GAN = GanConfig(size=28, image_channels=1, noise=8, classes=3, channels=4, upsample="transposed")
-UNTOLD = GAN.model_copy(update={"classes": 0})
+UNCONDITIONAL = GAN.model_copy(update={"classes": 0})
 VAE = VaeConfig(
     size=28,
     image_channels=1,
@@ -41,12 +41,12 @@ CLASSIFIER = ClassifierConfig(image_channels=1, channels=4, features=8, classes=
 NOISE, IMAGES, CODES, LABELS = (10, 8), (10, 1, 28, 28), (10, 4), torch.arange(10) % 3
 
 NETWORKS = {
-    "generator": (lambda: Generator(UNTOLD), NOISE, None),
-    "generator that is told labels": (lambda: Generator(GAN), NOISE, LABELS),
-    "batch": (lambda: Discriminator(UNTOLD, "batch"), IMAGES, None),
-    "told labels": (lambda: Discriminator(GAN, "batch"), IMAGES, LABELS),
-    "spectral": (lambda: Discriminator(UNTOLD, "spectral"), IMAGES, None),
-    "none": (lambda: Discriminator(UNTOLD, "none"), IMAGES, None),
+    "generator": (lambda: Generator(UNCONDITIONAL), NOISE, None),
+    "conditional generator": (lambda: Generator(GAN), NOISE, LABELS),
+    "batch": (lambda: Discriminator(UNCONDITIONAL, "batch"), IMAGES, None),
+    "batch, conditional": (lambda: Discriminator(GAN, "batch"), IMAGES, LABELS),
+    "spectral": (lambda: Discriminator(UNCONDITIONAL, "spectral"), IMAGES, None),
+    "none": (lambda: Discriminator(UNCONDITIONAL, "none"), IMAGES, None),
     "encoder": (lambda: Encoder(VAE), IMAGES, None),
     "decoder": (lambda: Decoder(VAE), CODES, None),
     "classifier": (lambda: Classifier(CLASSIFIER), IMAGES, None),
@@ -67,10 +67,10 @@ def test_values_gradients_and_running_statistics_are_those_of_the_whole(
 
 
 def _twice_through(network: nn.Module, run: Callable[..., Any], values: Tensor, label: Tensor | None) -> list[Tensor]:
-    """Two runs and one way back, as a discriminator does it: outputs, gradients and buffers."""
+    """Returns outputs, gradients and buffers of two forward passes and one backward pass, as in a discriminator."""
     network, values = copy.deepcopy(network), values.clone().requires_grad_()
-    told = () if label is None else (label,)
-    outputs = [output for scale in (1.0, 0.5) for output in _tuple(run(network, values * scale, *told))]
+    labels = () if label is None else (label,)
+    outputs = [output for scale in (1.0, 0.5) for output in _tuple(run(network, values * scale, *labels))]
     sum((output.sin() * torch.linspace(-1, 1, output.numel()).view_as(output)).mean() for output in outputs).backward()
     gradients = [parameter.grad for parameter in network.parameters()]
     return [*outputs, values.grad, *gradients, *network.buffers()]  # type: ignore[list-item]
@@ -100,11 +100,11 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
 def test_a_learners_step_is_that_of_the_whole_batch(  # type: ignore[no-untyped-def]
     mode: Mode, gan_settings, vae_settings, classifier_settings, images, model: str, changes: dict[str, object]
 ) -> None:
-    given = {"gan": gan_settings, "vae": vae_settings, "classifier": classifier_settings}[model](**changes)
+    settings = {"gan": gan_settings, "vae": vae_settings, "classifier": classifier_settings}[model](**changes)
     raw, labels = torch.from_numpy(images.gather(range(8))), torch.from_numpy(images.labels[:8])
     after = []
     for micro_batch in (0, 3):
-        learner = LEARNERS[model](given.model_dump() | {"micro_batch": micro_batch}, mode)
+        learner = LEARNERS[model](settings.model_dump() | {"micro_batch": micro_batch}, mode)
         losses = Eager(learner)(raw, labels, 0, 1.0)
         weights = [weight for network in learner.networks.values() for weight in network.parameters()]
         after.append([losses, *(weight.grad for weight in weights if weight.grad is not None)])
@@ -112,23 +112,23 @@ def test_a_learners_step_is_that_of_the_whole_batch(  # type: ignore[no-untyped-
         assert (whole - parts).norm() <= 1e-3 * whole.norm() + 1e-5
 
 
-def test_nothing_between_the_ends_of_a_network_is_held(mode: Mode) -> None:
-    network, values = Discriminator(UNTOLD, "batch"), torch.randn(64, 1, 28, 28)
-    held = [_held(lambda run=run: run(network, values)) for run in (MicroBatches(0, mode), MicroBatches(8, mode))]
-    assert held[1] <= values.numel()
-    assert held[0] > 5 * held[1]
+def test_no_activations_inside_a_network_are_kept(mode: Mode) -> None:
+    network, values = Discriminator(UNCONDITIONAL, "batch"), torch.randn(64, 1, 28, 28)
+    kept = [_saved(lambda run=run: run(network, values)) for run in (MicroBatches(0, mode), MicroBatches(8, mode))]
+    assert kept[1] <= values.numel()
+    assert kept[0] > 5 * kept[1]
 
 
-def _held(run: Callable[[], Tensor]) -> int:
-    """Numbers that are kept for the way back, weights aside."""
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+def _saved(run: Callable[[], Tensor]) -> int:
+    """Returns how many elements are saved for the backward pass, apart from weights."""
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
         run()
-    return sum(tensor.numel() for tensor in kept if not isinstance(tensor, nn.Parameter))
+    return sum(tensor.numel() for tensor in saved if not isinstance(tensor, nn.Parameter))
 
 
 def test_bfloat16_stays_bfloat16(mode: Mode) -> None:
-    network, values = Discriminator(UNTOLD, "batch"), torch.randn(8, 1, 28, 28)
+    network, values = Discriminator(UNCONDITIONAL, "batch"), torch.randn(8, 1, 28, 28)
     cast = replace(mode, autocast=torch.bfloat16)
     with cast.cast():
         logits = MicroBatches(3, cast)(network, values)
@@ -139,8 +139,8 @@ def test_bfloat16_stays_bfloat16(mode: Mode) -> None:
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
-def test_nothing_of_a_step_is_held_until_the_collector_comes(mode: Mode) -> None:
-    """An exception that a frame keeps would hold all frames above it, and a GPU's memory with them."""
+def test_a_step_leaves_no_reference_cycles(mode: Mode) -> None:
+    """An exception in a local variable would keep all frames of its traceback, and their tensors, alive."""
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 3))
 
     class Marker:

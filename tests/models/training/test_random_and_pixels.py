@@ -1,4 +1,4 @@
-"""Randomness follows from the clock; pixels survive the way there and back."""
+"""Random numbers depend on seed, purpose and n_images; conversions of pixels are inverse to each other."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def test_bytes_are_clipped_and_rounded() -> None:
     assert to_bytes(torch.tensor([-0.2, 0.5 / 255 + 1e-4, 1.3])).tolist() == [0, 1, 255]
 
 
-def test_streams_differ_by_seed_purpose_and_moment_and_repeat() -> None:
-    seeds = {derive_seed(seed, purpose, moment) for seed in (0, 1) for purpose in ("a", "b") for moment in (0, 64)}
+def test_streams_differ_by_seed_purpose_and_position_and_repeat() -> None:
+    seeds = {derive_seed(seed, purpose, position) for seed in (0, 1) for purpose in ("a", "b") for position in (0, 64)}
     assert len(seeds) == 8
     assert torch.equal(torch.rand(3, generator=generator(1, "a", 5)), torch.rand(3, generator=generator(1, "a", 5)))
     assert noise(4, 2, 0, "x").shape == (4, 2)
 
 
-def test_an_epoch_shows_every_image_once() -> None:
+def test_an_epoch_contains_every_image_once() -> None:
     sampler = Sampler(10, seed=3)
     epochs = sampler.batch(0, 30).reshape(3, 10)
     assert (np.sort(epochs, axis=1) == np.arange(10)).all()
@@ -35,6 +35,6 @@ def test_an_epoch_shows_every_image_once() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 7, 10, 23])
-def test_the_sequence_does_not_depend_on_where_one_starts(start: int) -> None:
-    whole = Sampler(10, seed=3).batch(0, 40)
-    assert (Sampler(10, seed=3).batch(start, 15) == whole[start : start + 15]).all()
+def test_the_sequence_does_not_depend_on_its_start(start: int) -> None:
+    expected = Sampler(10, seed=3).batch(0, 40)
+    assert (Sampler(10, seed=3).batch(start, 15) == expected[start : start + 15]).all()

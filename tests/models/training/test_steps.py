@@ -1,4 +1,4 @@
-"""A captured step takes the same steps as an eager one; the recorder is real where there is a GPU, else stands in."""
+"""Captured steps equal eager ones; without a GPU, `stand_in` replaces the recorder of CUDA graphs."""
 
 import warnings
 from collections.abc import Callable
@@ -13,27 +13,27 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.learners.classifier import ClassifierLearner
 from models.learners.gan import GanLearner
 from models.learners.vae import VaeLearner
-from models.networks.norms import Float32
+from models.networks.norms import Float32Parametrization
 from models.training.device import Mode, choose_mode
 from models.training.engine import TrainState, fit
 from models.training.learner import Batch, Learner, Losses, Schedule
 from models.training.loaders import Loader, MemoryMapped, OnDevice
 from models.training.random import Sampler
 from models.training.state import load_networks, load_optimisers, network_tensors, optimiser_tensors
-from models.training.steps import Captured, CaptureError, CudaGraphs, Eager, Graph, Step, captured, make_step
+from models.training.steps import Captured, CaptureError, CudaGraphs, Eager, Graph, Step, capture, make_step
 from tests.models.training.capturing import Cuda, stand_in
 
 Make = Callable[[], Learner]
 FAULTS: dict[str, Callable[[Losses], Losses]] = {
     "a CPU scalar": lambda losses: losses | {"loss_g": losses["loss_g"] * torch.tensor(0.5)},
-    "a tensor of the host": lambda losses: losses | {"loss_g": losses["loss_g"] + torch.zeros(())},
+    "a CPU tensor": lambda losses: losses | {"loss_g": losses["loss_g"] + torch.zeros(())},
     "a synchronisation": lambda losses: losses | {"loss_g": losses["loss_g"] * losses["loss_g"].item()},
-    "a count that hangs on values": lambda losses: losses | {"loss_d": losses["loss_d"].view(1).nonzero().sum()},
+    "a shape that depends on values": lambda losses: losses | {"loss_d": losses["loss_d"].view(1).nonzero().sum()},
 }
 
 
 class Faulty(GanLearner):
-    """A GAN's learner whose step does what no capture permits."""
+    """A GAN's learner whose step does what a capture does not permit."""
 
     fault: Callable[[Losses], Losses]
 
@@ -58,21 +58,21 @@ class Faulty(GanLearner):
     ]
 )
 def make(request, mode: Mode, gan_settings, vae_settings, classifier_settings) -> Make:  # type: ignore[no-untyped-def]
-    captured = replace(mode, captured=True)
+    graphs = replace(mode, captured=True)
     penalised = {"loss": "relativistic", "discriminator_norm": "none", "r1": 1.0, "penalty_every": 2}
     makers = {
-        "gan": lambda: GanLearner(gan_settings(), 28, 1, captured),
-        "gan-conditional": lambda: GanLearner(gan_settings(), 28, 1, captured, classes=4),
-        "gan-augmented": lambda: GanLearner(gan_settings(flip="on"), 28, 1, captured, augmented=True),
-        "gan-augmented-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, captured, augmented=True),
-        "gan-nearest": lambda: GanLearner(gan_settings(loss="hinge", upsample="nearest"), 28, 1, captured),
-        "gan-spectral": lambda: GanLearner(gan_settings(discriminator_norm="spectral", r1=1.0), 28, 1, captured),
-        "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, captured),
-        "gan-in-parts": lambda: GanLearner(gan_settings(micro_batch=3), 28, 1, captured),
-        "vae": lambda: VaeLearner(vae_settings(), 28, 1, captured),
-        "vae-textbook": lambda: VaeLearner(vae_settings(reconstruction="summed_mse", flip="on"), 28, 1, captured),
-        "classifier": lambda: ClassifierLearner(classifier_settings(), "classifier", 1, 4, captured),
-        "selfsupervised": lambda: ClassifierLearner(classifier_settings(), "selfsupervised", 1, 0, captured),
+        "gan": lambda: GanLearner(gan_settings(), 28, 1, graphs),
+        "gan-conditional": lambda: GanLearner(gan_settings(), 28, 1, graphs, classes=4),
+        "gan-augmented": lambda: GanLearner(gan_settings(flip="on"), 28, 1, graphs, augmented=True),
+        "gan-augmented-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, graphs, augmented=True),
+        "gan-nearest": lambda: GanLearner(gan_settings(loss="hinge", upsample="nearest"), 28, 1, graphs),
+        "gan-spectral": lambda: GanLearner(gan_settings(discriminator_norm="spectral", r1=1.0), 28, 1, graphs),
+        "gan-penalised": lambda: GanLearner(gan_settings(**penalised), 28, 1, graphs),
+        "gan-in-parts": lambda: GanLearner(gan_settings(micro_batch=3), 28, 1, graphs),
+        "vae": lambda: VaeLearner(vae_settings(), 28, 1, graphs),
+        "vae-textbook": lambda: VaeLearner(vae_settings(reconstruction="summed_mse", flip="on"), 28, 1, graphs),
+        "classifier": lambda: ClassifierLearner(classifier_settings(), "classifier", 1, 4, graphs),
+        "selfsupervised": lambda: ClassifierLearner(classifier_settings(), "selfsupervised", 1, 0, graphs),
     }
     return makers[request.param]  # type: ignore[no-any-return]
 
@@ -91,18 +91,18 @@ def tensors(learner: Learner) -> dict[str, Tensor]:
 
 
 def test_captured_equals_eager_bit_for_bit(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    eager, captured, clocks = make(), make(), (TrainState(), TrainState())
-    run(eager, Eager(eager), images, clocks[0])
-    run(captured, Captured(captured, stand_in), images, clocks[1])
-    assert clocks[0].rows == clocks[1].rows
+    eager, captured, states = make(), make(), (TrainState(), TrainState())
+    run(eager, Eager(eager), images, states[0])
+    run(captured, Captured(captured, stand_in), images, states[1])
+    assert states[0].rows == states[1].rows
     for name, value in tensors(eager).items():
         assert torch.equal(tensors(captured)[name], value), name
 
 
-def test_recording_leaves_the_learner_as_it_was(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    """A run that is resumed records again, in the middle; an unbroken one did so at its start."""
-    unbroken, whole = make(), TrainState()
-    run(unbroken, Captured(unbroken, stand_in), images, whole)
+def test_a_capture_does_not_change_the_learner(make: Make, images) -> None:  # type: ignore[no-untyped-def]
+    """A resumed run captures in the middle, an uninterrupted one at its start."""
+    uninterrupted, expected = make(), TrainState()
+    run(uninterrupted, Captured(uninterrupted, stand_in), images, expected)
     first, train_state = make(), TrainState()
     run(first, Captured(first, stand_in), images, train_state, until=24)
     saved = {name: value.contiguous() for name, value in tensors(first).items()}
@@ -110,32 +110,32 @@ def test_recording_leaves_the_learner_as_it_was(make: Make, images) -> None:  # 
     load_networks(second.networks, saved)
     load_optimisers(second.optimisers, saved)
     run(second, Captured(second, stand_in), images, train_state)
-    assert train_state.rows == whole.rows
-    for name, value in tensors(unbroken).items():
+    assert train_state.rows == expected.rows
+    for name, value in tensors(uninterrupted).items():
         assert torch.equal(tensors(second)[name], value), name
 
 
 def refuse(body: Callable[[], Tensor]) -> Graph:
     body()
-    raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+    raise RuntimeError("operation not permitted when stream is capturing\nsecond line")
 
 
-def test_a_step_that_cannot_be_recorded_is_an_error(make: Make, images) -> None:  # type: ignore[no-untyped-def]
+def test_a_step_that_cannot_be_captured_is_an_error(make: Make, images) -> None:  # type: ignore[no-untyped-def]
     learner = make()
     with pytest.raises(CaptureError, match=r"^operation not permitted when stream is capturing$"):
         run(learner, Captured(learner, refuse), images, TrainState())
 
 
-def test_where_it_may_fall_back_it_runs_all_the_same_and_says_why(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    eager, falling, clocks, causes = make(), make(), (TrainState(), TrainState()), list[str]()
-    run(eager, Eager(eager), images, clocks[0])
-    run(falling, Captured(falling, refuse, causes.append), images, clocks[1])
-    assert clocks[0].rows == clocks[1].rows
+def test_a_fallback_runs_eagerly_and_gives_the_cause(make: Make, images) -> None:  # type: ignore[no-untyped-def]
+    eager, falling_back, states, causes = make(), make(), (TrainState(), TrainState()), list[str]()
+    run(eager, Eager(eager), images, states[0])
+    run(falling_back, Captured(falling_back, refuse, causes.append), images, states[1])
+    assert states[0].rows == states[1].rows
     assert set(causes) == {"operation not permitted when stream is capturing"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_a_capture_refuses_turns_a_test_red(fault: str, mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
+def test_the_stand_in_detects_what_a_capture_refuses(fault: str, mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = Faulty(gan_settings(), 28, 1, replace(mode, captured=True))
     learner.fault = FAULTS[fault]
     with pytest.raises(CaptureError, match="not permitted"):
@@ -145,18 +145,18 @@ def test_what_a_capture_refuses_turns_a_test_red(fault: str, mode: Mode, gan_set
 def test_images_on_another_device_are_refused(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(), 28, 1, mode)
     elsewhere = OnDevice(images, Sampler(len(images), 0), torch.device("meta"))
-    with pytest.raises(ValueError, match=r"the feed gives images on meta; this training runs on cpu"):
+    with pytest.raises(ValueError, match=r"the loader returns images on meta, but the learner is on cpu"):
         next(fit(learner, Eager(learner), elsewhere, images, TrainState()))
 
 
-def test_buffers_lie_where_the_step_runs(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
-    there = replace(mode, captured=True, device=torch.device("meta"))
+def test_static_buffers_are_on_the_device(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
+    meta = replace(mode, captured=True, device=torch.device("meta"))
     learner = GanLearner(gan_settings(), 28, 1, mode)
-    learner.mode, learner.sample_noise = there, lambda n_images, count: {"noise": torch.zeros(count, 8)}  # type: ignore[method-assign]
+    learner.mode, learner.sample_noise = meta, lambda n_images, count: {"noise": torch.zeros(count, 8)}  # type: ignore[method-assign]
     step = Captured(learner, lambda body: lambda: torch.zeros(4))
     step(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), 0, 1.0)
-    held = [step._raw, step._labels, *step._random.values(), *step._rates.values()]
-    assert {one.device.type for one in held} == {"meta"}
+    buffers = [*step._inputs.values(), *step._rates.values()]
+    assert {one.device.type for one in buffers} == {"meta"}
 
 
 def weights() -> tuple[Tensor, Callable[[], dict[str, Tensor]]]:
@@ -164,27 +164,27 @@ def weights() -> tuple[Tensor, Callable[[], dict[str, Tensor]]]:
     return weight, lambda: {"weight": weight}
 
 
-def test_graphs_share_a_pool_and_leave_other_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_share_a_pool_and_do_not_restrict_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, (weight, state) = Cuda(monkeypatch), weights()
-    record = CudaGraphs()
+    recorder = CudaGraphs()
     for _ in range(2):
-        captured(lambda: weight.add_(1), state, record)
+        capture(lambda: weight.add_(1), state, recorder)
     assert [options["pool"] for options in cuda.captures] == [None, (0, 0)]
     assert {options["capture_error_mode"] for options in cuda.captures} == {"thread_local"}
     assert weight.tolist() == [0, 0]
 
 
-def test_a_broken_capture_names_its_first_cause_and_leaves_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_capture_names_its_first_cause_and_restores_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, (weight, state) = Cuda(monkeypatch), weights()
-    with pytest.raises(CaptureError, match=r"not permitted .*: _local_scalar_dense reads a number"):
-        captured(lambda: weight.add_(weight.sum().item()), state, CudaGraphs())
+    with pytest.raises(CaptureError, match=r"not permitted .*: _local_scalar_dense reads a value"):
+        capture(lambda: weight.add_(weight.sum().item()), state, CudaGraphs())
     assert cuda.streams == ["default"]
 
 
-def test_a_capture_that_ends_in_an_error_leaves_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_whose_end_fails_restores_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, (weight, state) = Cuda(monkeypatch, fault=True), weights()
     with pytest.raises(CaptureError, match="the capture was invalidated"):
-        captured(lambda: weight.add_(1), state, CudaGraphs())
+        capture(lambda: weight.add_(1), state, CudaGraphs())
     assert cuda.streams == ["default"]
 
 
@@ -196,76 +196,75 @@ def test_warm_up_is_silent_about_optimisers_that_run_outside_of_a_graph(monkeypa
         warnings.warn("This instance was constructed with capturable=True or some of all the ...", stacklevel=1)
         return weight.add_(1)
 
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = CudaGraphs()
-        captured(body, state, record)
-    assert len(heard) == 1  # in the capture itself, where torch does not warn
+        capture(body, state, CudaGraphs())
+    assert len(caught) == 1  # in the capture itself, where torch does not warn
 
 
 class Operations(TorchDispatchMode):
-    """Keeps the operations that run within it, each with its first tensor."""
+    """Records the operations that run in this context, each with its first tensor."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[str, Tensor]] = []
+        self.calls: list[tuple[str, Tensor]] = []
 
-    def __torch_dispatch__(self, operator: Any, types: Any, given: Any = (), named: Any = None) -> Any:
-        if given and isinstance(given[0], Tensor):
-            self.seen.append((operator._schema.name, given[0]))
-        return operator(*given, **(named or {}))
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and isinstance(args[0], Tensor):
+            self.calls.append((operator._schema.name, args[0]))
+        return operator(*args, **(kwargs or {}))
 
 
 def operations(learner: Learner, images) -> list[tuple[str, Tensor]]:  # type: ignore[no-untyped-def]
-    """Those of one step."""
+    """Returns the operations of one step."""
     raw, labels = MemoryMapped(images, Sampler(len(images), 0)).fetch(0, learner.settings.batch)
     with Operations() as mode:
         Eager(learner)(raw, labels, 0, 1.0)
-    return mode.seen
+    return mode.calls
 
 
 def test_weights_are_cast_once_for_both_passes_of_the_discriminator(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(), 28, 1, replace(mode, autocast=torch.bfloat16))
-    seen = operations(learner, images)
+    calls = operations(learner, images)
     for name, weight in learner.discriminator.named_parameters():
         if weight.ndim > 1:
-            casts = sum(one is weight for operator, one in seen if operator == "aten::_to_copy")
+            casts = sum(one is weight for operator, one in calls if operator == "aten::_to_copy")
             assert casts == 2, name  # for the discriminator's update and for the generator's
 
 
-def test_the_spectral_norm_is_found_once_for_both_passes(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
+def test_the_spectral_norm_is_computed_once_for_both_passes(mode: Mode, gan_settings, images) -> None:  # type: ignore[no-untyped-def]
     learner = GanLearner(gan_settings(discriminator_norm="spectral", loss="hinge"), 28, 1, mode)
     products = sum(operator == "aten::mv" for operator, _ in operations(learner, images))
     layers, updates = 4, 2
     assert products == 3 * layers * updates  # two of the power iteration, one of the norm
 
 
-def test_the_spectral_norm_is_found_in_float32(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    """A CPU leaves products with vectors alone, so that what runs there is asked whether autocast is on."""
-    asked: list[bool] = []
+def test_the_spectral_norm_is_computed_in_float32(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+    """On a CPU autocast does not affect matrix-vector products, so a probe checks whether autocast is on."""
+    autocast: list[bool] = []
 
     class Probe(nn.Module):
         def forward(self, weight: Tensor) -> Tensor:
-            asked.append(torch.is_autocast_enabled("cpu"))
+            autocast.append(torch.is_autocast_enabled("cpu"))
             return weight
 
     layer = GanLearner(gan_settings(discriminator_norm="spectral"), 28, 1, mode).discriminator.last
     norm = layer.parametrizations.weight[0]
-    assert isinstance(norm, Float32)
+    assert isinstance(norm, Float32Parametrization)
     norm.inner = Probe()
     with torch.autocast("cpu", torch.bfloat16):
         assert layer.weight.dtype == torch.float32
-    assert asked == [False]
+    assert autocast == [False]
 
 
 def test_no_batches_are_counted(make: Make, images) -> None:  # type: ignore[no-untyped-def]
-    seen = operations(make(), images)
-    assert not [one for operator, one in seen if operator == "aten::add_" and one.dtype == torch.int64]
+    calls = operations(make(), images)
+    assert not [one for operator, one in calls if operator == "aten::add_" and one.dtype == torch.int64]
 
 
-def test_the_mode_decides(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
-    for asked, kind in ((False, Eager), (True, Captured)):
-        learner = GanLearner(gan_settings(), 28, 1, replace(mode, captured=asked))
+def test_the_mode_decides_whether_steps_are_captured(mode: Mode, gan_settings) -> None:  # type: ignore[no-untyped-def]
+    for is_captured, kind in ((False, Eager), (True, Captured)):
+        learner = GanLearner(gan_settings(), 28, 1, replace(mode, captured=is_captured))
         assert isinstance(make_step(learner), kind)
 
 
@@ -283,9 +282,9 @@ def test_on_a_gpu_graphs_equal_eager_steps_and_repeat(gan_settings, images, micr
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_batch_in_parts_takes_less_memory(gan_settings) -> None:  # type: ignore[no-untyped-def]
+def test_on_a_gpu_micro_batches_need_less_memory(gan_settings) -> None:  # type: ignore[no-untyped-def]
     mode, peaks = replace(choose_mode("cuda"), captured=False), []
-    torch.backends.cudnn.benchmark = False  # whose trials take memory of their own
+    torch.backends.cudnn.benchmark = False  # its trials need memory too
     for micro_batch in (0, 64):
         learner = GanLearner(gan_settings(batch=1024, channels=64, micro_batch=micro_batch), 64, 1, mode)
         torch.cuda.reset_peak_memory_stats()
