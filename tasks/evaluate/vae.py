@@ -83,7 +83,7 @@ def elbo_metrics(
 ) -> dict[str, Interval | float]:
     """Computes lower bounds on ln p(x) of test images: the ELBO in nats and bits, its two terms, and the IWAE bound.
 
-     The model is that of the training: codes from N(0, I), without the fitted prior, and pixels in [0, 1] from
+    The model is that of the training: codes from N(0, I), without the fitted prior, and pixels in [0, 1] from
     N(decoded, v). v is one number, estimated on validation images, so that models with other losses can be compared.
     """
     variance = pixel_variance(autoencoder, validation, settings.seed)

@@ -29,7 +29,7 @@ def variant_metrics(
 ) -> dict[str, dict[str, float]]:
     """Compares every variant in the folder with its float32 file; returns the results of `compare` by file name.
 
-     Variants of a generator make the images of `generator`. Variants of an encoder or a decoder reconstruct test
+    Variants of a generator make the images of `generator`. Variants of an encoder or a decoder reconstruct test
     images, together with the float32 file of the other. Raises UserError if a variant differs.
     """
     paths, test = sorted(folder.glob("*.onnx")), prepared.split("test")
@@ -65,7 +65,7 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Compares the images 0 to count - 1 of every variant in `sources` with those of `original`, also in `sources`.
 
-     Returns, by variant, the share of pixels at most one step of 255 away, the largest step, and the relative Fréchet
+    Returns, by variant, the share of pixels at most one step of 255 away, the largest step, and the relative Fréchet
     distances of both. Raises UserError if one of them is too far off.
     """
     variants = [name for name in sources if name != original]

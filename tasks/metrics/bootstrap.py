@@ -33,9 +33,9 @@ class Resampling:
     def interval(self, estimate: float, resampled: ArrayLike) -> Interval:
         """Returns the percentile interval: the middle `confidence` of the resampled values.
 
-        The quantile p of R values is taken at rank p (R + 1) (Hyndman & Fan 1996, definition 6), so that one more value
-        falls inside with probability `confidence`. NumPy's default rank, p (R - 1) + 1, would make 95 % of 100 values
-        93 %.
+        The quantile p of R values is taken at rank p (R + 1) (Hyndman & Fan 1996, definition 6), so that one more
+        value falls inside with probability `confidence`. NumPy's default rank, p (R - 1) + 1, would make 95 % of 100
+        values 93 %.
         """
         ends = [(1 - self.confidence) / 2, (1 + self.confidence) / 2]
         low, high = np.quantile(np.asarray(resampled), ends, method="weibull")
@@ -48,9 +48,10 @@ def frechet_ratio(candidate: ArrayLike, live: ArrayLike, real: ArrayLike, resamp
     Paired bootstrap (Efron & Tibshirani 1993, chapter 16): each resample takes N rows with replacement, the same of
     both generators, whose row i comes from the same noise, and M rows of the real images, the same for both. A
     resampled distance is biased upwards (Chong & Forsyth 2020, arXiv 1911.07023). Most of the bias cancels in the
-    ratio; the mean of the log-ratios removes the rest, so that the interval shows their scatter. Of 1,000 intervals at
-    95 % for two samples of one distribution, 955, 942 and 914 held 1 where the bias was 4, 20 and 56 % of the distance:
-    where the bias dominates, use more images. Raises ValueError if N differs or the live distance is 0.
+    ratio; subtracting the mean of the log-ratios removes the rest, so that their deviations alone make the interval. Of
+    1,000 intervals at 95 % for two samples of one distribution, 955, 942 and 914 held 1 where the bias was 4 %, 20 %
+    and 56 % of the distance; a larger share needs more images. Raises ValueError if N differs or the live
+    distance is 0.
     """
     first, truth = as_pair(candidate, real)
     second, _ = as_pair(live, real)

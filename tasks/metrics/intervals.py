@@ -55,16 +55,12 @@ def frechet_intervals(
         return distance, distance / float(truth.covariance.trace()), frechet_distance(sample, train)
 
     estimates, random = distances(Moments.of(first), Moments.of(second)), np.random.default_rng(resampling.seed)
-    resampled = np.array(
-        [
-            distances(*(weighted_moments(side, resample_counts(len(side), random)) for side in (first, second)))
-            for _ in range(resampling.samples)
-        ]
-    )
-    test, relative, against_train = (
-        _centred_interval(estimate, values, resampling) for estimate, values in zip(estimates, resampled.T, strict=True)
-    )
-    return test, relative, against_train
+    resampled = []
+    for _ in range(resampling.samples):
+        moments = (weighted_moments(side, resample_counts(len(side), random)) for side in (first, second))
+        resampled.append(distances(*moments))
+    found = [_centred_interval(*each, resampling) for each in zip(estimates, np.transpose(resampled), strict=True)]
+    return found[0], found[1], found[2]
 
 
 def extrapolated_interval(generated: ArrayLike, real: Moments, resampling: Resampling) -> Interval:

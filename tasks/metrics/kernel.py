@@ -26,8 +26,8 @@ def kernel_distance(
 
     Each of `subsets` S takes `subset_size` m rows of either side without replacement. Subsets of one pool share rows,
     so s / sqrt(S) with their deviation s understates the error. For a mean over rows of a pool of n = min(N, M) the
-    error is exactly s sqrt((1/S + (1 - 1/S) m/n) / (1 - m/n)), the value returned. Raises ValueError if S < 2 or m >
-    n/2, where the subsets overlap too much to show their deviation.
+    error is exactly s sqrt((1/S + (1 - 1/S) m/n) / (1 - m/n)), the value returned. Raises ValueError if S < 2 or
+    m > n/2, where the subsets overlap too much to show their deviation.
     """
     first, second = as_pair(generated, real)
     count = min(len(first), len(second))

@@ -15,12 +15,12 @@ SUSPECT, SIGNIFICANT = 5 * NEAR, 1e-3  # a generator is flagged above this share
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Result of the test.
+    """The result of the test.
 
-    `share`: generated images nearer to a training image than all but NEAR of the held-out ones; NEAR is expected
-    without memorisation, 1 of exact copies. `p_value`: of a one-sided Mann-Whitney test on all distance ratios.
-    `distance_ratios` float64 [N] and `nearest` int64 [N], the row of the nearest training image: one per generated
-    image.
+    `share` is the share of generated images that are nearer to a training image than all but NEAR of the held-out
+    ones: about NEAR without memorisation, 1 for exact copies. `p_value` belongs to a one-sided Mann-Whitney test on all
+    distance ratios. `distance_ratios` float64 [N] and `nearest` int64 [N], the rows of the nearest training images, are
+    by generated image.
     """
 
     share: float

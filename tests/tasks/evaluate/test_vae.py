@@ -1,4 +1,4 @@
-"""The bound of a VAE whose likelihood is known, and likeness of images against textbook cases."""
+"""The bounds of a VAE with a known likelihood, and similarities of images with known values."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Linear(Autoencoder):
 
     def __init__(self) -> None:
         self._covariance = np.linalg.inv(np.eye(2) + WEIGHTS @ WEIGHTS.T / NOISE)
-        assert abs(self._covariance[0, 1]) < 1e-9  # or else no diagonal Gaussian is the posterior
+        assert abs(self._covariance[0, 1]) < 1e-9  # the exact posterior is a diagonal Gaussian
 
     def encode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = (images.reshape(len(images), -1) / 255 - 0.5) @ WEIGHTS.T / NOISE @ self._covariance
@@ -40,7 +40,7 @@ class Linear(Autoencoder):
 
 @dataclass
 class Images:
-    """A split that holds what the linear model draws."""
+    """A split of samples from the linear model."""
 
     images: np.ndarray
     shape: tuple[int, int, int] = (1, 4, 4)
@@ -60,11 +60,11 @@ class Images:
 
 
 def log_likelihood(images: Images) -> np.ndarray:
-    law = multivariate_normal(np.full(16, 0.5), WEIGHTS.T @ WEIGHTS + NOISE * np.eye(16))
-    return law.logpdf(images.images.reshape(len(images), -1) / 255)
+    distribution = multivariate_normal(np.full(16, 0.5), WEIGHTS.T @ WEIGHTS + NOISE * np.eye(16))
+    return distribution.logpdf(images.images.reshape(len(images), -1) / 255)
 
 
-def test_every_draw_of_an_exact_posterior_weighs_the_likelihood() -> None:
+def test_importance_weights_of_an_exact_posterior_are_the_likelihood() -> None:
     test = Images.sampled(50, 1)
     weights = importance_weights(Linear(), test, NOISE, SETTINGS)
     assert weights.shape == (50, 20)
@@ -72,19 +72,19 @@ def test_every_draw_of_an_exact_posterior_weighs_the_likelihood() -> None:
 
 
 def test_the_bound_of_an_exact_posterior_is_the_likelihood() -> None:
-    """Of 3,000 images, one draw each: the mean over draws scatters by less than 0.1 nats."""
+    """With 3,000 images and one code each, the standard error is below 0.1 nats."""
     test, validation = Images.sampled(3000, 1), Images.sampled(2000, 2)
     found = elbo_metrics(Linear(), test, validation, SETTINGS)
-    figures = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
-    assert figures["bound_nats"] == pytest.approx(log_likelihood(test).mean(), abs=0.3)
-    assert figures["bound_nats"] == pytest.approx(figures["reconstruction_nats"] - figures["kl_nats"])
-    assert figures["iw_20_nats"] == pytest.approx(log_likelihood(test)[:50].mean(), abs=0.3)
-    assert figures["bits_per_value"] == pytest.approx(8 - figures["bound_nats"] / 16 / np.log(2))
-    assert figures["active_units"] == 2
+    metrics = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
+    assert metrics["bound_nats"] == pytest.approx(log_likelihood(test).mean(), abs=0.3)
+    assert metrics["bound_nats"] == pytest.approx(metrics["reconstruction_nats"] - metrics["kl_nats"])
+    assert metrics["iw_20_nats"] == pytest.approx(log_likelihood(test)[:50].mean(), abs=0.3)
+    assert metrics["bits_per_value"] == pytest.approx(8 - metrics["bound_nats"] / 16 / np.log(2))
+    assert metrics["active_units"] == 2
 
 
-def test_the_pixels_variance_is_what_codes_leave_unexplained() -> None:
-    """Codes of the exact posterior leave the noise alone; of 32,000 values its variance is known to 0.8 %."""
+def test_the_pixel_variance_is_that_of_the_noise() -> None:
+    """With codes of the exact posterior the error is the noise; 32,000 values give its variance to 0.8 %."""
     assert pixel_variance(Linear(), Images.sampled(2000, 2), 0) == pytest.approx(NOISE, rel=0.03)
 
 

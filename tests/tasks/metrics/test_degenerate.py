@@ -1,4 +1,4 @@
-"""What every metric says of too few images, of images that are all alike, and of features that are no numbers."""
+"""Every metric on too few images, on equal images, and on features with NaN or infinity."""
 
 import warnings
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def normal(seed: int, count: int = 60) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, 6))
 
 
-def alike(value: float, count: int = 60) -> np.ndarray:
+def constant(value: float, count: int = 60) -> np.ndarray:
     return np.full((count, 6), value)
 
 
@@ -50,20 +50,20 @@ EVERY = pytest.mark.parametrize("name", METRICS)
 
 
 def measured(name: str, odd: np.ndarray, exchanged: bool) -> float:
-    """The metric of odd features on one side and usual ones on the other."""
+    """Computes the metric of odd features on one side and normal ones on the other."""
     return METRICS[name](normal(0), odd) if exchanged else METRICS[name](odd, normal(0))
 
 
 @EVERY
 @BOTH_SIDES
-def test_usual_features_give_a_number(name: str, exchanged: bool) -> None:
+def test_normal_features_give_a_number(name: str, exchanged: bool) -> None:
     assert np.isfinite(measured(name, normal(1), exchanged))
 
 
 @EVERY
 @BOTH_SIDES
 @pytest.mark.parametrize("count", [0, 1])
-def test_one_image_or_none_is_refused(name: str, exchanged: bool, count: int) -> None:
+def test_fewer_than_two_images_are_refused(name: str, exchanged: bool, count: int) -> None:
     with pytest.raises(ValueError, match=rf"features have shape \({count}, 6\); expected \[N, D\] with N >= 2"):
         measured(name, normal(1, count), exchanged)
 
@@ -71,7 +71,7 @@ def test_one_image_or_none_is_refused(name: str, exchanged: bool, count: int) ->
 @EVERY
 @BOTH_SIDES
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_feature_that_is_no_number_is_refused(name: str, exchanged: bool, value: float) -> None:
+def test_nan_and_infinity_are_refused(name: str, exchanged: bool, value: float) -> None:
     odd = normal(1)
     odd[30, 3] = value
     with pytest.raises(ValueError, match="features contain NaN or infinity"):
@@ -93,47 +93,47 @@ def test_features_of_two_networks_are_refused(name: str, exchanged: bool) -> Non
         ("neighbours", "5 neighbours among 3 images"),
     ],
 )
-def test_too_few_images_are_said_by_number(name: str, sentence: str) -> None:
+def test_errors_state_the_number_of_images(name: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         measured(name, normal(1, 3), exchanged=False)
 
 
 @pytest.mark.parametrize("neighbours", [1, 60])
-def test_a_neighbourhood_needs_two_and_fewer_than_all(neighbours: int) -> None:
+def test_the_number_of_neighbours_is_checked(neighbours: int) -> None:
     with pytest.raises(ValueError, match=f"{neighbours} neighbours among 60 training images"):
         MemorisationTest(normal(1), normal(2), neighbours=neighbours)
 
 
 @EVERY
-@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])  # 0.1 is rounded, so that sums of it are not exact
-def test_generated_images_that_are_all_alike_give_a_number(name: str, value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])  # sums of 0.1 are not exact
+def test_equal_generated_images_give_a_number(name: str, value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isfinite(measured(name, alike(value), exchanged=False))
+        assert np.isfinite(measured(name, constant(value), exchanged=False))
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if name not in ("relative", "ratio")])
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
-def test_real_images_that_are_all_alike_give_a_number(name: str, value: float) -> None:
+def test_equal_real_images_give_a_number(name: str, value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isfinite(measured(name, alike(value), exchanged=True))
+        assert np.isfinite(measured(name, constant(value), exchanged=True))
 
 
 @pytest.mark.parametrize("name", ["relative", "ratio"])
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_nothing_is_measured_relative_to_real_images_that_are_all_alike(name: str, value: float) -> None:
+def test_relative_distances_refuse_equal_real_images(name: str, value: float) -> None:
     with pytest.raises(ValueError, match="all equal"):
-        measured(name, alike(value), exchanged=True)
+        measured(name, constant(value), exchanged=True)
 
 
-def test_what_rounding_leaves_is_no_variance() -> None:
+def test_rounding_errors_are_not_taken_for_variance() -> None:
     with pytest.raises(ValueError, match="all equal"):
-        measured("relative", alike(0.1), exchanged=True)
+        measured("relative", constant(0.1), exchanged=True)
 
 
-def test_images_all_alike_on_both_sides_are_told_apart_by_their_place_alone() -> None:
-    same, other = alike(0.1), alike(0.3)
+def test_equal_images_on_both_sides_differ_by_their_mean_alone() -> None:
+    same, other = constant(0.1), constant(0.3)
     assert frechet_distance(Moments.of(same), Moments.of(same)) == pytest.approx(0, abs=1e-15)
     assert frechet_distance(Moments.of(same), Moments.of(other)) == pytest.approx(6 * 0.2**2)
     assert squared_mmd(same, same) == pytest.approx(0, abs=1e-12)
@@ -144,9 +144,9 @@ def test_images_all_alike_on_both_sides_are_told_apart_by_their_place_alone() ->
     assert vendi_score(same) == pytest.approx(1)
 
 
-def test_training_images_that_are_all_alike_make_no_copies() -> None:
-    """Where all neighbours lie at one distance, none of them is the one that was repeated."""
-    found = MemorisationTest(alike(1.0), alike(1.0), neighbours=5)(alike(1.0))
+def test_equal_training_images_are_not_flagged() -> None:
+    """All neighbours are at the same distance, so that none is a copy."""
+    found = MemorisationTest(constant(1.0), constant(1.0), neighbours=5)(constant(1.0))
     assert (found.share, found.flagged) == (0, False)
     assert 0 <= found.p_value <= 1
     assert (found.distance_ratios == 1).all()

@@ -1,4 +1,4 @@
-"""Figures are the same wherever features lie: on a CPU those that NumPy and SciPy gave, on a GPU those of the CPU."""
+"""Metrics on a CPU equal those of an earlier version in NumPy and SciPy; metrics on a GPU equal those on a CPU."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ from tasks.metrics.memorisation import MemorisationTest
 from tasks.metrics.neighbours import neighbour_scores
 from tests.pretended import There, pretended_gpu
 
-HOW = Resampling(samples=20, confidence=0.9, seed=3)
-# What the same functions gave when they were written in NumPy and SciPy.
-BEFORE = {
+RESAMPLING = Resampling(samples=20, confidence=0.9, seed=3)
+# Values of the same functions in NumPy and SciPy.
+EXPECTED = {
     "frechet": 0.9139373309,
     "relative": 0.1494003415,
     "extrapolated": 0.8582694302,
@@ -54,26 +54,26 @@ def features(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> n
     return values
 
 
-def figures(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
-    """Every figure and every end of an interval, of features that `place` has put somewhere."""
+def metrics(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
+    """Computes every metric and the ends of every interval, of features that `place` moves to a device."""
     given, live, real, train = map(
         place, (features(0, 300, 0.3, 0.9), features(1, 300, 0.2), features(2, 250), features(3, 400))
     )
     first, second, third = Moments.of(given), Moments.of(real), Moments.of(train)
     near, kernel = neighbour_scores(given, real, 5), kernel_distance(given, real, subsets=8, subset_size=50, seed=1)
     copies = MemorisationTest(real, train, neighbours=5)(given)
-    test, relative, against_train = frechet_intervals(given, real, third, HOW)
+    test, relative, against_train = frechet_intervals(given, real, third, RESAMPLING)
     found: dict[str, float | Interval] = {
         "frechet": frechet_distance(first, second),
         "relative": relative_frechet_distance(first, second),
         "extrapolated": extrapolated_frechet_distance(given, second),
-        "ratio": frechet_ratio(given, live, real, HOW),
+        "ratio": frechet_ratio(given, live, real, RESAMPLING),
         "test": test,
         "relative_interval": relative,
         "train": against_train,
-        "extrapolated_interval": extrapolated_interval(given, second, HOW),
+        "extrapolated_interval": extrapolated_interval(given, second, RESAMPLING),
         "vendi": vendi_score(given),
-        "vendi_interval": vendi_interval(given, HOW),
+        "vendi_interval": vendi_interval(given, RESAMPLING),
         "kernel": kernel.mean,
         "kernel_error": kernel.standard_error,
         "precision": near.precision,
@@ -92,23 +92,23 @@ def _parts(one: float | Interval) -> dict[str, float]:
     return {"low": one.low, "high": one.high} if isinstance(one, Interval) else {"": one}
 
 
-def test_on_a_cpu_they_are_what_they_were() -> None:
-    assert figures(torch.from_numpy) == pytest.approx(BEFORE, rel=1e-6)
+def test_metrics_on_a_cpu_are_those_of_before() -> None:
+    assert metrics(torch.from_numpy) == pytest.approx(EXPECTED, rel=1e-6)
 
 
-def test_beside_a_cpu_they_are_computed_where_the_features_lie() -> None:
+def test_metrics_are_computed_on_the_device_of_the_features() -> None:
     with pretended_gpu() as device:
-        assert figures(lambda rows: torch.from_numpy(rows).to(device)) == pytest.approx(BEFORE, rel=1e-6)
+        assert metrics(lambda rows: torch.from_numpy(rows).to(device)) == pytest.approx(EXPECTED, rel=1e-6)
 
 
-def test_features_follow_the_real_ones_to_where_they_lie() -> None:
+def test_generated_features_move_to_the_device_of_the_real_ones() -> None:
     given, real = features(0, 60), features(1, 60)
     with pretended_gpu() as device:
         found = neighbour_scores(given, torch.from_numpy(real).to(device), 5)
     assert found == neighbour_scores(given, real, 5)
 
 
-def test_the_pretended_gpu_refuses_what_lies_on_the_cpu() -> None:
+def test_the_pretended_gpu_refuses_tensors_on_the_cpu() -> None:
     with pretended_gpu() as device:
         there = torch.ones(3, device=device)
         assert not isinstance(there.cpu(), There)
@@ -120,8 +120,8 @@ def test_the_pretended_gpu_refuses_what_lies_on_the_cpu() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_they_are_those_of_the_cpu() -> None:
-    assert figures(lambda rows: torch.from_numpy(rows).cuda()) == pytest.approx(BEFORE, rel=1e-6)
+def test_metrics_on_a_gpu_equal_those_on_a_cpu() -> None:
+    assert metrics(lambda rows: torch.from_numpy(rows).cuda()) == pytest.approx(EXPECTED, rel=1e-6)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The Fréchet distance against closed forms, against torchmetrics, and where rounding would hurt."""
+"""The Fréchet distance against closed forms and torchmetrics, and where rounding errors matter."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def correlated(seed: int, count: int, length: int = 8) -> np.ndarray:
 
 
 def gaussian(mean: list[float], variances: list[float]) -> Moments:
-    """Known exactly, with axes along the features."""
+    """Exact moments with a diagonal covariance."""
     return Moments(torch.tensor(mean).double(), torch.tensor(variances).double().diag(), 10**9)
 
 
@@ -58,7 +58,7 @@ def test_diagonal_gaussians_have_a_closed_form() -> None:
 def test_samples_reach_the_closed_form() -> None:
     """N(0, I) against N(1, 4 I) in D dimensions is 2 D.
 
-    From N samples the distance is off by about its standard deviation. The dominant terms are the mean's shift,
+    The error of the distance of N samples has as dominant terms the mean's shift,
     2 sqrt(5 D / N), and the scales' (variance of a sampled standard deviation s is s^2 / 2N), about 2 sqrt(5 D / 2N);
     four such deviations plus the bias, at most 5 D (D + 1) / N, bound the error.
     """
@@ -80,7 +80,7 @@ def test_equals_torchmetrics(count: int) -> None:
     assert ours == pytest.approx(float(peer.compute()), rel=1e-6)
 
 
-def test_a_dead_feature_and_tiny_variances_do_no_harm() -> None:
+def test_constant_features_and_tiny_variances_are_handled() -> None:
     features = correlated(0, 300)
     features[:, 0] = 7.0
     features[:, 1] *= 1e-9
@@ -88,7 +88,7 @@ def test_a_dead_feature_and_tiny_variances_do_no_harm() -> None:
     assert frechet_distance(moments, moments) == pytest.approx(0, abs=1e-12 * np.trace(moments.covariance))
 
 
-def test_relative_distance_is_one_for_the_mean_image_and_free_of_scale() -> None:
+def test_relative_distance_is_one_for_the_mean_and_independent_of_scale() -> None:
     real, generated = correlated(0, 300), correlated(1, 300)
     mean_only = np.repeat(real.mean(axis=0, keepdims=True), 300, axis=0)
     assert relative_frechet_distance(Moments.of(mean_only), Moments.of(real)) == pytest.approx(1, rel=1e-9)
@@ -99,10 +99,10 @@ def test_relative_distance_is_one_for_the_mean_image_and_free_of_scale() -> None
     assert small != pytest.approx(swapped, rel=0.01)  # the unit is the real images' variance
 
 
-def test_extrapolation_takes_the_bias_of_few_images_away() -> None:
-    """Of equal laws the distance is 0; from 500 images it lies about D (D + 1) / 4 / 500 too high (here 0.036).
+def test_extrapolation_removes_the_bias_of_few_images() -> None:
+    """Equal distributions have distance 0; 500 images give about D (D + 1) / 4 / 500 = 0.036 more.
 
-    Its mean over 20 trials is known to a quarter of the scatter of one.
+    The mean of 20 trials has a quarter of the deviation of one.
     """
     real, trials = gaussian([0.0] * 8, [1.0] * 8), range(20)
     samples = [np.random.default_rng(seed).standard_normal((500, 8)) for seed in trials]
@@ -113,13 +113,13 @@ def test_extrapolation_takes_the_bias_of_few_images_away() -> None:
 
 
 def test_extrapolation_of_a_true_distance_keeps_it() -> None:
-    """N(1, I) against N(0, I) in 8 dimensions: 8, of which 2,000 images tell with a deviation of 2 sqrt(8 / 2000)."""
+    """N(1, I) against N(0, I) in 8 dimensions: 8, with a deviation of 2 sqrt(8 / 2000) for 2,000 images."""
     real = gaussian([0.0] * 8, [1.0] * 8)
     sample = 1 + np.random.default_rng(0).standard_normal((2000, 8))
     assert extrapolated_frechet_distance(sample, real) == pytest.approx(8, abs=4 * 2 * np.sqrt(8 / 2000))
 
 
-def test_refuses_what_has_no_distance() -> None:
+def test_refuses_features_without_a_distance() -> None:
     with pytest.raises(ValueError, match="N >= 2"):
         Moments.of(np.zeros((1, 4)))
     with pytest.raises(ValueError, match="NaN"):
@@ -128,8 +128,8 @@ def test_refuses_what_has_no_distance() -> None:
         relative_frechet_distance(Moments.of(correlated(0, 20)), Moments.of(np.ones((20, 8))))
 
 
-def test_long_features_need_one_root_and_no_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 2,048 features a GPU takes seconds for each of these, and an interval takes hundreds of distances."""
+def test_large_matrices_need_one_root_and_no_singular_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 2,048 features a GPU takes seconds for each of these, and an interval needs hundreds of distances."""
     monkeypatch.setattr(frechet, "LAPACK_LIMIT", 4)
     real, roots = Moments.of(correlated(0, 300)), []
     eigh = torch.linalg.eigh
@@ -140,8 +140,8 @@ def test_long_features_need_one_root_and_no_singular_values(monkeypatch: pytest.
     assert len(roots) == 1
 
 
-@pytest.mark.parametrize("count", [300, 6])  # with 6 images both covariances lack directions
-def test_long_features_are_as_far_apart_as_short_ones(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+@pytest.mark.parametrize("count", [300, 6])  # with 6 images both covariances are singular
+def test_both_methods_give_the_same_distance(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     a, b = Moments.of(correlated(1, count)), Moments.of(correlated(0, count))
     short = frechet_distance(a, b)
     monkeypatch.setattr(frechet, "LAPACK_LIMIT", 4)

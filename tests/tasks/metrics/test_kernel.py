@@ -1,4 +1,4 @@
-"""The kernel distance against torchmetrics and a plain double loop, and that it is unbiased."""
+"""The kernel distance against torchmetrics and a double loop, and its bias."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def normal(seed: int, count: int, shift: float = 0.0) -> np.ndarray:
 
 
 def double_loop(a: np.ndarray, b: np.ndarray) -> float:
-    """Gretton et al. 2012, equation 3, as it is printed."""
+    """Gretton et al. 2012, equation 3, as in the paper."""
 
     def mean(left: np.ndarray, right: np.ndarray, without_self: bool) -> float:
         pairs = [(i, j) for i in range(len(left)) for j in range(len(right)) if not (without_self and i == j)]
@@ -47,15 +47,15 @@ def test_equals_torchmetrics() -> None:
     assert squared_mmd(generated, real) == pytest.approx(float(mean), rel=1e-5)
 
 
-def test_blocks_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_does_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = normal(0, 100), normal(1, 100, 0.2)
     whole = squared_mmd(a, b)
     monkeypatch.setattr(kernel, "BLOCK", 7)
     assert squared_mmd(a, b) == pytest.approx(whole, rel=1e-9)
 
 
-def test_equal_laws_give_zero_on_average_and_go_negative() -> None:
-    """The mean of 200 unbiased values lies within four standard errors of 0; a biased one would lie 0.5 too high."""
+def test_equal_distributions_give_zero_on_average() -> None:
+    """The mean of 200 unbiased values is within four standard errors of 0; a biased one would be 0.5 too high."""
     values = np.array([squared_mmd(normal(2 * i, 40), normal(2 * i + 1, 40)) for i in range(200)])
     error = values.std(ddof=1) / np.sqrt(len(values))
     assert abs(values.mean()) < 4 * error
@@ -71,23 +71,23 @@ def test_subsets_follow_the_seed() -> None:
     assert first.mean == pytest.approx(squared_mmd(a, b), abs=4 * first.standard_error)
 
 
-def test_standard_error_tells_how_far_fresh_samples_scatter() -> None:
-    """Forty pairs of fresh pools scatter as the error says, within a factor 1.5; spread / sqrt(S) would say a third."""
+def test_the_standard_error_is_the_deviation_over_new_samples() -> None:
+    """It is that of forty pairs of pools within a factor of 1.5; s / sqrt(S) would be a third of it."""
     pools = [(normal(2 * i, 400), normal(2 * i + 1, 400, 0.3)) for i in range(40)]
     scores = [kernel_distance(a, b, subsets=40, subset_size=100, seed=0) for a, b in pools]
-    scatter = np.std([score.mean for score in scores], ddof=1)
+    deviation = np.std([score.mean for score in scores], ddof=1)
     stated = np.mean([score.standard_error for score in scores])
-    assert 1 / 1.5 < stated / scatter < 1.5
+    assert 1 / 1.5 < stated / deviation < 1.5
 
 
 @pytest.mark.parametrize(("subsets", "subset_size"), [(2, 2), (2, 50)])
-def test_takes_the_fewest_and_the_largest_subsets_that_say_something(subsets: int, subset_size: int) -> None:
+def test_accepts_the_smallest_and_the_largest_subsets(subsets: int, subset_size: int) -> None:
     found = kernel_distance(normal(0, 100), normal(1, 120), subsets=subsets, subset_size=subset_size, seed=0)
     assert found.standard_error > 0
 
 
 @pytest.mark.parametrize(("subsets", "subset_size"), [(1, 10), (10, 1), (10, 51)])
-def test_refuses_subsets_that_say_nothing(subsets: int, subset_size: int) -> None:
+def test_refuses_too_few_and_too_large_subsets(subsets: int, subset_size: int) -> None:
     with pytest.raises(ValueError, match="2 to 50 images"):
         kernel_distance(normal(0, 100), normal(1, 120), subsets=subsets, subset_size=subset_size, seed=0)
 

@@ -1,4 +1,4 @@
-"""The nearest neighbours on either road: scikit-learn's on a CPU, and the blocks that a GPU works in."""
+"""The search for nearest neighbours with scikit-learn on a CPU, and by blocks as on a GPU."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ def normal(seed: int, count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("entries", [1, 7 * 400, 2**25])
-def test_blocks_find_what_scikit_learn_finds(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_give_the_result_of_scikit_learn(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENTRIES", entries)
     points, others = normal(0, 60), normal(1, 400)
-    for mine, theirs in zip(nearest_by_blocks(points, others, 5), nearest(points, others, 5), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    for ours, expected in zip(nearest_by_blocks(points, others, 5), nearest(points, others, 5), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
-def test_a_copy_is_its_own_nearest_at_no_distance() -> None:
+def test_a_copy_is_at_distance_zero() -> None:
     points = normal(0, 50)
     distances, rows = nearest_by_blocks(points, points, 2)
     assert (rows[:, 0] == np.arange(50)).all()
@@ -29,7 +29,7 @@ def test_a_copy_is_its_own_nearest_at_no_distance() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_same_are_found() -> None:
+def test_a_gpu_gives_the_same_result() -> None:
     points, others = normal(0, 60), normal(1, 400)
-    for mine, theirs in zip(nearest(points.cuda(), others.cuda(), 5), nearest(points, others, 5), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-10)
+    for ours, expected in zip(nearest(points.cuda(), others.cuda(), 5), nearest(points, others, 5), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against a plain reference, and which is which."""
+"""Precision, recall, density and coverage against their definitions and in known cases."""
 
 from dataclasses import astuple
 
@@ -14,7 +14,7 @@ def normal(seed: int, count: int, scale: float = 1.0) -> np.ndarray:
 
 
 def plain(generated: np.ndarray, real: np.ndarray, k: int) -> NeighbourScores:
-    """The printed definitions with whole matrices; column 0 of the sorted distances is the point itself."""
+    """The definitions of the papers, with whole matrices; column 0 of the sorted distances is the point itself."""
 
     def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         found: np.ndarray = np.linalg.norm(a[:, None] - b[None], axis=2)
@@ -32,12 +32,12 @@ def plain(generated: np.ndarray, real: np.ndarray, k: int) -> NeighbourScores:
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_equals_the_plain_definitions(k: int) -> None:
+def test_equals_the_definitions(k: int) -> None:
     generated, real = normal(0, 150, 0.8) + 0.3, normal(1, 220)
     assert astuple(neighbour_scores(generated, real, k)) == pytest.approx(astuple(plain(generated, real, k)), rel=1e-12)
 
 
-def test_blocks_do_not_change_it() -> None:
+def test_the_block_size_does_not_change_it() -> None:
     generated, real = normal(0, 150, 0.8), normal(1, 151)
     whole = neighbour_scores(generated, real, 3, block=1000)
     assert all(neighbour_scores(generated, real, 3, block=block) == whole for block in (1, 7, 150))
@@ -50,8 +50,8 @@ def test_a_copy_of_the_real_images_has_every_image_covered() -> None:
     assert scores.density == pytest.approx(6 / 5, abs=0.01)  # its own ball and, on average, those of k others
 
 
-def test_few_good_images_are_precise_and_no_more() -> None:
-    """Two clusters of real images, of which the generator knows one: precision 1, recall and coverage one half."""
+def test_a_missing_cluster_halves_recall_and_coverage() -> None:
+    """The generator makes one of two clusters of real images: precision 1, recall and coverage one half."""
     apart = np.zeros(6)
     apart[0] = 100
     real = np.concatenate([normal(0, 200), normal(1, 200) + apart])
@@ -72,14 +72,14 @@ def test_a_collapsed_generator_has_low_recall_and_coverage() -> None:
     assert scores.coverage < 0.3
 
 
-def test_one_outlier_fools_precision_but_not_density() -> None:
-    """Naeem et al. 2020, section 2: balls of far-flung real images take in noise around them."""
+def test_outliers_raise_precision_more_than_density() -> None:
+    """Naeem et al. 2020, section 2: the large balls of outliers among real images contain noise."""
     outliers = 8 * np.random.default_rng(5).standard_normal((10, 6))
     scores = neighbour_scores(normal(3, 300, 4.0), np.concatenate([normal(0, 290), outliers]), 5)
     assert scores.precision > 2 * scores.density
 
 
-def test_a_constant_far_from_zero_does_no_harm() -> None:
+def test_a_large_mean_does_not_change_it() -> None:
     generated, real = normal(0, 150), normal(1, 150)
     assert neighbour_scores(generated + 1e6, real + 1e6, 5) == neighbour_scores(generated, real, 5)
 

@@ -1,4 +1,4 @@
-"""Every distance against the libraries that the field quotes, on the same features in float64."""
+"""Every distance against torch-fidelity, torchmetrics and prdc, on the same features in float64."""
 
 from dataclasses import asdict
 
@@ -21,7 +21,7 @@ SHAPE, LENGTH = (3, 2, 4), 24
 
 
 class Flatten(torch.nn.Module):
-    """A feature network that knows images by their pixels."""
+    """A feature network whose features are the pixels."""
 
     num_features = LENGTH
 
@@ -30,7 +30,7 @@ class Flatten(torch.nn.Module):
 
 
 def features(seed: int, count: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    """Correlated, skewed and never centred, as features after a ReLU are."""
+    """Correlated and skewed features with a positive mean, as after a ReLU."""
     random = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((LENGTH, LENGTH)) / np.sqrt(LENGTH)
     vectors: np.ndarray = np.maximum(0.5 + shift + scale * random.standard_normal((count, LENGTH)) @ mixing, 0)
@@ -42,17 +42,17 @@ REAL, GENERATED = features(0, 400), features(1, 300, 0.1, 0.8)
 
 def kid(generated: np.ndarray, real: np.ndarray, subsets: int, size: int) -> float:
     """torch-fidelity's kernel distance."""
-    how = {"kid_subsets": subsets, "kid_subset_size": size, "verbose": False, **KERNEL}
+    settings = {"kid_subsets": subsets, "kid_subset_size": size, "verbose": False, **KERNEL}
     found = kid_features_to_metric(  # type: ignore[no-untyped-call]
-        torch.from_numpy(generated), torch.from_numpy(real), **how
+        torch.from_numpy(generated), torch.from_numpy(real), **settings
     )
     return float(found[KEY_METRIC_KID_MEAN])
 
 
 def fid(generated: np.ndarray, real: np.ndarray) -> float:
     """torch-fidelity's Fréchet distance."""
-    mine, theirs = (fid_features_to_statistics(torch.from_numpy(each)) for each in (generated, real))  # type: ignore[no-untyped-call]
-    found = fid_statistics_to_metric(mine, theirs, verbose=False)  # type: ignore[no-untyped-call]
+    first, second = (fid_features_to_statistics(torch.from_numpy(each)) for each in (generated, real))  # type: ignore[no-untyped-call]
+    found = fid_statistics_to_metric(first, second, verbose=False)  # type: ignore[no-untyped-call]
     return float(found[KEY_METRIC_FID])
 
 
@@ -86,17 +86,17 @@ def test_kernel_distance_is_torchmetrics_where_the_subset_is_all() -> None:
 
 
 def test_kernel_distance_over_random_subsets_agrees_within_its_error() -> None:
-    """Both means estimate the distance of the whole pools; which rows a subset draws is each library's own."""
+    """Both means estimate the distance of the whole pools, from other subsets."""
     far = features(2, 300, 0.5)
     found = kernel_distance(far, REAL, subsets=50, subset_size=100, seed=0)
     assert found.mean == pytest.approx(kid(far, REAL, 50, 100), abs=4 * found.standard_error)
-    assert found.mean > 8 * found.standard_error  # a distance of 0 would be told from this one
+    assert found.mean > 8 * found.standard_error  # the distance is far from 0
 
 
 @pytest.mark.parametrize("peer", [calculate_precision_recall_full, calculate_precision_recall_part])
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_precision_and_recall_are_torch_fidelitys(peer, k: int) -> None:  # type: ignore[no-untyped-def]
-    """It takes the generated images first, as we do, and does not count an image as its own neighbour."""
+    """Its arguments have the same order as ours, and an image is not its own neighbour."""
     ours = neighbour_scores(GENERATED, REAL, k)
     precision, recall = peer(torch.from_numpy(GENERATED), torch.from_numpy(REAL), k)
     assert [ours.precision, ours.recall] == pytest.approx([precision, recall], rel=1e-6)
@@ -105,7 +105,7 @@ def test_precision_and_recall_are_torch_fidelitys(peer, k: int) -> None:  # type
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_the_four_scores_are_prdcs(k: int) -> None:
-    """It takes the real images first; its open balls and our closed ones differ in ties alone."""
+    """Its balls are open and ours are closed, which differs in ties alone."""
     peer = compute_prdc(real_features=REAL, fake_features=GENERATED, nearest_k=k)
     assert asdict(neighbour_scores(GENERATED, REAL, k)) == pytest.approx(peer, rel=1e-10)
 

@@ -1,4 +1,4 @@
-"""Networks that others trained, without their training: the tensors of their files by their names, drawn at random."""
+"""Stand-ins for pretrained weight files: random tensors with the names and shapes of the real ones."""
 
 import io
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ Weights = dict[str, Tensor]
 
 
 class _Blank(FeatureExtractorInceptionV3):
-    """torch-fidelity's network that keeps the weights it was drawn with."""
+    """torch-fidelity's network, which keeps its random weights."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
-        """Takes nothing."""
+        """Does nothing."""
 
 
 @cache
 def inception_weights() -> Weights:
-    """By torch-fidelity's names; drawn so that signals neither die nor grow on their way through."""
+    """Weights under torch-fidelity's names, scaled so that activations neither vanish nor explode."""
     file = io.BytesIO()
     torch.save({}, file)
     file.seek(0)
@@ -42,7 +42,7 @@ def inception_weights() -> Weights:
 
 @cache
 def dinov2_weights(registers: bool = False, side: int = 224) -> Weights:
-    """By timm's names, of the small size; blocks count for as much as the class token, so that images matter."""
+    """Weights of the small network under timm's names, scaled so that the features depend on the image."""
     name = f"vit_small_patch14{'_reg4' if registers else ''}_dinov2"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -57,7 +57,7 @@ def dinov2_weights(registers: bool = False, side: int = 224) -> Weights:
 
 
 def images(count: int, channels: int = 1, side: int = 28) -> np.ndarray:
-    """uint8 [count, channels, side, side] of soft spots, another in every image and channel."""
+    """uint8 [count, channels, side, side] with a soft spot, another in every image and channel."""
     random, (y, x) = np.random.default_rng(0), np.mgrid[:side, :side]
     places, widths = (
         random.uniform(0.2, 0.8, (2, count, channels, 1, 1)) * side,
@@ -69,5 +69,5 @@ def images(count: int, channels: int = 1, side: int = 28) -> np.ndarray:
 
 
 def settings(path: Path) -> WeightsFile:
-    """What params.yaml says of a file that is there."""
+    """Returns the section of params.yaml for an existing file."""
     return WeightsFile(file=str(path), sha256=sha256_file(path))

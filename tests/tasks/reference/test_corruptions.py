@@ -1,4 +1,4 @@
-"""What spoiling does to an image: the mathematics of each way, and what it leaves alone."""
+"""The corruptions: the mathematics of each, and what they leave unchanged."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tasks.reference.corruptions import CORRUPTIONS, Corruption, add_noise, blur, raise_background, reduce_contrast
 
 UNCHANGED: dict[str, float] = {"background": 0, "blur": 0, "noise": 0, "contrast": 1}
-WAYS = pytest.mark.parametrize("way", CORRUPTIONS)
+EVERY = pytest.mark.parametrize("name", CORRUPTIONS)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -19,10 +19,10 @@ def distance(corrupt: Corruption, amount: float) -> float:
     return float(np.abs(corrupt(images, amount).astype(float) - images).mean())
 
 
-@WAYS
+@EVERY
 @pytest.mark.parametrize("shape", [(3, 1, 28, 28), (2, 3, 32, 32), (1, 1, 8, 8)])
-def test_shape_and_bytes_are_kept_and_the_images_left_alone(way: str, shape: tuple[int, ...]) -> None:
-    corrupt, amounts = CORRUPTIONS[way]
+def test_shape_and_dtype_are_kept_and_the_input_is_unchanged(name: str, shape: tuple[int, ...]) -> None:
+    corrupt, amounts = CORRUPTIONS[name]
     images = noise(*shape)
     for amount in amounts:
         corrupted = corrupt(images, amount)
@@ -31,52 +31,52 @@ def test_shape_and_bytes_are_kept_and_the_images_left_alone(way: str, shape: tup
     assert (images == noise(*shape)).all()
 
 
-@WAYS
-def test_an_amount_of_nothing_changes_nothing(way: str) -> None:
+@EVERY
+def test_the_neutral_amount_changes_nothing(name: str) -> None:
     images = noise(3, 3, 28, 28)
-    assert (CORRUPTIONS[way][0](images, UNCHANGED[way]) == images).all()
+    assert (CORRUPTIONS[name][0](images, UNCHANGED[name]) == images).all()
 
 
-@WAYS
-def test_the_amounts_are_in_order_of_how_much_they_change(way: str) -> None:
-    corrupt, amounts = CORRUPTIONS[way]
+@EVERY
+def test_later_amounts_change_more(name: str) -> None:
+    corrupt, amounts = CORRUPTIONS[name]
     changes = [distance(corrupt, amount) for amount in amounts]
     assert changes == sorted(changes)
     assert len(set(changes)) == len(changes)
 
 
-@pytest.mark.parametrize("way", [way for way in CORRUPTIONS if way != "noise"])  # which follows from the place
-def test_every_image_and_channel_is_spoilt_on_its_own(way: str) -> None:
-    corrupt, amounts = CORRUPTIONS[way]
+@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "noise"])  # noise depends on the position
+def test_every_image_and_channel_is_corrupted_independently(name: str) -> None:
+    corrupt, amounts = CORRUPTIONS[name]
     images = noise(3, 3, 28, 28)
     alone = corrupt(images[1:2, 2:3], amounts[-1])
     assert (corrupt(images, amounts[-1])[1:2, 2:3] == alone).all()
 
 
-def test_a_lifted_background_moves_no_brighter_pixel() -> None:
+def test_a_raised_background_changes_no_brighter_pixel() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     assert (raise_background(images, 24).ravel() == np.maximum(np.arange(256), 24)).all()
 
 
-def test_fading_scales_about_the_middle() -> None:
+def test_contrast_is_scaled_about_the_middle() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    faded = reduce_contrast(images, 0.5).ravel().astype(int)
-    assert (faded[0], faded[255]) == (64, 191)
-    assert np.abs(faded - (127.5 + 0.5 * (np.arange(256) - 127.5))).max() <= 0.5
-    assert (faded + faded[::-1] == 255).all()  # black and white are treated alike
+    reduced = reduce_contrast(images, 0.5).ravel().astype(int)
+    assert (reduced[0], reduced[255]) == (64, 191)
+    assert np.abs(reduced - (127.5 + 0.5 * (np.arange(256) - 127.5))).max() <= 0.5
+    assert (reduced + reduced[::-1] == 255).all()  # black and white are treated alike
     assert set(reduce_contrast(images, 0).ravel()) == {128}
 
 
 @pytest.mark.parametrize("sigma", CORRUPTIONS["blur"][1])
 @pytest.mark.parametrize("level", [0, 77, 255])
-def test_a_constant_image_stays_as_it_is_under_blur(sigma: float, level: int) -> None:
+def test_blur_keeps_a_constant_image(sigma: float, level: int) -> None:
     images = np.full((2, 3, 28, 28), level, np.uint8)
     assert (blur(images, sigma) == images).all()
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("place", [14, 0])  # the middle, and a corner, where the mirrored edge gives back what left
-def test_a_spot_keeps_its_light_under_blur(sigma: float, place: int) -> None:
+@pytest.mark.parametrize("place", [14, 0])  # the middle, and a corner, where the mirrored edge keeps the sum
+def test_blur_keeps_the_sum_of_a_square(sigma: float, place: int) -> None:
     """A square of 9 x 9 keeps its sum but for the rounding to bytes, which is 0.5 at most and 0 on average."""
     images = np.zeros((1, 1, 40, 40), np.uint8)
     images[0, 0, place : place + 9, place : place + 9] = 200
@@ -94,18 +94,18 @@ def test_an_impulse_becomes_the_gaussian() -> None:
     assert (blur(images) == blur(images, 1.0)).all()
 
 
-def test_noise_is_the_same_every_time_and_as_strong_as_asked() -> None:
+def test_noise_is_reproducible_and_has_the_deviation() -> None:
     images = np.full((20, 1, 28, 28), 128, np.uint8)
-    disturbed = add_noise(images, 8)
+    noisy = add_noise(images, 8)
     np.random.default_rng(99).standard_normal(5)
-    assert (add_noise(images, 8) == disturbed).all()
-    change = disturbed.astype(float) - 128
+    assert (add_noise(images, 8) == noisy).all()
+    change = noisy.astype(float) - 128
     assert change.std() == pytest.approx(8, rel=4 / np.sqrt(2 * change.size))
     assert change.mean() == pytest.approx(0, abs=4 * 8 / np.sqrt(change.size))
-    assert (disturbed[0] != disturbed[1]).any()
+    assert (noisy[0] != noisy[1]).any()
 
 
-def test_noise_is_clipped_and_does_not_wrap() -> None:
+def test_noise_is_clipped_and_does_not_overflow() -> None:
     black, white = np.zeros((4, 1, 28, 28), np.uint8), np.full((4, 1, 28, 28), 255, np.uint8)
     assert add_noise(black, 4).max() < 40
     assert add_noise(white, 4).min() > 215

@@ -1,4 +1,4 @@
-"""The judge as a yardstick: its features depend on the image alone, and a folder gives back what was saved."""
+"""The evaluator: its features depend on the image alone, and a saved evaluator loads unchanged."""
 
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,17 @@ from tests.tasks.reference.blank import dinov2_weights, images, inception_weight
 
 CPU = Mode(torch.device("cpu"), None, torch.channels_last, "a test")
 pytestmark = pytest.mark.usefixtures("no_network")
-OWN: tuple[Kind, ...] = ("classifier", "selfsupervised", "random")
+OWN_KINDS: tuple[Kind, ...] = ("classifier", "selfsupervised", "random")
 
 
-def small(seed: int = 0) -> ClassifierSettings:
+def small_settings(seed: int = 0) -> ClassifierSettings:
     values = load_params().reference.model_dump() | {"channels": 4, "features": 8, "seed": seed}
     return ClassifierSettings.model_validate({name: values[name] for name in ClassifierSettings.model_fields})
 
 
-def own(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Evaluator:
-    """A judge whose batch norms have seen images, so that they do something."""
-    network = make_classifier(small(seed), kind, channels, 3)
+def own_evaluator(kind: Kind = "classifier", channels: int = 1, seed: int = 0) -> Evaluator:
+    """An evaluator whose batch norms have statistics of images."""
+    network = make_classifier(small_settings(seed), kind, channels, 3)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.momentum = 1.0  # the first batch counts in full
@@ -54,7 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[PretrainedName, Path
 
 @pytest.mark.parametrize("batch", [1, 3, 6, 7, 100])
 def test_features_do_not_depend_on_the_batch(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluator, pixels = own(), images(7)
+    evaluator, pixels = own_evaluator(), images(7)
     whole = evaluator.features(pixels)
     monkeypatch.setattr(evaluator_module, "BATCH", batch)
     np.testing.assert_allclose(evaluator.features(pixels), whole, rtol=1e-5, atol=1e-6)
@@ -63,52 +63,54 @@ def test_features_do_not_depend_on_the_batch(batch: int, monkeypatch: pytest.Mon
     assert whole.std(axis=0).max() > 0.01
 
 
-def test_features_do_not_depend_on_the_company_an_image_is_in() -> None:
-    evaluator, pixels = own(), images(7)
+def test_features_do_not_depend_on_other_images() -> None:
+    evaluator, pixels = own_evaluator(), images(7)
     alone = np.concatenate([evaluator.features(image[None]) for image in pixels])
     np.testing.assert_allclose(alone, evaluator.features(pixels), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(evaluator.features(pixels[::-1]), evaluator.features(pixels)[::-1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "inception"])
-def test_a_judge_looks_where_it_is_put(kind: Any, files: dict[PretrainedName, Path], tmp_path: Path) -> None:
+def test_an_evaluator_runs_on_its_device(kind: Any, files: dict[PretrainedName, Path], tmp_path: Path) -> None:
     pixels = images(5)
-    evaluator = own() if kind == "classifier" else Evaluator(load_pretrained(kind, settings(files[kind]), "here"))
+    evaluator = (
+        own_evaluator() if kind == "classifier" else Evaluator(load_pretrained(kind, settings(files[kind]), "here"))
+    )
     evaluator.save(tmp_path)
     with pretended_gpu() as device:
-        there, _ = load_evaluator(tmp_path, device)
-        assert all(isinstance(weight, There) for weight in there._network.state_dict().values())
-        features = there.features(pixels)
-        labels = there.labels(torch.from_numpy(features).to(device))
+        on_gpu, _ = load_evaluator(tmp_path, device)
+        assert all(isinstance(weight, There) for weight in on_gpu._network.state_dict().values())
+        features = on_gpu.features(pixels)
+        labels = on_gpu.labels(torch.from_numpy(features).to(device))
     np.testing.assert_allclose(features, evaluator.features(pixels), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(labels, evaluator.labels(features))
 
 
 @pytest.mark.gpu
-def test_a_gpu_sees_what_the_cpu_sees(tmp_path: Path) -> None:
+def test_features_on_a_gpu_equal_those_on_the_cpu(tmp_path: Path) -> None:
     """TF32 would leave differences of about 1e-3."""
-    evaluator, pixels = own(), images(200)
+    evaluator, pixels = own_evaluator(), images(200)
     evaluator.save(tmp_path)
-    there, _ = load_evaluator(tmp_path, torch.device("cuda", 0))
+    on_gpu, _ = load_evaluator(tmp_path, torch.device("cuda", 0))
     features = evaluator.features(pixels)
-    np.testing.assert_allclose(there.features(pixels), features, rtol=1e-4, atol=1e-4 * np.abs(features).max())
-    np.testing.assert_array_equal(there.labels(features), evaluator.labels(features))
+    np.testing.assert_allclose(on_gpu.features(pixels), features, rtol=1e-4, atol=1e-4 * np.abs(features).max())
+    np.testing.assert_array_equal(on_gpu.labels(features), evaluator.labels(features))
 
 
-def test_a_classifier_gives_labels_and_no_other_judge_does() -> None:
-    features = own().features(images(20))
-    labels = own().labels(features)
+def test_only_a_classifier_gives_labels() -> None:
+    features = own_evaluator().features(images(20))
+    labels = own_evaluator().labels(features)
     assert labels is not None
     assert labels.shape == (20,)
     assert labels.dtype == np.int64
     assert 0 <= labels.min() <= labels.max() < 3
-    assert own("selfsupervised").labels(features) is None
-    assert own("random").labels(features) is None
+    assert own_evaluator("selfsupervised").labels(features) is None
+    assert own_evaluator("random").labels(features) is None
 
 
-@pytest.mark.parametrize("kind", OWN)
-def test_a_folder_gives_back_our_own_judges(kind: Kind, tmp_path: Path) -> None:
-    evaluator, pixels = own(kind, channels=3), images(5, 3)
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_our_own_evaluators_load_unchanged(kind: Kind, tmp_path: Path) -> None:
+    evaluator, pixels = own_evaluator(kind, channels=3), images(5, 3)
     evaluator.save(tmp_path)
     loaded, sha256 = load_evaluator(tmp_path)
     assert (loaded.kind, loaded.resizer) == (kind, "none")
@@ -116,15 +118,15 @@ def test_a_folder_gives_back_our_own_judges(kind: Kind, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.features(pixels), evaluator.features(pixels))
 
 
-def test_a_saved_judge_has_the_same_bytes_every_time(tmp_path: Path) -> None:
+def test_a_saved_evaluator_has_the_same_bytes_every_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        own().save(tmp_path / name)
+        own_evaluator().save(tmp_path / name)
     assert sha256_file(tmp_path / "a" / NETWORK) == sha256_file(tmp_path / "b" / NETWORK)
 
 
 @pytest.mark.parametrize(("name", "length"), [("inception", 2048), ("dinov2", 384)])
-def test_a_folder_gives_back_a_supplied_judge(
+def test_a_pretrained_evaluator_loads_unchanged(
     name: PretrainedName,
     length: int,
     files: dict[PretrainedName, Path],
@@ -145,21 +147,21 @@ def test_a_folder_gives_back_a_supplied_judge(
     assert np.abs(before - before[0]).max() > 0.01 * np.abs(before).max()
 
 
-def test_a_missing_and_a_damaged_judge_are_said_plainly(tmp_path: Path) -> None:
+def test_a_missing_and_a_damaged_evaluator_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network\.safetensors is missing; run the stage that makes it"):
         load_evaluator(tmp_path)
-    own().save(tmp_path)
+    own_evaluator().save(tmp_path)
     data = (tmp_path / NETWORK).read_bytes()
     (tmp_path / NETWORK).write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"network\.safetensors is damaged"):
         load_evaluator(tmp_path)
 
 
-@pytest.mark.parametrize("kind", OWN)
-def test_weights_are_drawn_from_a_stream_named_by_the_kind(kind: Kind) -> None:
-    """So that neither another judge nor what was drawn before moves them."""
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_weights_have_a_random_stream_per_kind(kind: Kind) -> None:
+    """Neither another evaluator nor earlier random numbers change them."""
     torch.manual_seed(123)
-    network = make_classifier(small(5), kind, 1, 3)
+    network = make_classifier(small_settings(5), kind, 1, 3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(5, f"{kind} weights", 0))
         shape = ClassifierConfig(image_channels=1, channels=4, features=8, classes=3, kind=kind)
@@ -173,32 +175,32 @@ def first_weights(network: nn.Module) -> torch.Tensor:
 
 
 def test_random_weights_repeat_by_seed_and_differ_by_seed_and_kind() -> None:
-    drawn = first_weights(make_classifier(small(0), "random", 1, 1))
+    weights = first_weights(make_classifier(small_settings(0), "random", 1, 1))
     torch.rand(5)
-    assert torch.equal(drawn, first_weights(make_classifier(small(0), "random", 1, 1)))
-    assert not torch.equal(drawn, first_weights(make_classifier(small(1), "random", 1, 1)))
-    assert not torch.equal(drawn, first_weights(make_classifier(small(0), "selfsupervised", 1, 1)))
-    assert not torch.equal(drawn, first_weights(make_classifier(small(0), "classifier", 1, 1)))
+    assert torch.equal(weights, first_weights(make_classifier(small_settings(0), "random", 1, 1)))
+    assert not torch.equal(weights, first_weights(make_classifier(small_settings(1), "random", 1, 1)))
+    assert not torch.equal(weights, first_weights(make_classifier(small_settings(0), "selfsupervised", 1, 1)))
+    assert not torch.equal(weights, first_weights(make_classifier(small_settings(0), "classifier", 1, 1)))
 
 
-def test_drawing_weights_leaves_the_global_stream_alone() -> None:
+def test_new_weights_leave_the_global_random_stream_unchanged() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    make_classifier(small(), "random", 1, 1)
+    make_classifier(small_settings(), "random", 1, 1)
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_learner_begins_at_the_weights_of_its_kind() -> None:
-    classifier = ClassifierLearner(small(), "classifier", 1, 3, CPU)
-    rotations = ClassifierLearner(small(), "selfsupervised", 1, 3, CPU)
+def test_a_learner_starts_from_the_weights_of_its_kind() -> None:
+    classifier = ClassifierLearner(small_settings(), "classifier", 1, 3, CPU)
+    rotations = ClassifierLearner(small_settings(), "selfsupervised", 1, 3, CPU)
     for learner, kind, classes in ((classifier, "classifier", 3), (rotations, "selfsupervised", 4)):
-        expected = make_classifier(small(), kind, 1, classes)  # type: ignore[arg-type]
+        expected = make_classifier(small_settings(), kind, 1, classes)  # type: ignore[arg-type]
         assert torch.equal(first_weights(learner.classifier), first_weights(expected))
     assert (classifier.config.classes, rotations.config.classes) == (3, 4)
 
 
-def test_classifier_weights_stay_what_they_are() -> None:
-    """Any change of these numbers makes every judge anew, and no figure of before can be compared with one of after."""
-    weights = first_weights(make_classifier(small(0), "classifier", 1, 3)).flatten()[:3]
+def test_classifier_weights_are_those_of_earlier_versions() -> None:
+    """A change of these numbers changes every evaluator, and metrics before and after it cannot be compared."""
+    weights = first_weights(make_classifier(small_settings(0), "classifier", 1, 3)).flatten()[:3]
     torch.testing.assert_close(weights, torch.tensor([-0.24043524, 0.00350503, -0.17747764]), rtol=1e-5, atol=1e-6)

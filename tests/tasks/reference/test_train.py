@@ -1,4 +1,4 @@
-"""Which networks judge: what is asked for, what `auto` makes of it, and what is refused."""
+"""The choice of the evaluators: explicit networks, `auto`, and combinations that are refused."""
 
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,7 +14,7 @@ SECOND = ("selfsupervised", "random", "inception", "dinov2")
 ALIKE = [("selfsupervised", "selfsupervised"), ("inception", "inception"), ("dinov2", "dinov2")]
 
 
-def asked(first: str, second: str = "auto") -> Params:
+def params_with(first: str, second: str = "auto") -> Params:
     values = load_params().model_dump()
     values["reference"]["network"], values["reference_second"]["network"] = first, second
     return check_params(values, "params.yaml")
@@ -29,16 +29,16 @@ def asked(first: str, second: str = "auto") -> Params:
         *((network, labelled, network) for network in FIRST[1:] for labelled in (True, False)),
     ],
 )
-def test_the_first_judge(network: str, labelled: bool, kind: str) -> None:
-    assert first_kind(asked(network), labelled) == kind
+def test_the_first_evaluator(network: str, labelled: bool, kind: str) -> None:
+    assert first_kind(params_with(network), labelled) == kind
 
 
 def test_a_classifier_needs_labels() -> None:
     sentence = r"^params\.yaml: reference\.network is classifier, but the data has no labels; set it to auto$"
     with pytest.raises(UserError, match=sentence):
-        first_kind(asked("classifier"), labelled=False)
+        first_kind(params_with("classifier"), labelled=False)
     with pytest.raises(UserError, match=sentence):
-        second_kind(asked("classifier", "random"), labelled=False)
+        second_kind(params_with("classifier", "random"), labelled=False)
 
 
 @pytest.mark.parametrize(
@@ -55,50 +55,50 @@ def test_a_classifier_needs_labels() -> None:
         ("dinov2", False, "selfsupervised"),
     ],
 )
-def test_the_second_judge_is_by_itself_another(first: str, labelled: bool, kind: str) -> None:
-    params = asked(first)
+def test_auto_chooses_another_second_evaluator(first: str, labelled: bool, kind: str) -> None:
+    params = params_with(first)
     assert second_kind(params, labelled) == kind != first_kind(params, labelled)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("second", SECOND)
 @pytest.mark.parametrize("first", ["auto", *FIRST])
-def test_the_second_judge_is_as_asked_unless_the_first_is_that(first: str, second: str, labelled: bool) -> None:
+def test_the_second_evaluator_is_as_asked_unless_the_first_is_equal(first: str, second: str, labelled: bool) -> None:
     if (first, second) in ALIKE or (first == "classifier" and not labelled):
         return
-    params = asked(first, second)
+    params = params_with(first, second)
     if first_kind(params, labelled) == second:
-        with pytest.raises(UserError, match=f"reference_second.network is {second}, as the first judge is"):
+        with pytest.raises(UserError, match=f"reference_second.network is {second}, as the first evaluator is"):
             second_kind(params, labelled)
     else:
         assert second_kind(params, labelled) == second
 
 
-def test_auto_without_labels_may_not_meet_its_like() -> None:
-    """What `Params` cannot see, since it does not know the data."""
-    assert second_kind(asked("auto", "selfsupervised"), labelled=True) == "selfsupervised"
+def test_auto_without_labels_may_equal_the_second_evaluator() -> None:
+    """`Params` cannot check this, since it does not know the data."""
+    assert second_kind(params_with("auto", "selfsupervised"), labelled=True) == "selfsupervised"
     with pytest.raises(UserError, match="set it to auto"):
-        second_kind(asked("auto", "selfsupervised"), labelled=False)
+        second_kind(params_with("auto", "selfsupervised"), labelled=False)
 
 
 @pytest.mark.parametrize(("first", "second"), ALIKE)
-def test_two_of_a_kind_are_refused_before_any_data_is_there(first: str, second: str) -> None:
+def test_equal_networks_are_refused_without_data(first: str, second: str) -> None:
     with pytest.raises(UserError, match="both evaluators use the same network"):
-        asked(first, second)
+        params_with(first, second)
 
 
 @pytest.mark.parametrize(("first", "second"), [("random", "auto"), ("classifier", "classifier"), ("vgg", "auto")])
-def test_what_cannot_be_a_judge_is_refused(first: str, second: str) -> None:
+def test_an_unknown_network_is_refused(first: str, second: str) -> None:
     with pytest.raises(UserError, match=r"`reference(_second)?\.network` is '"):
-        asked(first, second)
+        params_with(first, second)
 
 
-def test_two_autos_are_no_two_of_a_kind() -> None:
-    assert asked("auto", "auto").reference_second.network == "auto"
+def test_auto_is_accepted_for_both() -> None:
+    assert params_with("auto", "auto").reference_second.network == "auto"
 
 
 def test_a_checkpoint_to_resume_is_refused_where_nothing_is_trained(tmp_path: Path) -> None:
-    params = asked("auto", "random")
+    params = params_with("auto", "random")
     stage = _Stage("reference_second", params.reference_second, tmp_path, params, Mock(), tmp_path / "checkpoint")
     with pytest.raises(UserError, match="reference_second trains nothing where its network is random; leave --resume"):
         _make(stage, "random")

@@ -1,4 +1,4 @@
-"""What a judge says of real images: the kept features, the answers to spoilt ones, and whether it counts."""
+"""The validation of an evaluator: the saved features, the distances of corrupted images, and the checks."""
 
 import csv
 from pathlib import Path
@@ -31,7 +31,7 @@ def evaluator() -> Evaluator:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Noise in three classes."""
+    """A data set of noise in three classes."""
     root = tmp_path_factory.mktemp("labelled")
     for index, name in enumerate(("bag", "coat", "shoe")):
         draw(root / "raw" / name, 60, first=100 * index)
@@ -39,14 +39,14 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def seen(
+def validated(
     evaluator: Evaluator, labelled: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder that was written and what evaluator.json is to hold."""
-    return looked(evaluator, labelled, tmp_path_factory.mktemp("reference"))
+    """The output folder, and the content of evaluator.json."""
+    return validate(evaluator, labelled, tmp_path_factory.mktemp("reference"))
 
 
-def looked(
+def validate(
     evaluator: Evaluator, prepared: Prepared, folder: Path, accuracy: dict[str, float] | None = None
 ) -> tuple[Path, dict[str, Any]]:
     return folder, validate_evaluator(evaluator, prepared, folder, StopSignals(), accuracy or {})
@@ -66,9 +66,9 @@ def sensitivity(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def test_features_are_those_of_the_real_images(
-    seen: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
+    validated: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
 ) -> None:
-    tensors, about = load_tensors(seen[0] / "features.safetensors")
+    tensors, about = load_tensors(validated[0] / "features.safetensors")
     train, test = (evaluator.features(every(labelled, split)) for split in ("train", "test"))
     np.testing.assert_allclose(tensors["test"], test, rtol=1e-5)
     np.testing.assert_allclose(tensors["train"], train, rtol=1e-5)
@@ -80,16 +80,16 @@ def test_features_are_those_of_the_real_images(
     assert about == {"prepared": labelled.hash}
 
 
-def test_every_way_amount_and_class_has_one_row(seen: tuple[Path, dict[str, Any]]) -> None:
-    ways = {(way, f"{amount:g}") for way, (_, amounts) in CORRUPTIONS.items() for amount in amounts}
+def test_every_corruption_amount_and_class_has_one_row(validated: tuple[Path, dict[str, Any]]) -> None:
+    corruptions = {(name, f"{amount:g}") for name, (_, amounts) in CORRUPTIONS.items() for amount in amounts}
     classes = {("missing class", name) for name in ("bag", "coat", "shoe")}
-    assert set(sensitivity(seen[0])) == ways | classes
+    assert set(sensitivity(validated[0])) == corruptions | classes
 
 
-def test_rows_are_distances_of_the_spoilt_images(
-    seen: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
+def test_rows_are_distances_of_the_corrupted_images(
+    validated: tuple[Path, dict[str, Any]], evaluator: Evaluator, labelled: Prepared
 ) -> None:
-    rows, test, labels = sensitivity(seen[0]), every(labelled, "test"), labelled.split("test").labels
+    rows, test, labels = sensitivity(validated[0]), every(labelled, "test"), labelled.split("test").labels
     real = Moments.of(evaluator.features(every(labelled, "train")))
 
     def distance(images: np.ndarray) -> float:
@@ -101,45 +101,47 @@ def test_rows_are_distances_of_the_spoilt_images(
     assert rows["missing class", "coat"] == pytest.approx(distance(test[labels != 1]), rel=1e-3)
 
 
-def test_distances_grow_with_the_blur(seen: tuple[Path, dict[str, Any]]) -> None:
-    rows = sensitivity(seen[0])
+def test_more_blur_gives_larger_distances(validated: tuple[Path, dict[str, Any]]) -> None:
+    rows = sensitivity(validated[0])
     distances = [rows["background", "0"], *(rows["blur", f"{amount:g}"] for amount in CORRUPTIONS["blur"][1])]
     assert distances == sorted(distances)
     assert distances[-1] > 2 * distances[0]
 
 
-def test_the_verdict_is_drawn_from_what_is_written(seen: tuple[Path, dict[str, Any]]) -> None:
-    folder, verdict = seen
+def test_the_report_agrees_with_the_written_distances(validated: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = validated
     rows = sensitivity(folder)
     missing = min(rows["missing class", name] for name in ("bag", "coat", "shoe"))
-    assert verdict["network"] == "random"
-    assert verdict["checks"] == {
+    assert report["network"] == "random"
+    assert report["checks"] == {
         "held_out": rows["background", "0"],
         "blurred": rows["blur", "2"],
-        "chance": verdict["checks"]["chance"],
-        "chance_deviation": verdict["checks"]["chance_deviation"],
+        "chance": report["checks"]["chance"],
+        "chance_deviation": report["checks"]["chance_deviation"],
         "missing_class": missing,
     }
-    assert verdict["counts"] == passes_checks("random", verdict["checks"], {})
-    assert "accuracy" not in verdict
+    assert report["counts"] == passes_checks("random", report["checks"], {})
+    assert "accuracy" not in report
 
 
-def test_accuracy_is_published_of_a_judge_that_learnt(evaluator: Evaluator, labelled: Prepared, tmp_path: Path) -> None:
-    assert looked(evaluator, labelled, tmp_path, {"accuracy": 0.5})[1]["accuracy"] == 0.5
+def test_the_accuracy_of_a_trained_evaluator_is_reported(
+    evaluator: Evaluator, labelled: Prepared, tmp_path: Path
+) -> None:
+    assert validate(evaluator, labelled, tmp_path, {"accuracy": 0.5})[1]["accuracy"] == 0.5
 
 
-def test_images_without_labels_have_no_classes_to_miss(evaluator: Evaluator, tmp_path: Path) -> None:
+def test_no_class_is_left_out_without_labels(evaluator: Evaluator, tmp_path: Path) -> None:
     draw(tmp_path / "raw", 100)
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
-    folder, verdict = looked(evaluator, prepared, tmp_path / "reference")
-    assert set(verdict["checks"]) == {"held_out", "blurred", "chance", "chance_deviation"}
+    folder, report = validate(evaluator, prepared, tmp_path / "reference")
+    assert set(report["checks"]) == {"held_out", "blurred", "chance", "chance_deviation"}
     assert not [way for way, _ in sensitivity(folder) if way == "missing class"]
     assert "test_labels" not in load_tensors(folder / "features.safetensors")[0]
 
 
-def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(evaluator: Evaluator, tmp_path: Path) -> None:
-    """Without it one image would be left, of which no covariance exists."""
+def test_a_class_is_not_left_out_if_one_image_would_remain(evaluator: Evaluator, tmp_path: Path) -> None:
+    """One image has no covariance."""
     for split, name, count, first in (
         ("train", "bag", 40, 0),
         ("train", "coat", 40, 100),
@@ -150,13 +152,13 @@ def test_a_class_that_is_nearly_all_of_the_test_images_is_not_left_out(evaluator
         draw(tmp_path / "raw" / split / name, count, first)
     prepared = prepare(tmp_path / "raw", tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
-    folder, verdict = looked(evaluator, prepared, tmp_path / "reference")
+    folder, report = validate(evaluator, prepared, tmp_path / "reference")
     assert [name for way, name in sensitivity(folder) if way == "missing class"] == ["coat"]
-    assert torch.isfinite(torch.tensor(verdict["checks"]["missing_class"]))
+    assert torch.isfinite(torch.tensor(report["checks"]["missing_class"]))
 
 
 @pytest.mark.parametrize("kind", ["classifier", "selfsupervised", "random", "inception", "dinov2"])
-def test_a_judge_that_sees_everything_counts(kind: str) -> None:
+def test_good_distances_pass(kind: str) -> None:
     assert passes_checks(kind, GOOD, {"accuracy": 0.95})
     assert passes_checks(kind, {name: value for name, value in GOOD.items() if name != "missing_class"}, {})
 
@@ -169,43 +171,41 @@ def test_a_judge_that_sees_everything_counts(kind: str) -> None:
         (GOOD | {"held_out": 0.0021}, {}),
         (GOOD, {"accuracy": 0.91}),
     ],
-    ids=["blind to blur", "far from held-out images", "ignorant"],
+    ids=["insensitive to blur", "far from held-out images", "inaccurate"],
 )
-def test_no_judge_counts_that_fails_what_all_are_asked(
-    kind: str, checks: dict[str, float], accuracy: dict[str, float]
-) -> None:
+def test_every_kind_fails_on_a_bad_check(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> None:
     assert not passes_checks(kind, checks, accuracy)
 
 
-def test_a_missing_class_is_asked_of_a_classifier_alone() -> None:
-    blind = GOOD | {"missing_class": 0.0099}
-    assert not passes_checks("classifier", blind, {"accuracy": 0.95})
+def test_only_a_classifier_fails_on_a_missing_class() -> None:
+    insensitive = GOOD | {"missing_class": 0.0099}
+    assert not passes_checks("classifier", insensitive, {"accuracy": 0.95})
     for kind in ("selfsupervised", "random", "inception", "dinov2"):
-        assert passes_checks(kind, blind, {"accuracy": 0.95})
+        assert passes_checks(kind, insensitive, {"accuracy": 0.95})
 
 
-def test_the_edges_of_what_counts() -> None:
+def test_values_at_the_limits_pass() -> None:
     checks = {"held_out": 0.002, "blurred": 0.02, "missing_class": 0.02}
     assert passes_checks("classifier", checks | NO_CHANCE, {"accuracy": 0.92})
 
 
-def test_what_few_images_have_by_chance_does_not_speak_against_a_judge() -> None:
-    """Figures of 251 test images of `digits`: as many training images are 0.015 from all of them."""
+def test_the_chance_distance_of_few_images_is_subtracted() -> None:
+    """Distances of the 251 test images of `digits`; as many training images have a distance of 0.015."""
     few = {"held_out": 0.0129, "blurred": 0.0801, "missing_class": 0.0768, "chance": 0.0149, "chance_deviation": 0.0035}
     assert passes_checks("classifier", few, {"accuracy": 0.98})
     assert not passes_checks("classifier", few | {"blurred": 0.03}, {"accuracy": 0.98}), "chance might explain the blur"
     assert not passes_checks("classifier", few | {"held_out": 0.06}, {"accuracy": 0.98}), (
-        "it tells training images apart"
+        "the distance of held-out images is not due to chance"
     )
     assert not passes_checks("classifier", few | NO_CHANCE, {"accuracy": 0.98})
 
 
-def test_chance_is_the_distance_of_as_many_images_of_the_same_law() -> None:
+def test_chance_is_the_distance_of_as_many_images_of_the_same_distribution() -> None:
     random = np.random.default_rng(3)
     train = random.standard_normal((20_000, 8))
     moments = Moments.of(train)
     fresh = [relative_frechet_distance(Moments.of(random.standard_normal((200, 8))), moments) for _ in range(30)]
-    found = chance_distance(train, 200, moments)
-    assert found["chance"] == pytest.approx(np.mean(fresh), rel=0.2)
-    assert found["chance_deviation"] == pytest.approx(np.std(fresh), rel=0.6)
-    assert chance_distance(train, 2_000, moments)["chance"] < 0.2 * found["chance"]
+    chance = chance_distance(train, 200, moments)
+    assert chance["chance"] == pytest.approx(np.mean(fresh), rel=0.2)
+    assert chance["chance_deviation"] == pytest.approx(np.std(fresh), rel=0.6)
+    assert chance_distance(train, 2_000, moments)["chance"] < 0.2 * chance["chance"]
