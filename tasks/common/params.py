@@ -45,8 +45,7 @@ class ReferenceSettings(EvaluatorSettings):
     """The first evaluator, whose features most metrics and the gate's limits use."""
 
     network: Literal["auto", "classifier", "selfsupervised", "inception", "dinov2"] = Field(
-        description="Feature extractor. auto: a classifier where there are labels, else selfsupervised, which predicts "
-        "by how many quarter turns an image was rotated."
+        description="Feature extractor. auto: classifier if there are labels, else selfsupervised (predicts rotations)."
     )
 
 
@@ -62,9 +61,7 @@ class ExportSettings(Settings):
     """How a trained model is exported to ONNX files."""
 
     opset: int = Field(ge=OPSETS[0], le=OPSETS[-1], description="ONNX operator set.")
-    tolerance: float = Field(
-        gt=0, le=1e-4, description="Largest difference of a file's output from PyTorch in float64 that may ship."
-    )
+    tolerance: float = Field(gt=0, le=1e-4, description="Largest difference of an output from PyTorch in float64.")
     tolerance_tf32: float = Field(gt=0, le=0.01, description="The same tolerance on a GPU that multiplies in TF32.")
     tolerance_float16: float = Field(gt=0, le=0.1, description="The same tolerance for files that compute in float16.")
     variants: list[Variant] = Field(
@@ -84,9 +81,7 @@ class EvaluateSettings(Settings):
     iwae_images: int = Field(ge=2, description="Test images for a VAE's importance-weighted bound.")
     iwae_samples: int = Field(ge=1, le=10_000, description="Latent samples per image for that bound.")
     accuracy_epochs: Count = Field(
-        le=100,
-        description="Epochs that a classifier trains on a conditional model's images before its accuracy on real ones "
-        "is measured.",
+        le=100, description="Epochs of the classifier that learns from generated images and is tested on real ones."
     )
     grid: Count = Field(le=32, description="Images along each side of the sample grids.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of the noise from which the images are generated.")
@@ -126,9 +121,7 @@ class GateSettings(Settings):
 
     limits: GateLimits
     margin: GateMargins
-    bootstrap_samples: int = Field(
-        ge=100, le=100_000, description="Resamplings of the images for each confidence interval."
-    )
+    bootstrap_samples: int = Field(ge=100, le=100_000, description="Bootstrap samples per confidence interval.")
     confidence: float = Field(gt=0.5, lt=1, description="Confidence level of the intervals.")
 
 
@@ -136,9 +129,7 @@ class Params(TrainingSections):
     """All of params.yaml: a section per stage, and what all stages share."""
 
     threads: Count = Field(le=1024, description="CPU threads of each stage; another number changes a CPU run's bits.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        description="Device for training and evaluation. auto: a GPU where there is one, else the CPU."
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field(description="Device of all networks. auto: a GPU if there is one.")
     deterministic: Literal["off", "on"] = Field(
         description="Whether a GPU gives the same bits in every run, more slowly; a CPU always does."
     )

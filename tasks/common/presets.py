@@ -1,4 +1,4 @@
-"""`python -m tasks.common.presets NAME [--force]` writes a preset's values into params.yaml.
+"""`imagewright preset NAME [--force]` writes a preset's values into params.yaml.
 
 It keeps the file's comments, prints every change, and overwrites values that a person set by hand only with --force.
 """
@@ -72,15 +72,10 @@ def apply_preset(name: str, force: bool) -> list[str]:
     presets = {preset: preset_values(HERE, preset) for preset in names}
     params = _read(PARAMS_FILE)
     current = {key: value_at(params, key) for key in presets[name]}
-    by_hand = [
-        f"{key} ({value})"
-        for key, value in current.items()
-        if all(value != preset.get(key) for preset in presets.values())
-    ]
+    by_hand = [key for key, value in current.items() if all(value != preset.get(key) for preset in presets.values())]
     if by_hand and not force:
-        raise UserError(
-            f"preset `{name}` would overwrite what was set by hand in {PARAMS_FILE}: {', '.join(by_hand)}; use FORCE=1"
-        )
+        listed = ", ".join(f"{key} ({current[key]})" for key in by_hand)
+        raise UserError(f"preset `{name}` would overwrite what was set by hand in {PARAMS_FILE}: {listed}; use FORCE=1")
     return update_params(HERE, presets[name])
 
 

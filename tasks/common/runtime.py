@@ -30,9 +30,7 @@ def pin_threads(threads: int) -> bool:
     core, where each waits for the other, and the training becomes a hundred times slower. With spare cores that does
     not happen, and pinning would only force two trainings onto the same cores.
     """
-    paths = [
-        Path(library["filepath"]) for library in threadpoolctl.threadpool_info() if library["user_api"] == "openmp"
-    ]
+    paths = [Path(info["filepath"]) for info in threadpoolctl.threadpool_info() if info["user_api"] == "openmp"]
     path = next((path for path in paths if "gomp" in path.name and "torch" in path.parts), None)
     if path is None or not hasattr(os, "sched_setaffinity") or len(cores := sorted(os.sched_getaffinity(0))) != threads:
         return False

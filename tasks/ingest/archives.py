@@ -7,7 +7,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -35,11 +34,15 @@ def unpack(archive: Path, target: Path, limit: int = MAX_UNPACKED) -> None:
     a damaged archive. The caller removes what was written until then.
     """
     unpacking = Unpacking(archive, target, limit)
-    with _damage_as_user_error(archive):
+    try:
         if zipfile.is_zipfile(archive):
             _unpack_zip(archive, unpacking)
         else:
             _unpack_tar(archive, unpacking)
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # for example a full disk; what bz2 and gzip raise for damaged data has no number
+        raise UserError(f"{archive} is damaged ({error}); fetch it again") from None
 
 
 def strip_top_folder(folder: Path, keep: frozenset[str]) -> None:
@@ -122,13 +125,3 @@ def _unpack_tar(archive: Path, unpacking: Unpacking) -> None:
             raise tarfile.ReadError("it is cut short")
         for _ in unpacking.counted("its end", rest):
             pass
-
-
-@contextmanager
-def _damage_as_user_error(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (*DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # for example a full disk; what bz2 and gzip raise for damaged data has no number
-        raise UserError(f"{archive} is damaged ({error}); fetch it again") from None

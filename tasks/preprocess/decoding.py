@@ -33,12 +33,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Block:
-    """Decoded images, uint8 [n, C, size, size], each with its declared split and label; rejected files with reasons."""
+    """Decoded images, uint8 [n, C, size, size], each with its declared split and label; reasons by rejected file."""
 
     images: UInt8Array
     official: list[SplitName | None]
     labels: list[str | None]
-    rejected: list[tuple[str, str]]
+    rejected: dict[str, str]
 
     def __len__(self) -> int:
         """Returns the number of images, decoded or rejected."""
@@ -49,16 +49,12 @@ def decode_all(
     folder: Path, listing: Listing, manifest: RawManifest, settings: PreprocessSettings, workers: int | None = None
 ) -> Iterator[Block]:
     """Yields all images of the listing, in its order, decoded by `workers` processes, by default one per core."""
-    workers = workers or _cores()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # macOS: all cores
+    workers = workers or cores or 1
     for file in listing.idx:
         yield from _idx_images(folder, file, manifest, settings, workers)
     chunks = [listing.images[start : start + FILES_PER_JOB] for start in range(0, len(listing.images), FILES_PER_JOB)]
     yield from parallel_map(partial(_decode_files, folder, settings), chunks, min(workers, len(chunks)))
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use; macOS only gives the number of all cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _idx_images(
@@ -70,7 +66,7 @@ def _idx_images(
         workers = 1
     done = 0
     for images in parallel_map(partial(_fit, settings), blocks, workers):
-        yield Block(images, [file.official] * len(images), labels[done : done + len(images)], [])
+        yield Block(images, [file.official] * len(images), labels[done : done + len(images)], {})
         done += len(images)
 
 
@@ -94,13 +90,13 @@ def _fit(settings: PreprocessSettings, images: UInt8Array) -> UInt8Array:
 def _decode_files(folder: Path, settings: PreprocessSettings, files: list[ImageFile]) -> Block:
     images: list[UInt8Array] = []
     kept: list[ImageFile] = []
-    rejected: list[tuple[str, str]] = []
+    rejected: dict[str, str] = {}
     for file in files:
         try:
             images.append(decode_image(folder / file.name, settings))
             kept.append(file)
         except ImageError as reason:
-            rejected.append((file.name, str(reason)))
+            rejected[file.name] = str(reason)
     shape = (len(images), CHANNELS[settings.color], settings.size, settings.size)
     packed = np.stack(images) if images else np.empty(shape, np.uint8)
     return Block(packed, [file.official for file in kept], [file.label for file in kept], rejected)

@@ -24,22 +24,13 @@ CHANNELS: dict[Color, int] = {"grey": 1, "rgb": 3}
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B", "I;16N"}
 
-TRUNCATED = "truncated"
-NOT_AN_IMAGE = "not an image"
-TOO_SMALL = "too small"
-BOMB = "decompression bomb"
-ANIMATED = "animated"
-UNSUPPORTED_MODE = "unsupported mode"
-
 
 class ImageError(Exception):
-    """An image is rejected; the text is the reason, one of the constants above."""
+    """An image is rejected; the text is the reason."""
 
 
 def decode_image(path: Path, settings: PreprocessSettings) -> UInt8Array:
-    """Decodes an image file to uint8 [C, size, size]: turns it upright by its EXIF tag, converts its colour, crops the
-    centre square and resizes it. Raises ImageError with the reason for a rejection.
-    """
+    """Decodes a file to its centre square, upright by its EXIF tag, uint8 [C, size, size]; raises ImageError."""
     image = _read(path, settings)
     return as_array(centre_square(flatten(image, settings.color), settings.size))
 
@@ -85,25 +76,25 @@ def _read(path: Path, settings: PreprocessSettings) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise ImageError(NOT_AN_IMAGE) from None
+        raise ImageError("not an image") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ImageError(BOMB) from None
+        raise ImageError("decompression bomb") from None
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise many types for damaged data
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk and not of the file
-        raise ImageError(TRUNCATED) from None
+        raise ImageError("truncated") from None
 
 
 def _check_header(image: Image.Image, settings: PreprocessSettings) -> None:
     """Raises ImageError for what the header shows, before a pixel is decoded."""
     if min(image.size) < settings.min_side:
-        raise ImageError(TOO_SMALL)
+        raise ImageError("too small")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # phones add a second, smaller photo
-        raise ImageError(ANIMATED)
+        raise ImageError("animated")
     if image.mode not in MODES and not (image.mode == "I" and image.format == "PPM"):  # which is 16-bit, scaled
-        raise ImageError(UNSUPPORTED_MODE)
+        raise ImageError("unsupported mode")
 
 
 @contextmanager

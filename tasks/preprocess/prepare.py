@@ -93,11 +93,11 @@ class Packing:
         self._folder, self._settings, self._bounds = folder, settings, bounds
         shape = (CHANNELS[settings.color], settings.size, settings.size)
         self._writers = {name: SplitWriter(folder, name, shape, settings.shard_mib * 2**20) for name in SPLITS}
-        self._rejected: list[tuple[str, str]] = []
+        self._rejected: dict[str, str] = {}  # reasons by file
 
     def add(self, block: Block) -> None:
         """Packs the images of one block and records its rejected files."""
-        self._rejected += block.rejected
+        self._rejected |= block.rejected
         pairs = zip(block.images, block.official, strict=True)
         splits = np.array([_split_of(image, official, self._bounds) for image, official in pairs], dtype=object)
         for name, writer in self._writers.items():
@@ -110,7 +110,7 @@ class Packing:
         self._check_rejected()
         self._check_counts()
         names = self._label_names(source)
-        files = [{"file": file, "reason": reason} for file, reason in sorted(self._rejected)]
+        files = [{"file": file, "reason": reason} for file, reason in sorted(self._rejected.items())]
         write_json(self._folder / QUARANTINE, files)
         mean, std = self._writers["train"].moments()
         return Manifest(
@@ -123,12 +123,9 @@ class Packing:
             splits={name: writer.finish(names) for name, writer in self._writers.items()},
             mean=mean,
             std=std,
-            rejected=dict(self._reasons()),
+            rejected=dict(Counter(self._rejected.values())),
             quarantine=sha256_file(self._folder / QUARANTINE),
         )
-
-    def _reasons(self) -> Counter[str]:
-        return Counter(reason for _, reason in self._rejected)
 
     def _label_names(self, source: RawManifest) -> list[str]:
         """Returns the labels in the data set's order or sorted; none unless each image has one and two occur."""
@@ -144,10 +141,10 @@ class Packing:
         total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
         if len(self._rejected) <= self._settings.max_rejected * total:
             return
-        first = ", ".join(file for file, _ in sorted(self._rejected)[:3])
+        first = ", ".join(sorted(self._rejected)[:3])
         raise UserError(
             f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
-            f"({_listed(self._reasons())}; such as {first}); "
+            f"({_listed(Counter(self._rejected.values()))}; such as {first}); "
             "repair or remove them, or raise preprocess.max_rejected in params.yaml"
         )
 

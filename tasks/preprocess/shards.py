@@ -17,7 +17,7 @@ class SplitWriter:
     """Writes one split to `folder`/`name`, in the order of appending, with at most one shard in memory."""
 
     def __init__(self, folder: Path, name: SplitName, shape: tuple[int, int, int], shard_bytes: int) -> None:
-        self._root, self._folder = folder, folder / name
+        self._folder = folder / name
         self._folder.mkdir()
         capacity = max(1, (shard_bytes - HEADER_BYTES) // int(np.prod(shape)))
         self._shard, self._filled = np.empty((capacity, *shape), np.uint8), 0
@@ -51,7 +51,7 @@ class SplitWriter:
         ids = np.array([id_of[label] for label in self.labels if label is not None], np.int64)
         path = self._folder / "labels.npy"
         save_npy(path, ids)
-        labels = LabelsRecord(file=self._relative(path), sha256=sha256_file(path))
+        labels = LabelsRecord(file=f"{self._folder.name}/{path.name}", sha256=sha256_file(path))
         counts = np.bincount(ids, minlength=len(names)).tolist()
         return SplitRecord(count=len(self), per_label=counts, shards=self._records, labels=labels)
 
@@ -69,12 +69,9 @@ class SplitWriter:
     def _write_shard(self) -> None:
         path = self._folder / f"images-{len(self._records):05d}.npy"
         save_npy(path, self._shard[: self._filled])
-        record = ShardRecord(file=self._relative(path), count=self._filled, sha256=sha256_file(path))
+        record = ShardRecord(file=f"{self._folder.name}/{path.name}", count=self._filled, sha256=sha256_file(path))
         self._records.append(record)
         self._filled = 0
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
 
 
 def save_npy(path: Path, values: npt.NDArray[np.generic]) -> None:
