@@ -13,6 +13,7 @@ CODE = re.compile(r"      - (tasks|models)/")
 # Modules that cannot change a byte of any output, so that an edit to them, or to what they alone use, re-runs nothing.
 NEUTRAL = {
     "models/settings.py": "types and bounds of parameters; the values are in params.yaml",
+    "tasks/common/model_names.py": "lists the models; a stage runs for one of them",
     "tasks/common/params.py": "reads and checks parameters; the values are in params.yaml",
     "tasks/common/cli.py": "progress, messages and receipts, none of which stands under data/",
     "tasks/common/errors.py": "exceptions that end a stage without output",
@@ -27,6 +28,12 @@ READ_AS_DATA = {"tasks.bundle": {"tasks/bundle/card.md.j2", "tasks/bundle/verify
 
 def module_of(stage: str) -> str:
     return STAGES[stage]["cmd"].split()[2]
+
+
+def modules_of(stage: str) -> list[str]:
+    """The module that a stage runs, and the one that it loads for its model (tasks/common/model_names.py)."""
+    module, *model = STAGES[stage]["cmd"].split()[2:]
+    return [module, *(f"{module}.{name}" for name in model)]
 
 
 def files_of(module: str) -> list[Path]:
@@ -52,10 +59,11 @@ def imported(file: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] in {"tasks", "models", "flows"}}
 
 
-def closure(module: str) -> set[str]:
+def closure(*modules: str) -> set[str]:
     """Files, relative to the project, that running `python -m MODULE` can execute, without what neutral ones import."""
-    main = ROOT.joinpath(*module.split("."), "__main__.py")
-    waiting, seen = [*files_of(module), *([main] if main.is_file() else [])], set()
+    waiting = [file for module in modules for file in files_of(module)]
+    waiting += [main for module in modules if (main := ROOT.joinpath(*module.split("."), "__main__.py")).is_file()]
+    seen: set[Path] = set()
     while waiting:
         file = waiting.pop()
         if file in seen:
@@ -72,7 +80,7 @@ def is_docstring_only(file: str) -> bool:
 
 def expected_code(stage: str) -> set[str]:
     """Files of the code that a stage must declare as its dependencies."""
-    found = closure(module_of(stage)) - NEUTRAL.keys()
+    found = closure(*modules_of(stage)) - NEUTRAL.keys()
     code = {file for file in found if not is_docstring_only(file) and file != "tasks/__init__.py"}
     return code | READ_AS_DATA.get(module_of(stage), set())
 

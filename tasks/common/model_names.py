@@ -1,6 +1,24 @@
-"""Which models are trained, judged and shipped."""
+"""The names of the models, and where the code of each stands.
 
-from typing import Literal, get_args
+A model NAME is registered by its section train_NAME in models/settings.py. What a stage does for this model alone
+stands in the module of its name in the stage's package: tasks/train/NAME.py and tasks/export/NAME.py, and
+tasks/evaluate/NAME.py where the model has metrics of its own.
+"""
 
-Model = Literal["gan", "vae"]
-MODELS: tuple[Model, ...] = get_args(Model)
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.settings import TRAINING_SECTIONS
+
+MODELS: tuple[str, ...] = tuple(section.removeprefix("train_") for section in TRAINING_SECTIONS)
+if TYPE_CHECKING:
+    Model = str
+else:
+    Model = Literal[*MODELS]
+
+
+def own_module(package: str, model: str) -> Any:
+    """Returns the module of `package` that belongs to one model, None where that model needs none."""
+    name = f"{package}.{model}"
+    return import_module(name) if find_spec(name) else None

@@ -1,10 +1,10 @@
 """The stages evaluate_gan and evaluate_vae: `python -m tasks.evaluate gan|vae` evaluates the file that ships.
 
-ONNX Runtime generates images from data/onnx. They are turned into bytes as a consumer would do it, and compared with
-real images on the features of two evaluators. The same metrics of real training images give the floor, and the file's
-variants must generate the same images. data/metrics has the metrics, for `dvc metrics`; data/evaluation adds their
-intervals, the floors, the protocols, the labels and the variants. The receipt names the kind of device that generated
-the images and extracted the features: it is no input, and moves metrics by rounding alone.
+ONNX Runtime generates images with the file in data/onnx. They are converted to bytes, as a user of the file would do,
+and compared with real images by the features of two evaluators. The same metrics of real training images are the
+floor, and the file's variants must generate the same images. data/metrics has the metrics, for `dvc metrics`;
+data/evaluation adds intervals, floors, protocols, labels and variants. The receipt names the kind of device, which is
+not an input of the stage: it changes metrics by rounding only.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.common.cli import run_stage
 from tasks.common.files import replacing, write_json
-from tasks.common.model_names import MODELS
+from tasks.common.model_names import MODELS, own_module
 from tasks.common.params import Params
 from tasks.common.runtime import prepare_evaluation
 from tasks.evaluate.accuracy import accuracy_scores
@@ -29,7 +29,7 @@ ONNX, METRICS, EVALUATION, SAMPLES = (Path("data") / name for name in ("onnx", "
 
 
 def evaluate(model: str, params: Params) -> dict[str, object]:
-    """Writes data/metrics/MODEL.json, data/evaluation/MODEL.json and data/samples/MODEL; returns the figures."""
+    """Writes data/metrics/MODEL.json, data/evaluation/MODEL.json and data/samples/MODEL; returns facts."""
     prepared, device, settings = open_prepared(), prepare_evaluation(params), params.evaluate
     first, second = load_statistics_of_both(settings, prepared.hash, device)
     model_session = session(ONNX / model / f"{model}.onnx", params.threads, device)
@@ -46,10 +46,8 @@ def evaluate(model: str, params: Params) -> dict[str, object]:
         found.floor["accuracy_score"] = floor.estimate
     with replacing(SAMPLES / model) as folder:
         folder.mkdir()
-        if model == "vae":
-            from tasks.evaluate.vae import own_metrics  # whose libraries take as long to import as all others
-
-            found.add(own_metrics(first, prepared, params, folder))
+        if own := own_module("tasks.evaluate", model):
+            found.add(own.own_metrics(first, prepared, params, folder))
         write_image_grids(folder, generator, farthest_first(features, first.real), near, prepared, settings.grid)
     labels = generator.labels if generator.conditional else first.evaluator.labels(features)
     classes = metrics_by_class(features, labels, first.real, prepared.manifest.labels)

@@ -15,7 +15,7 @@ from tasks.common.image_grid import grid, paired, write_png
 from tasks.common.params import EvaluateSettings
 from tasks.export.session import run_onnx
 from tasks.metrics.memorisation import Memorisation
-from tasks.preprocess.dataset import Prepared
+from tasks.preprocess.dataset import Prepared, Split, open_prepared
 from tasks.reference.evaluator import Evaluator
 
 BLOCK = 500
@@ -29,12 +29,17 @@ class BrokenImageError(UserError):
 
 
 class ExportedGenerator:
-    """`evaluate.n_images` images from an exported file and fixed noise, with labels as frequent as in training."""
+    """`evaluate.n_images` images from an exported file and fixed noise, with labels as frequent as in training.
+
+    A file that maps images to images gets the test images in turn.
+    """
 
     def __init__(self, model: ort.InferenceSession, settings: EvaluateSettings, counts: list[int]) -> None:
         """`counts` holds the training images of each label; it is empty for images without labels."""
         self._model, self._settings, self._classes = model, settings, len(counts)
-        self._noise = noise(settings.n_images, self._noise_length, settings.seed, "evaluate").numpy()
+        self._test: Split | None = open_prepared().split("test") if len(self._input_shape) == 3 else None
+        length = 0 if self._test else self._input_shape[0]
+        self._noise = noise(settings.n_images, length, settings.seed, "evaluate").numpy()
         shares = np.array(counts) / max(sum(counts), 1)
         random = np.random.default_rng(settings.seed)
         self.labels = random.choice(len(shares) or 1, settings.n_images, p=shares if counts else None)
@@ -51,9 +56,10 @@ class ExportedGenerator:
         return channels, height, width
 
     @property
-    def _noise_length(self) -> int:
-        length: int = self._model.get_inputs()[0].shape[1]
-        return length
+    def _input_shape(self) -> list[int]:
+        """Length of the noise, or C, H, W."""
+        shape: list[int] = self._model.get_inputs()[0].shape[1:]
+        return shape
 
     def __len__(self) -> int:
         return self._settings.n_images
@@ -63,13 +69,20 @@ class ExportedGenerator:
         return as_bytes(run_onnx(self._model, *self.inputs(rows))[0])
 
     def inputs(self, rows: Rows) -> tuple[np.ndarray, ...]:
-        """Inputs of the file for these images: noise float32 [n, L], and labels int64 [n] if it is conditional."""
+        """Inputs of the file for these images: noise float32 [n, L], and labels int64 [n] if it is conditional.
+
+        A file that maps images to images gets float32 [n, C, H, W] in [0, 1].
+        """
+        if self._test:
+            return (self._test.gather(rows % len(self._test)).astype(np.float32) / 255,)
         return (self._noise[rows], self.labels[rows]) if self.conditional else (self._noise[rows],)
 
     def grid(self) -> np.ndarray:
         """Generates the images of the sample grid, uint8 [n, C, H, W], in the order of labels if there are any."""
         count = self._settings.grid**2
-        codes = noise(count, self._noise_length, self._settings.seed, "grid").numpy()
+        if self._test:
+            return self.gather(np.arange(count))
+        codes = noise(count, self._input_shape[0], self._settings.seed, "grid").numpy()
         labels = np.arange(count) * self._classes // count
         return as_bytes(run_onnx(self._model, *((codes, labels) if self.conditional else (codes,)))[0])
 
@@ -94,7 +107,7 @@ def blocks(count: int) -> list[Rows]:
 def as_bytes(images: np.ndarray) -> np.ndarray:
     """Converts the output of an exported file to uint8 [N, C, H, W].
 
-     It is float32 [N, C, H, W] in [0, 1], or uint8 [N, H, W, C] from a uint8 variant. Raises BrokenImageError for NaN
+    It is float32 [N, C, H, W] in [0, 1], or uint8 [N, H, W, C] from a uint8 variant. Raises BrokenImageError for NaN
     or infinity.
     """
     if images.dtype == np.uint8:

@@ -70,14 +70,14 @@ def write_checked(
 def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     """Returns the contract of a float32 file: tensors, range, distribution of the noise, tolerance, origin by hash."""
     shape = about["shape"]
-    length = shape["latent"] if "latent" in shape else shape["noise"]
+    length = shape.get("latent", shape.get("noise"))  # of a vector; a function from images to images has none
     image = ["N", shape["image_channels"], shape["size"], shape["size"]]
-    sizes = {"image": image, "label": ["N"]}
+    sizes = {"image": image, "source": image, "label": ["N"]}
     samples = graph.input == "noise"
-    inputs = (graph.input, "label") if samples and shape["classes"] else (graph.input,)
+    inputs = (graph.input, "label") if samples and shape.get("classes") else (graph.input,)
 
     def tensor(of: str) -> dict[str, Any]:
-        layout = {"layout": "NCHW"} if of == "image" else {}
+        layout = {"layout": "NCHW"} if sizes.get(of) == image else {}
         dtype = "int64" if of == "label" else "float32"
         return {"name": of, "dtype": dtype, "shape": sizes.get(of, ["N", length]), **layout}
 

@@ -71,7 +71,7 @@ def parity_inputs(name: str, inputs: Sequence[Contract], classes: int) -> tuple[
     random = stream(0, f"parity {name}")
     shape = inputs[0]["shape"][1:]
     count = max(NORMAL + FAR + SPIKES + BLANK, classes)
-    make = _images if inputs[0]["name"] == "image" else _noise
+    make = _images if len(shape) == 3 else _noise
     first = make(count, shape, random)
     return (first, torch.arange(count) % classes) if len(inputs) > 1 else (first,)
 

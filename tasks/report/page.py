@@ -81,10 +81,9 @@ def _evaluators(evaluations: dict[str, Any]) -> dict[str, Any]:
 def _pictures() -> dict[str, Any]:
     per_model = {
         name: gather.embedded({model.upper(): SAMPLES / model / f"{name}.png" for model in MODELS})
-        for name in ("nearest", "worst")
+        for name in ("nearest", "worst", "reconstructions")
     }
-    reconstructions = gather.embedded({"VAE": SAMPLES / "vae/reconstructions.png"})
-    return {"panels": gather.embedded(_panels()), "reconstructions": reconstructions.get("VAE"), **per_model}
+    return {"panels": gather.embedded(_panels()), **per_model}
 
 
 def _curves(model: str) -> list[Panel]:
