@@ -45,7 +45,8 @@ def server_lock(work: Path) -> FileLock:
     """The lock that a supervisor holds while it runs; raises UserError while an earlier version's supervisor runs."""
     earlier = work / "box.lock"
     if earlier.exists() and _is_held(FileLock(earlier)):
-        pid = json.loads((work / "box" / "state.json").read_text(encoding="utf-8"))["pids"]["keeper"]
+        state = work / "box" / "state.json"  # is missing for a moment while that server starts or stops
+        pid = json.loads(state.read_text(encoding="utf-8"))["pids"]["keeper"] if state.exists() else "its process id"
         raise UserError(f"an earlier version's server still runs; stop it with `kill {pid}`, then run this again")
     return FileLock(work / "server.lock")
 
