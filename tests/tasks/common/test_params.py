@@ -15,8 +15,6 @@ PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
     ("change", "sentence"),
     [
         ({"train_gan__chanels": 3}, "unknown parameter `train_gan.chanels`"),
-        ({"gate__draws": 100}, "`gate.draws` is now called `bootstrap_samples`"),
-        ({"train_vae__optimiser__constant_for": 0.3}, "`train_vae.optimiser.constant_for` is now called `decay_start`"),
         ({"train_gan__batch": "64"}, "`train_gan.batch` is '64': input should be a valid integer"),
         ({"preprocess__size": 48}, "`preprocess.size` is 48: input should be 28, 32, 64, 128 or 256"),
         ({"preprocess__max_rejected": 2}, "`preprocess.max_rejected` is 2: input should be less than or equal to 1"),
@@ -31,6 +29,14 @@ def test_a_bad_parameter_is_named(checkout: Checkout, change: dict[str, object],
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (checkout / "data/prepared").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("gate.draws", "bootstrap_samples"), ("train_vae.optimiser.constant_for", "decay_start")]
+)
+def test_a_renamed_parameter_is_answered_with_its_new_name(checkout: Checkout, old: str, new: str) -> None:
+    checkout.set_params(**{old.replace(".", "__"): 100})
+    assert f"`{old}` is now called `{new}`" in checkout.python("-m", "tasks.preprocess").stderr
 
 
 def test_a_missing_parameter_is_named(checkout: Checkout) -> None:

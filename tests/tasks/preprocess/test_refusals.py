@@ -83,5 +83,5 @@ def test_a_folder_changed_by_hand_is_an_error(
 ) -> None:
     shutil.copytree(raw, tmp_path / "raw")
     change(tmp_path / "raw")
-    with pytest.raises(UserError, match=rf"{words}.*(tasks\.ingest|make data)"):
+    with pytest.raises(UserError, match=rf"{words}.*(imagewright|make) data"):
         preprocess(tmp_path / "raw", tmp_path / "prepared", SETTINGS, 1)
