@@ -55,7 +55,7 @@ def ingest(source: str | None, local: Path | None = None) -> None:
 def accept() -> None:
     """Lists data/raw anew, as it is, and pins it; a named data set that was changed loses its name."""
     if not RAW.is_dir():
-        raise UserError(f"{RAW} is missing; `python -m tasks.ingest SOURCE` fills it")
+        raise UserError(f"{RAW} is missing; `imagewright data SOURCE` fills it")
     old = _old_manifest()
     manifest = build_manifest(RAW, FOLDER, old.labels if old else None)
     if old is not None and old.files == manifest.files:
@@ -98,7 +98,7 @@ def _restore(local: Path | None) -> None:
         if pin.source not in DATA_SETS:
             raise UserError(
                 f"{PIN} pins a folder of images that neither DVC's cache nor a remote has; "
-                "give it again: `python -m tasks.ingest PATH`"
+                "give it again: `imagewright data PATH`"
             )
         _fill_by_name(pin.source, local, pin)
 
@@ -158,7 +158,7 @@ def _fill(source: str, write: Callable[[Path], list[str] | None], pin: Pin | Non
         manifest = build_manifest(folder, source, labels)
         write_manifest(folder, manifest)
         if pin is not None and raw_hash(folder) != pin.md5:
-            raise UserError(f"{source} is not the data that {PIN} pins; `python -m tasks.ingest {source}` pins it anew")
+            raise UserError(f"{source} is not the data that {PIN} pins; `imagewright data {source}` pins it anew")
         replace_raw(folder, source)
     _report(manifest)
 

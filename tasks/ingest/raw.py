@@ -16,8 +16,8 @@ MANIFEST = "manifest.json"
 MANY = 1000  # files; hashing fewer is too fast for a progress bar
 JUNK = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
 REMEDY = (
-    "`python -m tasks.ingest --accept` pins data/raw as it is, "
-    "and without data/raw `python -m tasks.ingest` restores what was pinned"
+    "`imagewright data --accept` pins data/raw as it is, "
+    "and without data/raw `imagewright data` restores what was pinned"
 )
 
 
@@ -69,7 +69,7 @@ def write_manifest(folder: Path, manifest: RawManifest) -> None:
 def read_manifest(folder: Path = RAW) -> RawManifest:
     """Returns the manifest of `folder`; raises UserError when the folder or its manifest is missing or damaged."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing; `make data` fills it, or `python -m tasks.ingest SOURCE` another way")
+        raise UserError(f"{folder} is missing; `make data` fills it, or `imagewright data SOURCE` another way")
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder} has no {MANIFEST}, so it was filled by hand; {REMEDY}")

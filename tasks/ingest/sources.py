@@ -70,7 +70,7 @@ def fashion_mnist(target: Path, local: Path | None = None) -> list[str]:
             reasons.append(f"{place}: {error}")
     raise UserError(
         f"Fashion-MNIST is not available ({'; '.join(reasons)}); get its four idx files, with or without .gz, "
-        "and give their folder: `python -m tasks.ingest fashion-mnist --from FOLDER`"
+        "and give their folder: `imagewright data fashion-mnist --from FOLDER`"
     )
 
 
