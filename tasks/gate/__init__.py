@@ -1,1 +1,1 @@
-"""Whether a candidate may take the live model's place."""
+"""The gate: decides whether a candidate may replace the live model."""

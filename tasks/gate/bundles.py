@@ -73,10 +73,11 @@ class GeneratorContract:
 
     def differs(self, other: "GeneratorContract") -> str | None:
         """Returns why the model cannot be compared with another, or None."""
-        if self.shape[1:] != other.shape[1:]:
-            return f"its images are {_size(self.shape)}, those of the live model {_size(other.shape)}"
-        if self.labels != other.labels:
-            return f"its labels are {_listed(self.labels)}, those of the live model {_listed(other.labels)}"
+        parts = (("images", " x ", self.shape[1:], other.shape[1:]), ("labels", ", ", self.labels, other.labels))
+        for name, separator, mine, theirs in parts:
+            if mine != theirs:
+                texts = [separator.join(map(str, part)) or "none" for part in (mine, theirs)]
+                return f"its {name} are {texts[0]}, those of the live model {texts[1]}"
         return None
 
 
@@ -128,11 +129,3 @@ def evaluate_features(
     """Computes the metrics of images by their features, float32 [N, F]."""
     members = neighbour_membership(features, reference.real, settings)
     return EvaluatedFeatures(reference, features, score(features, reference.real, settings, members), members)
-
-
-def _size(shape: list[Any]) -> str:
-    return " x ".join(str(side) for side in shape[1:])
-
-
-def _listed(labels: list[str]) -> str:
-    return ", ".join(labels) if labels else "none"

@@ -23,9 +23,7 @@ def decide(
         comparisons=comparisons,
         override=None,
         settings=settings.model_dump() | {"seed": seed},
-        skipped=None
-        if candidate.second
-        else f"the second evaluator, which fails its own checks ({SECOND}/evaluator.json)",
+        skipped=None if candidate.second else FAILING_SECOND,
     )
 
 
@@ -55,11 +53,9 @@ def broken_limits(candidate: BundleEvaluation, settings: GateSettings) -> list[s
 def compare(
     candidate: BundleEvaluation, live: BundleEvaluation, settings: GateSettings, seed: int
 ) -> dict[str, ComparedMetric]:
-    """Compares relative Fréchet distances as a ratio, by each evaluator; coverage and precision as differences, by the
-    first.
+    """Compares relative Fréchet distances by each evaluator (ratio), coverage and precision by the first (difference).
 
-    The intervals come from resampling images (bootstrap). Raises UserError where the two were evaluated by different
-    protocols.
+    The intervals are bootstrap intervals over images. Raises UserError where the protocols differ.
     """
     how, margins = Resampling(settings.bootstrap_samples, settings.confidence, seed), settings.margin
     ours, theirs = candidate.first.membership, live.first.membership

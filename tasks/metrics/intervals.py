@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from tasks.metrics.bootstrap import Interval, Resampling, resample_counts, resample_rows, weighted_moments
 from tasks.metrics.diversity import vendi_score
@@ -18,10 +18,8 @@ CONFIDENCE = 0.95
 
 def share_interval(share: float, count: int, confidence: float = CONFIDENCE) -> Interval:
     """Interval of a share of `count` images, valid near 0 and 1 too: Wilson 1927 (Brown et al. 2001, equation 4)."""
-    z = float(norm.ppf((1 + confidence) / 2))
-    middle, spread = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    whole = 1 + z * z / count
-    return Interval(share, max(0.0, float(middle - spread) / whole), min(1.0, float(middle + spread) / whole))
+    found = binomtest(round(share * count), count).proportion_ci(confidence, method="wilson")
+    return Interval(share, float(found.low), float(found.high))
 
 
 def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
