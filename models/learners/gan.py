@@ -104,7 +104,8 @@ class GanLearner:
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """Returns standard normal `noise` [N, L], uniform `flip` [N], and uniform `augment` [3, N, 7].
 
-        The three augmentations are of real and generated images for the discriminator, and generated for the generator.
+        The three rows of `augment` are for real images, for generated images in the discriminator's update, and for the
+        same images in the generator's update.
         """
         device = self.mode.device
         random = stream(self.settings.seed, "gan", n_images, device)
