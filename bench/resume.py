@@ -165,7 +165,7 @@ def finish(clone: Checkout, training: Trained, expected: dict[str, str]) -> tupl
     done = clone.python("-m", training.module)
     if done.returncode:
         print(f"{training.stage} failed when it was run again: {done.stderr.strip()}", flush=True)
-    found = re.search(r"going on from image ([\d,]+)", done.stdout)
+    found = re.search(r"resuming from image ([\d,]+)", done.stdout)
     made = hashes(clone, training)
     for name in sorted(made.keys() | expected.keys()):
         if made.get(name) != expected.get(name):

@@ -169,7 +169,7 @@ def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finish
     checkpoint.write_bytes(whole)
     resumed = other.run("dvc", "--wait-for-lock", "repro", "bundle_gan", "train_vae")
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on from image" in resumed.stdout
+    assert "resuming from image" in resumed.stdout
     made = hashes(other)
     made_here = {"data/reference", "data/reference_second", "data/weights/gan", "data/weights/vae", "data/bundle/gan"}
     assert made_here <= made.keys()

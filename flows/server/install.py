@@ -105,7 +105,7 @@ def run_on_new_data(deployment_id: UUID) -> AutomationCore:
     """The automation that runs a deployment when new data was ingested."""
     return AutomationCore(
         name="retrain-on-new-data",
-        description="Retrains when `python -m flows.ingest`, by hand or for the watched folder, ingested new data.",
+        description="Retrains when `imagewright ingest`, by hand or for the watched folder, ingested new data.",
         trigger=EventTrigger(expect={EVENT}, posture=Posture.Reactive, threshold=1),
         actions=[RunDeployment(deployment_id=deployment_id)],
     )

@@ -15,7 +15,7 @@ REPORTS_FOLDER = "IMAGEWRIGHT_REPORTS_FOLDER"  # the supervisor sets it for its 
 USER = "admin"  # the user name that goes with the password
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and the address at which this machine reaches such a server
 POSTGRESQL = "postgresql+asyncpg://"
-EVENT, RESOURCE = "imagewright.data.ingested", "imagewright.data.raw"  # what `python -m flows.ingest` emits
+EVENT, RESOURCE = "imagewright.data.ingested", "imagewright.data.raw"  # what `imagewright ingest` emits
 VARIABLES = ("HOST", "PORT", "PASSWORD", "DATABASE", "WATCH", "QUIET", "ADDRESS")
 
 

@@ -8,7 +8,7 @@ from watchfiles import watch
 
 
 def watch_folder(folder: str, quiet: str) -> None:
-    """Runs `python -m flows.ingest FOLDER` now, since files may have come while nobody watched, and at every change."""
+    """Runs `imagewright ingest FOLDER` now, since files may have come while nobody watched, and at every change."""
     _ingest(folder, quiet)
     for _ in watch(folder, raise_interrupt=False):
         _ingest(folder, quiet)  # watchfiles reports changes that happen meanwhile afterwards

@@ -1,4 +1,4 @@
-"""`python -m tasks.ingest [SOURCE] [--from FOLDER] [--accept]` fills data/raw and pins it with DVC."""
+"""`imagewright data [SOURCE] [--from FOLDER] [--accept]` fills data/raw and pins it with DVC."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,6 @@ from tasks.ingest.fill import DATA_SETS, accept, ingest
 def main() -> None:
     """Reads the command line and fills data/raw."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.ingest",
         description="Fills data/raw with images and pins it with DVC. Without SOURCE: restores what data/raw.dvc pins.",
     )
     names = ", ".join(DATA_SETS)

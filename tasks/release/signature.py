@@ -1,4 +1,4 @@
-"""Signing a bundle with a key of one's own: `python -m tasks.release.signature FOLDER --key private.pem`.
+"""Signing a bundle with a key of one's own: `imagewright sign FOLDER --key private.pem`.
 
 What is written is the file model.sig of sigstore's model-signing: its statement names every file but itself and
 SHA256SUMS, which is written anew, since it lists the signature. `verify.py --key public.pub` checks it, and so does
@@ -61,7 +61,7 @@ def _check_key(path: Path) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is no private key that can be read ({error}); `--new FILE` makes one") from None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise UserError(f"{path} is no P-256 key; `python -m tasks.release.signature --new FILE` makes one")
+        raise UserError(f"{path} is no P-256 key; `imagewright sign --new FILE` makes one")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints outside DVC's outputs, so that an interrupted training goes on: one folder per key under `.work`."""
+"""Checkpoints of interrupted trainings, outside DVC's outputs: one folder under `.work` per key."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from tasks.common.inputs import Inputs
 from tasks.common.paths import work_folder
 from tasks.common.tensors import load_tensors, save_tensors
 
-KEPT = 3  # folders per stage beside those in use; older ones are pruned when a run with a new key starts
-INPUTS = "inputs.json"  # in each folder: what its key stands for; its time is that of the last use
+KEPT = 3  # folders per stage; older unused ones are removed when a run with a new key starts
+INPUTS = "inputs.json"  # in each folder: what its key is the hash of; its modification time is that of the last use
 
 
 class Checkpoints:
-    """The checkpoint of one stage under one key: declared inputs, and what else shapes the bits of a training."""
+    """The checkpoint of one stage for one key: the declared inputs, device, mode, threads and libraries."""
 
     def __init__(self, stage: str, inputs: Inputs, trained_with: Mapping[str, object]) -> None:
         self._about = asdict(inputs) | {"trained_with": dict(trained_with)}
@@ -35,7 +35,7 @@ class Checkpoints:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the key: a second trainer waits here and then finds the finished result."""
+        """Holds the lock of the key: a second training of the same key waits, and then finds the finished result."""
         with _lock(self.folder):
             if (self.folder / INPUTS).exists():
                 os.utime(self.folder / INPUTS)
@@ -48,64 +48,65 @@ class Checkpoints:
         others = sorted(self.folder.parent.glob(f"*/{INPUTS}"), key=_last_use, reverse=True)
         if others:
             changed = ", ".join(_differences(read_json(others[0]), self._about))
-            print(f"starting afresh: since the last training changed {changed}", flush=True)
+            print(f"training from the start, because these inputs changed: {changed}", flush=True)
         for old in others[KEPT - 1 :]:
             _prune(old.parent)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / INPUTS, self._about)
 
     def save(self, learner: Learner, train_state: TrainState, seconds: float, file: Path | None = None) -> None:
-        """Replaces the checkpoint, or `file`: all that shapes the next step, the curves, and the seconds so far."""
+        """Writes the checkpoint, or `file`: the state of the training, the curves and the seconds so far."""
         window = {"window": torch.stack(train_state.window)} if train_state.window else {}
         tensors = network_tensors(learner.networks) | optimiser_tensors(learner.optimisers) | window
-        about = {
-            "n_images": train_state.n_images,
-            "rows": json.dumps(train_state.rows),
-            "alarms": train_state.rollback_reasons,
-        }
-        save_tensors(file or self.file, tensors, about | {"seconds": seconds, "inputs": self._about})
+        about = {"n_images": train_state.n_images, "rows": json.dumps(train_state.rows), "seconds": seconds}
+        about |= {"rollback_reasons": train_state.rollback_reasons, "inputs": self._about}
+        save_tensors(file or self.file, tensors, about)
 
     def save_best(self, learner: Learner, train_state: TrainState, seconds: float) -> None:
-        """Keeps this moment beside the checkpoint: the best so far, to go back to when the training goes wrong."""
+        """Saves the best state so far, for a rollback, beside the checkpoint."""
         self.save(learner, train_state, seconds, self.best)
 
     def load(self, learner: Learner, resume: Path | None = None) -> tuple[TrainState, float]:
-        """Puts the learner where the checkpoint, or the one at `resume`, stands; without one, a clock at 0.
+        """Restores the learner from the checkpoint or from `resume`; returns the state and the seconds so far.
 
-        Raises UserError when it is damaged, and when `resume` is missing or of other inputs, with what differs.
+        Without a checkpoint, both are those of a new training. Raises UserError when it is damaged, and when `resume`
+        is missing or of other inputs, which it names.
         """
         file = resume or self.file
         if not file.exists():
             if resume:
-                raise UserError(f"{resume} is missing; name a checkpoint that is there, or leave --resume out")
+                raise UserError(f"{resume} does not exist; name an existing checkpoint, or leave --resume out")
             return TrainState(), 0.0
         train_state, seconds = self._read(learner, file)
-        print(f"going on from image {train_state.n_images:,} ({file})", flush=True)
+        print(f"resuming from image {train_state.n_images:,} ({file})", flush=True)
         return train_state, seconds
 
     def load_best(self, learner: Learner) -> TrainState:
-        """Puts the learner back to its best moment."""
+        """Restores the best state."""
         return self._read(learner, self.best)[0]
 
     def _read(self, learner: Learner, file: Path) -> tuple[TrainState, float]:
         tensors, about = load_tensors(file)
         if about["inputs"] != self._about:
             changed = ", ".join(_differences(about["inputs"], self._about))
-            raise UserError(f"{file} is of another training: {changed}; leave --resume out to start anew")
+            raise UserError(
+                f"{file} is from a training with other inputs: {changed}; leave --resume out to train from the start"
+            )
         load_networks(learner.networks, tensors)
         load_optimisers(learner.optimisers, tensors)
         window = tensors["window"].to(learner.mode.device) if "window" in tensors else ()
-        return TrainState(about["n_images"], json.loads(about["rows"]), [*window], about["alarms"]), about["seconds"]
+        rows, reasons = json.loads(about["rows"]), about["rollback_reasons"]
+        return TrainState(about["n_images"], rows, [*window], reasons), about["seconds"]
 
 
 def _lock(folder: Path) -> FileLock:
-    """The lock of a key, beside its folder: in it, pruning would take the lock from whoever waits for it."""
+    """Returns the lock of a key; it lies beside the folder, so that pruning the folder does not remove it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_suffix(".lock"))
 
 
 def _last_use(inputs: Path) -> float:
-    """When a training of that key began or ended last; 0 where another process has pruned it by now."""
+    """Returns when a training of that key last began or ended; 0 if another process has removed it."""
     try:
         return inputs.stat().st_mtime
     except FileNotFoundError:
@@ -113,17 +114,17 @@ def _last_use(inputs: Path) -> float:
 
 
 def _prune(folder: Path) -> None:
-    """Removes a key's folder, unless a training holds the key."""
+    """Removes a key's folder unless a training holds its lock."""
     lock = _lock(folder)
     try:
         with lock.acquire(blocking=False):
             remove(folder)
     except Timeout:
-        print(f"{folder} is in use, so it stays", flush=True)
+        print(f"{folder} is in use and was not removed", flush=True)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    """Paths whose values differ, as `params.train_gan.batch: 64 -> 32`."""
+    """Yields values that differ, such as `params.train_gan.batch: 64 -> 32`."""
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):

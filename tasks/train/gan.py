@@ -13,7 +13,7 @@ from tasks.train.previews import preview_gan
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:
-    """Trains on data/prepared and keeps the averaged generator; returns what the receipt keeps."""
+    """Trains on data/prepared and writes the EMA generator; returns the receipt's facts."""
     prepared, inputs = open_prepared(), stage_inputs("train_gan")
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_gan.conditional, prepared)

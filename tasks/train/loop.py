@@ -1,4 +1,4 @@
-"""A training as a stage runs it: from its checkpoint or from nothing, with progress, curves and a reason to stop."""
+"""A training as a stage: resumed from its checkpoint or new, with progress, curves, rollbacks and stop conditions."""
 
 import argparse
 import csv
@@ -31,7 +31,7 @@ from tasks.common.runtime import StopSignals, lock_device, trained_with
 from tasks.common.tensors import save_tensors
 from tasks.preprocess.dataset import Prepared
 from tasks.train.checkpoints import Checkpoints
-from tasks.train.previews import Draw, Previews
+from tasks.train.previews import MakePreview, Previews
 
 WALL_CLOCK = "wall clock"
 WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
@@ -39,34 +39,33 @@ WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
 
 @dataclass
 class Steps:
-    """How a stage's steps really run, whatever the mode asks for."""
+    """How a stage's training steps run: as the mode asks, or not captured as CUDA graphs, and why."""
 
     stage: str
     mode: Mode
     threads: int
-    causes: list[str] = field(default_factory=list)  # why some are not captured
+    causes: list[str] = field(default_factory=list)  # for steps that are not captured
 
     def fall_back(self, cause: str) -> None:
-        """Takes note that steps are not captured, and says so."""
+        """Records and prints why steps are not captured."""
         self.causes.append(cause)
         print(f"{self.stage}: {self.warning}", flush=True)
 
     @property
     def warning(self) -> str:
-        """A sentence where steps were to be captured and are not, else nothing."""
+        """A sentence where captured steps were asked for and not possible, else empty."""
         if not self.causes:
             return ""
         return f"steps are not captured as CUDA graphs, so they run slower; the first cause: {self.causes[0]}"
 
     def trained_with(self) -> dict[str, object]:
-        """For the header of the weights."""
-        really = replace(self.mode, captured=self.mode.captured and not self.causes)
-        return trained_with(really, self.threads)
+        """Returns the device, mode, threads and libraries that the header of the weights names."""
+        return trained_with(replace(self.mode, captured=self.mode.captured and not self.causes), self.threads)
 
 
 @dataclass
 class Training:
-    """How a training went."""
+    """The end of a training: its state, why it stopped, its speed."""
 
     train_state: TrainState
     reason: str
@@ -75,7 +74,7 @@ class Training:
     steps: Steps
 
     def facts(self) -> dict[str, object]:
-        """For the receipt."""
+        """Returns what the receipt keeps."""
         facts: dict[str, object] = {"n_images": self.train_state.n_images, "stopped_by": self.reason}
         facts["images_per_second"] = round(self.images_per_second)
         if self.train_state.rollback_reasons:
@@ -86,20 +85,22 @@ class Training:
         return facts | self.steps.trained_with()
 
 
-def label_count(asked: Choice, prepared: Prepared) -> int:
-    """How many labels the generator is told, 0 for none; raises UserError where that cannot be as asked."""
+def label_count(setting: Choice, prepared: Prepared) -> int:
+    """Returns how many labels condition the model, 0 for none; raises UserError where the data lacks them."""
     try:
-        count = num_conditional_labels(asked, prepared.train_counts)
+        count = num_conditional_labels(setting, prepared.train_counts)
     except ValueError as error:
         raise UserError(f"params.yaml: {error}") from None
-    print(f"labels told: {count or 'none'}", flush=True)
+    print(f"conditional: {f'on {count} labels' if count else 'no'}", flush=True)
     return count
 
 
 def run_training(stage: str, main: Callable[[Params, Path | None], Mapping[str, object]]) -> None:
-    """Runs a stage that trains as a command; `--resume PATH` is the checkpoint that `main` is given."""
-    parser = argparse.ArgumentParser(description="Trains from the checkpoint of these inputs, or from nothing.")
-    parser.add_argument("--resume", type=Path, metavar="PATH", help="go on from this checkpoint, or refuse")
+    """Runs a training stage as a command; `main` gets the checkpoint that `--resume PATH` names."""
+    parser = argparse.ArgumentParser(description="Trains, from the checkpoint of the same inputs if there is one.")
+    parser.add_argument(
+        "--resume", type=Path, metavar="PATH", help="continue from this checkpoint; an error if its inputs differ"
+    )
     resume: Path | None = parser.parse_args().resume
     run_stage(stage, lambda params: main(params, resume))
 
@@ -112,13 +113,14 @@ def trained(
     inputs: Inputs,
     params: Params,
     resume: Path | None = None,
-    preview: Draw | None = None,
+    preview: MakePreview | None = None,
 ) -> Iterator[Training]:
-    """Trains to the end while holding the device and the checkpoint's key, then runs the block that writes outputs.
+    """Trains with the device and the checkpoint's key locked, then runs the block, which writes the outputs.
 
-    From the checkpoint of these inputs, or the one at `resume`, or nothing. `preview` draws what whoever watches is
-    shown. SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when the training goes wrong more
-    often than it may be set back, when the device's memory does not suffice, and for a `resume` that does not fit.
+    Training continues from `resume`, or from the checkpoint of these inputs if there is one. `preview` makes the
+    picture that the UI shows meanwhile. SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when
+    the training diverges more often than `rollbacks` allows, when the device runs out of memory, and when `resume` is
+    of other inputs.
     """
     steps = Steps(stage, learner.mode, params.threads)
     checkpoints = Checkpoints(stage, inputs, steps.trained_with())
@@ -132,7 +134,7 @@ def trained(
 
 
 class _Run:
-    """One training: segments of it, where an alarm ends one and the next begins at the best moment, more slowly."""
+    """One training in segments: where one diverges, the next starts from the best state at lower learning rates."""
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class _Run:
         device_share: float,
         checkpoints: Checkpoints,
         stop: StopSignals,
-        preview: Draw | None,
+        preview: MakePreview | None,
     ) -> None:
         self._stage, self._learner, self._checkpoints, self._stop = steps.stage, learner, checkpoints, stop
         self._steps, self._previews = steps, Previews(preview)
@@ -151,7 +153,7 @@ class _Run:
         print(f"{self._stage}: {self._loader.description}", flush=True)
 
     def train(self, resume: Path | None) -> Training:
-        """Trains to the end, from the checkpoint, the one at `resume`, or nothing."""
+        """Trains to the end."""
         train_state, seconds = self._checkpoints.load(self._learner, resume)
         self._start = time.perf_counter() - seconds
         if not (train_state.n_images and self._checkpoints.best.exists()):
@@ -160,8 +162,8 @@ class _Run:
             try:
                 reason = self._segment(train_state)
                 break
-            except DivergedError as alarm:
-                train_state = self._set_back(train_state, str(alarm))
+            except DivergedError as error:
+                train_state = self._roll_back(train_state, str(error))
         self._previews.refresh(last=True)
         print(f"{self._stage}: stopped by {reason} after {train_state.n_images:,} images", flush=True)
         return Training(train_state, reason, train_state.n_images / max(self._seconds, 1e-9), self._stop, self._steps)
@@ -171,7 +173,7 @@ class _Run:
         return time.perf_counter() - self._start
 
     def _segment(self, train_state: TrainState) -> str:
-        """Trains until something ends it, and says what; raises AlarmError."""
+        """Trains until a stop condition holds and returns its name; raises DivergedError."""
         learner, settings, first = self._learner, self._learner.settings, train_state.n_images
         board = SummaryWriter(work_folder() / "tensorboard" / self._stage / self._checkpoints.key[:8], purge_step=first)
         written, saved = len(train_state.rows), first
@@ -205,18 +207,19 @@ class _Run:
     def _save(self, train_state: TrainState) -> None:
         self._checkpoints.save(self._learner, train_state, self._seconds)
 
-    def _set_back(self, ill: TrainState, alarm: str) -> TrainState:
-        """Back to the best moment, at a lower rate; raises UserError when that was done often enough."""
-        train_state = self._checkpoints.load_best(self._learner)
-        train_state.rollback_reasons = [*ill.rollback_reasons, alarm]
+    def _roll_back(self, diverged: TrainState, reason: str) -> TrainState:
+        """Restores the best state at lower learning rates; raises UserError when no rollback is left."""
+        train_state, earlier = self._checkpoints.load_best(self._learner), diverged.rollback_reasons
+        train_state.rollback_reasons = [*earlier, reason]
         if len(train_state.rollback_reasons) > self._learner.settings.rollbacks:
-            after = f", after going back {len(ill.rollback_reasons)} x to lower rates" if ill.rollback_reasons else ""
+            after = f", after {len(earlier)} rollback{'s' if len(earlier) > 1 else ''}" if earlier else ""
             raise UserError(
-                f"{self._stage} failed: {alarm}{after}; lower its learning rate in params.yaml (the best weights, of "
-                f"image {train_state.n_images:,}, are kept in {self._checkpoints.best})"
+                f"{self._stage} failed: {reason}{after}; lower its learning rate in params.yaml (the "
+                f"best weights, after {train_state.n_images:,} images, are kept in {self._checkpoints.best})"
             )
         print(
-            f"{self._stage}: {alarm}; back to image {train_state.n_images:,}, {train_state.lr_scale:g} x the rates",
+            f"{self._stage}: {reason}; rolled back to image {train_state.n_images:,}, with {train_state.lr_scale:g} x "
+            "the learning rates",
             flush=True,
         )
         self._save(train_state)
@@ -225,40 +228,40 @@ class _Run:
 
 @contextmanager
 def memory_errors(stage: str, settings: LearnerSettings) -> Iterator[None]:
-    """Turns a lack of device memory into a UserError that names what to lower."""
+    """Turns an out-of-memory error of the device into a UserError that names the parameters to lower."""
     try:
         yield
     except torch.OutOfMemoryError:
-        held = settings.micro_batch or settings.batch
-        less = f"set {stage}.micro_batch to {held // 2}, which takes longer and gives the same result, or "
+        batch = settings.micro_batch or settings.batch
+        smaller = f"set {stage}.micro_batch to {batch // 2}, which takes longer and gives the same result, or "
         raise UserError(
-            f"{stage} ran out of the GPU's memory with {held} images held at a time; in params.yaml, "
-            f"{less if held > 1 else ''}lower {stage}.channels, or device_share, which is what the images themselves "
-            "may take"
+            f"{stage} ran out of GPU memory with {batch} images per forward pass; in params.yaml, "
+            f"{smaller if batch > 1 else ''}lower {stage}.channels, or device_share, the share of the memory for the "
+            "training images"
         ) from None
 
 
 def write_result(
-    model: str, tensors: Mapping[str, Tensor], shape: BaseModel, inputs: Inputs, prepared: Prepared, training: Training
+    model: str, tensors: Mapping[str, Tensor], config: BaseModel, inputs: Inputs, prepared: Prepared, training: Training
 ) -> None:
-    """Writes data/weights/MODEL, whose header says what the weights fit and came from, and data/curves/MODEL.csv."""
+    """Writes data/weights/MODEL, whose header has the configuration and the origin, and data/curves/MODEL.csv."""
     hashes = {"data": prepared.hash, "code": digest(inputs.code), "params": digest(inputs.params)}
-    about = {"model": model, "shape": shape.model_dump(), "labels": list(prepared.manifest.labels), "hashes": hashes}
+    about = {"model": model, "shape": config.model_dump(), "labels": list(prepared.manifest.labels), "hashes": hashes}
     about["trained_with"] = training.steps.trained_with()
     save_tensors(WEIGHTS / model / "weights.safetensors", tensors, about)
     _write_curves(CURVES / f"{model}.csv", training.train_state.rows)
 
 
 def _write_curves(path: Path, rows: Sequence[Row]) -> None:
-    """The losses as CSV: one row per `log_every` images, empty where the probe was not taken."""
+    """Writes the curves as CSV: one row per `log_every` images, with empty cells where no probe was taken."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _figure(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     write_bytes(path, text.getvalue().encode())
 
 
-def _figure(value: float | None) -> object:
+def _cell(value: float | None) -> object:
     return "" if value is None else value if isinstance(value, int) else f"{value:.6g}"
 
 

@@ -1,7 +1,7 @@
-"""What a network draws while it is trained, as a picture for whoever watches.
+"""Pictures of a model's current output, which the UI shows during the training.
 
-Nothing here may touch the training: noise comes from a stream of its own, networks are the averages, which no step
-reads, and drawing takes less than a hundredth of the time.
+They do not affect the training: noise comes from a random stream of its own, networks are the EMA copies, which no step
+reads, and previews take less than a hundredth of the time.
 """
 
 import io
@@ -21,45 +21,45 @@ from tasks.common.image_grid import WIDTH, grid, paired
 from tasks.common.progress import CAPTION, PICTURE, progress_folder
 from tasks.preprocess.dataset import Images, Split
 
-Draw = Callable[[], tuple[Images, str]]  # and what they are
+MakePreview = Callable[[], tuple[Images, str]]  # images and their caption
 
 FIRST_SECONDS, SECONDS_BETWEEN = 5.0, 20.0
-TIMES_ITS_COST = 200  # a picture that took long is drawn less often
-SIDE = 6  # images, fewer where they are large
+TIMES_ITS_COST = 200  # a slow preview is made less often
+SIDE = 6  # images along a side, fewer where they are large
 
 
 class Previews:
-    """Draws a new picture now and then, and none where nobody watches."""
+    """Writes a new picture every 20 seconds or more, and none where no process reads the progress folder."""
 
-    def __init__(self, draw: Draw | None) -> None:
-        self._draw = draw
+    def __init__(self, make: MakePreview | None) -> None:
+        self._make = make
         self._due = time.perf_counter() + FIRST_SECONDS
 
     def refresh(self, *, last: bool = False) -> None:
-        """Leaves a picture if it is time for one, or if it is the last."""
-        if self._draw is None or not progress_folder().enabled or not (last or time.perf_counter() >= self._due):
+        """Writes a picture if one is due or `last` is set."""
+        if self._make is None or not progress_folder().enabled or not (last or time.perf_counter() >= self._due):
             return
         start = time.perf_counter()
         try:
-            progress_folder().write(PICTURE, _png(*self._draw()))
-        except torch.OutOfMemoryError:  # on a card that the training fills
-            self._draw = None
+            progress_folder().write(PICTURE, _png(*self._make()))
+        except torch.OutOfMemoryError:  # the training fills the GPU's memory
+            self._make = None
         now = time.perf_counter()
         self._due = now + max(SECONDS_BETWEEN, TIMES_ITS_COST * (now - start))
 
 
 def preview_gan(learner: GanLearner) -> tuple[Images, str]:
-    """What the average draws from the same noise each time, label after label where it is told any."""
+    """Returns images of the EMA generator from fixed noise, label after label where it is conditional."""
     count, classes = _columns(learner.config.size) ** 2, learner.config.classes
     device, settings = learner.mode.device, learner.settings
     noise = draw_noise(count, settings.noise, settings.seed, "sketch").to(device)
     label = torch.arange(count, device=device) % classes if classes else None
     with torch.no_grad():
-        return _bytes(learner.ema.network(noise, label)), "drawn from the same noise each time"
+        return _bytes(learner.ema.network(noise, label)), "generated from the same noise each time"
 
 
 def preview_vae(learner: VaeLearner, validation: Split) -> tuple[Images, str]:
-    """The same held-out images each time, each beside what the averages make of it."""
+    """Returns fixed held-out images, each beside its reconstruction by the EMA networks."""
     count = min(_columns(learner.config.size) ** 2 // 2, len(validation))
     images = validation.gather(np.arange(count))
     decoder = learner.ema_decoder.network
@@ -79,7 +79,7 @@ def _bytes(images: Tensor) -> Images:
 
 
 def _png(images: Images, caption: str) -> bytes:
-    """A PNG that carries its own caption."""
+    """Returns a PNG with the caption in its metadata."""
     memory, about = io.BytesIO(), PngInfo()
     about.add_text(CAPTION, caption)
     grid(images, _columns(images.shape[-1])).save(memory, "PNG", pnginfo=about)

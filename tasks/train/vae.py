@@ -18,7 +18,7 @@ from tasks.train.previews import preview_vae
 
 
 def main(params: Params, resume: Path | None = None) -> dict[str, object]:
-    """Trains on data/prepared, fits the prior, keeps the averaged networks; returns what the receipt keeps."""
+    """Trains on data/prepared, fits the prior and writes the EMA networks; returns the receipt's facts."""
     prepared, inputs = open_prepared(), stage_inputs("train_vae")
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_vae.conditional, prepared)
@@ -27,12 +27,9 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     with trained(
         "train_vae", learner, prepared, inputs, params, resume, preview=lambda: preview_vae(learner, validation)
     ) as training:
-        networks: dict[str, nn.Module] = {
-            "encoder": learner.ema_encoder.network,
-            "decoder": learner.ema_decoder.network,
-        }
-        prior = _fit_prior(learner, prepared, training)
-        if prior is not None:
+        networks: dict[str, nn.Module] = {"encoder": learner.ema_encoder.network}
+        networks["decoder"] = learner.ema_decoder.network
+        if prior := _fit_prior(learner, prepared, training):
             networks["prior"] = prior
         write_result("vae", network_tensors(networks), learner.config, inputs, prepared, training)
     return training.facts()
@@ -41,11 +38,11 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
 def _fit_prior(learner: VaeLearner, prepared: Prepared, training: Training) -> FlowPrior | None:
     with Progress(learner.settings.prior_steps * FIT_BATCH, "fitting the prior", "codes") as shown:
 
-        def seen(codes: int, nll: float) -> None:
+        def on_step(codes: int, nll: float) -> None:
             shown.advance(codes, nll=nll)
             training.stop.check()
 
-        return learner.fit_prior(prepared.split("train"), seen, training.steps.fall_back)
+        return learner.fit_prior(prepared.split("train"), on_step, training.steps.fall_back)
 
 
 if __name__ == "__main__":

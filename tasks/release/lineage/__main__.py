@@ -1,4 +1,4 @@
-"""`python -m tasks.release.lineage MODEL.onnx`: where a file came from, and whether git and DVC agree.
+"""`imagewright lineage MODEL.onnx`: where a file came from, and whether git and DVC agree.
 
 First what the file says itself; then what lineage.json beside it says, or, in a clone, the tag of its release; then a
 line for each check. Exit code 0, 1 when a check fails, 2 when there is nothing to check.

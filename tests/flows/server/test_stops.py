@@ -34,7 +34,7 @@ def test_a_cancelled_training_ends_and_resumes_from_its_checkpoint(
     second = training_server.start("retrain", models="gan")
     assert training_server.wait_for_end(second)["name"] == "Released"
     logs = training_server.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [second]}}, "limit": 200})
-    assert [line["message"] for line in logs if "going on from image" in line["message"]]
+    assert [line["message"] for line in logs if "resuming from image" in line["message"]]
 
 
 @pytest.mark.parametrize("seconds", [SECONDS_AWAY])

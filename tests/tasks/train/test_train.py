@@ -115,7 +115,7 @@ def test_a_signal_saves_a_checkpoint_and_the_next_run_goes_on(digits: Checkout, 
     )
     assert again.stdout is not None
     lines = iter(again.stdout.readline, b"")
-    assert any(b"going on from image" in line for line in lines)
+    assert any(b"resuming from image" in line for line in lines)
     again.kill()
     again.communicate()
     assert checkpoint.stat().st_mtime_ns >= before
@@ -135,7 +135,7 @@ def test_another_key_starts_afresh_and_says_what_differs(digits: Checkout) -> No
     assert digits.python("-m", "tasks.train.gan").returncode == 0
     digits.set_params(train_gan__seed=5)
     done = digits.python("-m", "tasks.train.gan")
-    assert "starting afresh: since the last training changed params.train_gan.seed: 0 -> 5" in done.stdout
+    assert "training from the start, because these inputs changed: params.train_gan.seed: 0 -> 5" in done.stdout
     assert "going on" not in done.stdout
 
 
@@ -146,7 +146,7 @@ def test_a_lost_output_comes_back_from_the_finished_checkpoint(digits: Checkout)
     whole = weights.read_bytes()
     weights.unlink()
     again = digits.python("-m", "tasks.train.gan")
-    assert "going on from image 16" in again.stdout
+    assert "resuming from image 16" in again.stdout
     assert weights.read_bytes() == whole
 
 
@@ -157,7 +157,7 @@ def test_a_second_trainer_waits_and_takes_the_finished_result(digits: Checkout) 
     both = [start(), start()]
     said = [trainer.communicate(timeout=120)[0].decode() for trainer in both]
     assert [trainer.returncode for trainer in both] == [0, 0]
-    assert sum("going on from image 640" in text for text in said) == 1
+    assert sum("resuming from image 640" in text for text in said) == 1
 
 
 DIVERGING = {
@@ -173,12 +173,12 @@ def test_a_diverging_training_fails_with_a_sentence_and_keeps_its_best(digits: C
     digits.set_params(**DIVERGING, train_vae__rollbacks=1)
     said = [digits.python("-m", "tasks.train.vae") for _ in range(2)]  # once more, it does not try for ever
     assert [done.returncode for done in said] == [2, 2]
-    assert "; back to image 0, 0.5 x the rates" in said[0].stdout
+    assert "; rolled back to image 0, with 0.5 x the learning rates" in said[0].stdout
     (best,) = (digits / ".work/checkpoints/train_vae").glob("*/best.safetensors")
     assert said[0].stderr == said[1].stderr
     assert re.fullmatch(
-        r"error: train_vae failed: .* by image [\d,]+, after going back 1 x to lower rates; lower its learning "
-        rf"rate in params\.yaml \(the best weights, of image 0, are kept in {best}\)\n",
+        r"error: train_vae failed: .* by image [\d,]+, after 1 rollback; lower its learning "
+        rf"rate in params\.yaml \(the best weights, after 0 images, are kept in {best}\)\n",
         said[0].stderr,
     )
     assert not (digits / "data/weights/vae").exists()
@@ -201,17 +201,18 @@ def test_only_a_checkpoint_of_the_same_inputs_is_resumed(digits: Checkout, tmp_p
     shutil.rmtree(checkpoint.parent)
     again = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
     assert again.returncode == 0
-    assert f"going on from image 16 ({kept})" in again.stdout
+    assert f"resuming from image 16 ({kept})" in again.stdout
     assert (checkpoint.parent / "best.safetensors").exists()
     digits.set_params(train_gan__batch=4)
     refused = digits.python("-m", "tasks.train.gan", "--resume", str(kept))
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"error: {kept} is of another training: params.train_gan.batch: 8 -> 4; leave --resume out to start anew\n"
+        f"error: {kept} is from a training with other inputs: params.train_gan.batch: 8 -> 4; "
+        "leave --resume out to train from the start\n"
     )
     missing = digits.python("-m", "tasks.train.gan", "--resume", str(tmp_path / "none"))
     assert missing.returncode == 2
-    sentence = f"{tmp_path / 'none'} is missing; name a checkpoint that is there, or leave --resume out"
+    sentence = f"{tmp_path / 'none'} does not exist; name an existing checkpoint, or leave --resume out"
     assert missing.stderr == f"error: {sentence}\n"
 
 
