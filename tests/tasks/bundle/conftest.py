@@ -1,4 +1,4 @@
-"""A project whose models are exported and judged, and a bundle made of it."""
+"""A project whose models are exported and evaluated, and a bundle of one."""
 
 from pathlib import Path
 
