@@ -137,13 +137,6 @@ class TrainingSections(Settings):
     train_vae: VaeSettings
 
 
-TRAINING_SECTIONS: dict[str, type[LearnerSettings]] = {
-    section: field.annotation
-    for section, field in TrainingSections.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, LearnerSettings)
-}
-
-
 class WeightsFile(Settings):
     """A file of pretrained weights and its hash."""
 

@@ -19,9 +19,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from models.settings import TRAINING_SECTIONS
 from tasks.common.errors import UserError
-from tasks.common.model_names import MODELS, Model
+from tasks.common.model_names import MODELS, TRAINING_SECTIONS, Model
 from tasks.common.params import PARAMS_FILE, Params, describe_errors, load_params
 from tasks.common.presets import flatten, preset_names, preset_values, update_params
 

@@ -9,8 +9,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from models.settings import TRAINING_SECTIONS
+from models.settings import LearnerSettings, TrainingSections
 
+TRAINING_SECTIONS: dict[str, type[LearnerSettings]] = {
+    section: field.annotation
+    for section, field in TrainingSections.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, LearnerSettings)
+}
 MODELS: tuple[str, ...] = tuple(section.removeprefix("train_") for section in TRAINING_SECTIONS)
 if TYPE_CHECKING:
     Model = str
