@@ -1,1 +1,1 @@
-"""The stages export_gan and export_vae: from weights to the files that ship."""
+"""The stages export_gan and export_vae: they make the files that ship from the weights."""

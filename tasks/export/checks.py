@@ -1,4 +1,4 @@
-"""What an .onnx file may hold: looked at before one is run, and in full before one ships."""
+"""Checks what an .onnx file contains: a short check before it is run, and a full one before it ships."""
 
 import getpass
 import re
@@ -13,31 +13,24 @@ from tasks.common.errors import UserError
 from tasks.common.params import OPSETS
 from tasks.export.contract import CONTRACT
 
-RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
-CONTROL = {"If", "Loop", "Scan", "Shape", "Size", "NonZero"}  # no CUDA graph can hold what the CPU decides
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+CONTROL = {"If", "Loop", "Scan", "Shape", "Size", "NonZero"}  # run on the CPU, which a CUDA graph cannot capture
 STANDARD = ("", "ai.onnx")
-# /two/parts, a drive or share of Windows, or a file's address; after a letter it would be part of a name.
+# /two/parts, a drive or share of Windows, or a file: URL; after a letter or digit it would be part of a name.
 ABSOLUTE = re.compile(r"(?<![\w.+/-])(?:(?:/[\w.+ -]+){2,}|[A-Za-z]:[\\/]\w|\\\\\w|file:/)")
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, bytes]:
-    """A file as the model it holds and as its bytes.
+    """Returns the model in a file, and the file's bytes.
 
-    Raises UserError when it is missing or damaged, of an operator set that is not known, or when it keeps weights in
-    other files: nothing beside it is ever opened.
+    Raises UserError when the file is missing or damaged, uses an unsupported operator set, or refers to other files for
+    its weights; those are never opened.
     """
     try:
         data = path.read_bytes()
         model = onnx.load_from_string(data)
     except OSError as error:
-        raise unfit(path, f"{error.strerror}") from None
+        raise unfit(path, str(error.strerror)) from None
     except DecodeError:
         raise unfit(path, "it is damaged or was cut short") from None
     for fault in (*_foreign_opsets(model), *_outside(model)):
@@ -48,17 +41,17 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, bytes]:
 
 
 def unfit(path: Path, why: str) -> UserError:
-    """The error of a file that cannot be run."""
+    """Returns the error for a file that cannot be run."""
     return UserError(f"{path} cannot be run ({why}); run the export stage again (`make repro`)")
 
 
 def check_graph(name: str, model: onnx.ModelProto, batch: int | None) -> None:
-    """Raises UserError unless the file holds standard inference alone, by itself, and nothing of whoever made it.
+    """Raises UserError unless the file has only standard operators for inference, no other file and no private data.
 
-    The images that it takes at a time are any number, or `batch` where that is said.
+    The batch size must be free, or `batch` where that is not None.
     """
-    parts = (_foreign_opsets, _outside, _foreign_nodes, _private)
-    for fault in (*(fault for part in parts for fault in part(model)), *_sizes(model.graph, batch)):
+    checks = (_foreign_opsets, _outside, _foreign_nodes, _private)
+    for fault in (*(fault for check in checks for fault in check(model)), *_sizes(model.graph, batch)):
         raise UserError(f"{name} must not ship: {fault}; it was not written")
     onnx.checker.check_model(model, full_check=True)
 
@@ -66,55 +59,55 @@ def check_graph(name: str, model: onnx.ModelProto, batch: int | None) -> None:
 def _foreign_opsets(model: onnx.ModelProto) -> Iterator[str]:
     for opset in model.opset_import:
         if opset.domain not in STANDARD:
-            yield f"it asks for the operators of {opset.domain!r}, which not every runtime has"
+            yield f"it needs the operators of {opset.domain!r}, which not every runtime has"
         elif opset.version not in OPSETS:
-            yield f"it is of operator set {opset.version}; known are {OPSETS[0]} to {OPSETS[-1]}"
+            yield f"it uses operator set {opset.version}; supported are {OPSETS[0]} to {OPSETS[-1]}"
 
 
 def _outside(model: onnx.ModelProto) -> Iterator[str]:
     for tensor in _messages(model, onnx.TensorProto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            places = {entry.key: entry.value for entry in tensor.external_data}
-            yield f"it keeps weights in another file, {places.get('location', 'without a name')!r}"
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            yield f"it keeps weights in another file, {entries.get('location', 'without a name')!r}"
 
 
 def _foreign_nodes(model: onnx.ModelProto) -> Iterator[str]:
     for function in model.functions:
         yield f"it has an operator of its own, {function.name}"
     if model.training_info:
-        yield "it holds how to train it"
+        yield "it contains instructions for training"
     for node in _messages(model, onnx.NodeProto):
         if node.domain not in STANDARD:
-            yield f"{node.op_type} of {node.domain!r} is no standard operator"
+            yield f"{node.op_type} of {node.domain!r} is not a standard operator"
         elif node.op_type in RANDOM:
-            yield f"{node.op_type} draws at random, so nobody could repeat an image"
+            yield f"{node.op_type} is random, so nobody could repeat an image"
         elif node.op_type in CONTROL:
-            yield f"{node.op_type} lets the CPU decide what runs, which no CUDA graph can hold"
+            yield f"{node.op_type} lets the CPU decide what runs, which a CUDA graph cannot capture"
         elif _trains(node):
             yield f"{node.op_type} is in training mode"
 
 
 def _trains(node: onnx.NodeProto) -> bool:
-    """BatchNormalization says it by an attribute, Dropout by its third input."""
-    said = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
-    return said or (node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2]))
+    """Returns whether BatchNormalization has the attribute of training mode, or Dropout the third input."""
+    attribute = any(one.name == "training_mode" and one.i for one in node.attribute)
+    return attribute or (node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2]))
 
 
 def _private(model: onnx.ModelProto) -> Iterator[str]:
-    """Paths anywhere; the user's name where free text stands, since it may be any word."""
+    """Searches all texts for paths, but only free texts for the user's name, since that may be any word."""
     for text in _texts(model):
         if found := ABSOLUTE.search(text):
-            yield f"it tells a path of this machine, {found[0]!r}"
+            yield f"it contains a path of this machine, {found[0]!r}"
     remarks = [entry.value for entry in model.metadata_props if entry.key != CONTRACT]
     remarks += [part.doc_string for kind in (onnx.GraphProto, onnx.NodeProto) for part in _messages(model, kind)]
-    user = _user()
+    user = _user_pattern()
     for remark in (model.doc_string, *remarks):
         if user and user.search(remark):
-            yield f"it tells the user's name, in {remark!r}"
+            yield f"it contains the user's name, in {remark!r}"
 
 
-def _user() -> re.Pattern[str] | None:
-    """The user's name as a word; None where the machine has none for it, as in many a container."""
+def _user_pattern() -> re.Pattern[str] | None:
+    """Returns a pattern for the user's name as a word; None where the machine has no name, as in many containers."""
     try:
         return re.compile(rf"(?<!\w){re.escape(getpass.getuser())}(?!\w)")
     except (KeyError, OSError):
@@ -128,35 +121,34 @@ def _sizes(graph: onnx.GraphProto, batch: int | None) -> Iterator[str]:
             continue
         first, *others = value.type.tensor_type.shape.dim or [onnx.TensorShapeProto.Dimension()]
         if batch is None and not first.dim_param:
-            yield f"`{value.name}` is of {first.dim_value} images at a time, where any number must do"
+            yield f"`{value.name}` has a batch size of {first.dim_value}, but must accept any"
         if batch is not None and first.dim_value != batch:
-            yield f"`{value.name}` is of {first.dim_value or 'any number of'} images at a time, not {batch}"
+            yield f"`{value.name}` has a batch size of {first.dim_value or 'any number'}, not {batch}"
         if not all(size.dim_value for size in others):
-            yield f"`{value.name}` has a size that is not known besides the number of images"
+            yield f"`{value.name}` has a dimension of unknown size besides the batch"
 
 
-def _messages(message: Any, kind: type) -> Iterator[Any]:
-    """Every part of that kind, however deep; nodes within nodes, tensors within attributes."""
-    if isinstance(message, kind):
-        yield message
-    for _, value in message.ListFields():
-        parts = value if hasattr(value, "__len__") and not isinstance(value, str | bytes) else [value]
-        for part in parts:
-            if not hasattr(part, "ListFields"):
-                break  # numbers or texts
-            yield from _messages(part, kind)
+def _messages(model: onnx.ModelProto, kind: type) -> Iterator[Any]:
+    """Yields every message of that kind at any depth, such as nodes within nodes and tensors within attributes."""
+    return (value for _, value in _values(model) if isinstance(value, kind))
 
 
-def _texts(message: Any) -> Iterator[str]:
-    """Every text in it: names, remarks, metadata, and the bytes that attributes hold as texts."""
+def _texts(model: onnx.ModelProto) -> Iterator[str]:
+    """Yields every text: names, remarks, metadata, and the bytes that attributes hold as texts."""
+    for name, value in _values(model):
+        text = value.decode("latin1") if isinstance(value, bytes) and name != "raw_data" else value
+        if isinstance(text, str):
+            yield text
+
+
+def _values(message: Any) -> Iterator[tuple[str, Any]]:
+    """Yields (field name, value) of every message, text and bytes within a protobuf message, parents first."""
     for field, value in message.ListFields():
-        parts = value if hasattr(value, "__len__") and not isinstance(value, str | bytes) else [value]
-        for part in parts:
+        for part in value if hasattr(value, "__len__") and not isinstance(value, str | bytes) else [value]:
             if hasattr(part, "ListFields"):
-                yield from _texts(part)
-            elif isinstance(part, str):
-                yield part
-            elif isinstance(part, bytes) and field.name != "raw_data":
-                yield part.decode("latin1")
+                yield field.name, part
+                yield from _values(part)
+            elif isinstance(part, str | bytes):
+                yield field.name, part
             else:
-                break
+                break  # numbers, of which there can be millions

@@ -1,6 +1,6 @@
-"""From data/weights to the files of data/onnx.
+"""Makes the files of data/onnx from data/weights.
 
-A file leaves only if it holds what may ship, and ONNX Runtime, run on it, agrees with PyTorch in float64.
+A file is written only if its content may ship and its outputs agree with PyTorch in float64.
 """
 
 import logging
@@ -29,15 +29,15 @@ PROVENANCE = ("hashes", "images", "quarantined", "trained_with", "libraries")
 
 
 def export(model: str, params: Params) -> dict[str, object]:
-    """Writes data/onnx/MODEL with a file per graph and its variants; returns how far each is from PyTorch.
+    """Writes data/onnx/MODEL with a file per graph and its variants; returns their differences from PyTorch.
 
-    Raises UserError when a file holds what may not ship, or is farther than its tolerance; nothing is written then.
+    Raises UserError, and writes nothing, when a file has content that may not ship or exceeds its tolerance.
     """
     torch.set_num_threads(params.threads)
     weights = WEIGHTS / model / "weights.safetensors"
-    tensors, about = load_tensors(weights)
-    about = provenance(f"export_{model}", about, weights)
-    along, differences = ways(params.device, params.threads), dict[str, dict[str, object]]()
+    tensors, header = load_tensors(weights)
+    about = provenance(f"export_{model}", header, weights)
+    along, differences = ways(params.device, params.threads), {}
     with replacing(ONNX / model) as folder:
         folder.mkdir()
         for name, graph in build_graphs(tensors, about).items():
@@ -52,12 +52,12 @@ def export(model: str, params: Params) -> dict[str, object]:
 def write_checked(
     folder: Path, graph: Graph, contract: Contract, settings: ExportSettings, along: Sequence[Way]
 ) -> Iterator[tuple[str, dict[str, Difference]]]:
-    """Writes the float32 file of a graph and its variants, and gives what each differs along these ways to run it.
+    """Writes the float32 file of a graph and its variants, and yields the differences of each file by way to run it.
 
-    Raises UserError at the first that may not ship.
+    Raises UserError at the first file that may not ship.
     """
     inputs = parity_inputs(contract["file"], contract["inputs"], len(contract["labels"]))
-    exact, arrays = exact_outputs(graph, inputs), [given.numpy() for given in inputs]
+    exact, arrays = exact_outputs(graph, inputs), [tensor.numpy() for tensor in inputs]
     model = to_onnx(graph, inputs, contract, settings)
     for made in (model, *make_variants(model, contract, settings).values()):
         promised = read_contract(made, contract["file"])
@@ -68,18 +68,18 @@ def write_checked(
 
 
 def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """Returns the contract of a float32 file: tensors, range, distribution of the noise, tolerance, origin by hash."""
+    """Returns the contract of a float32 file: tensors, range, distribution of the noise, tolerance, origin."""
     shape = about["shape"]
-    length = shape.get("latent", shape.get("noise"))  # of a vector; a function from images to images has none
+    length = shape.get("latent", shape.get("noise"))  # of a vector; None for a function from images to images
     image = ["N", shape["image_channels"], shape["size"], shape["size"]]
     sizes = {"image": image, "source": image, "label": ["N"]}
     samples = graph.input == "noise"
     inputs = (graph.input, "label") if samples and shape.get("classes") else (graph.input,)
 
-    def tensor(of: str) -> dict[str, Any]:
-        layout = {"layout": "NCHW"} if sizes.get(of) == image else {}
-        dtype = "int64" if of == "label" else "float32"
-        return {"name": of, "dtype": dtype, "shape": sizes.get(of, ["N", length]), **layout}
+    def tensor(name: str) -> dict[str, Any]:
+        layout = {"layout": "NCHW"} if sizes.get(name) == image else {}
+        dtype = "int64" if name == "label" else "float32"
+        return {"name": name, "dtype": dtype, "shape": sizes.get(name, ["N", length]), **layout}
 
     return {
         "format": FORMAT,
@@ -87,8 +87,8 @@ def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: 
         "file": name,
         "of": name,
         "variant": "float32",
-        "inputs": [tensor(given) for given in inputs],
-        "outputs": [tensor(output) for output in graph.outputs],
+        "inputs": [tensor(one) for one in inputs],
+        "outputs": [tensor(one) for one in graph.outputs],
         "range": [0, 1],
         "noise_distribution": "standard normal" if samples else None,
         "tolerance": tolerance,
@@ -98,16 +98,16 @@ def make_contract(name: str, graph: Graph, about: Mapping[str, Any], tolerance: 
 
 
 def to_onnx(graph: Graph, example: tuple[Tensor, ...], contract: Contract, settings: ExportSettings) -> onnx.ModelProto:
-    """The graph as one self-contained ONNX file with a free batch size and the contract as its metadata.
+    """Returns the graph as a self-contained ONNX model with a free batch size and the contract as its metadata.
 
-    Equal weights give equal bytes wherever the code lies: what the exporter notes about its sources is removed.
+    Equal weights give equal bytes on every machine, since the exporter's notes about source files are removed.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        warnings.simplefilter("ignore")  # the deprecations of the exporter
         program = torch.onnx.export(
             graph,
-            tuple(given[:2] for given in example),  # a batch of 1 would be taken for a constant
+            tuple(tensor[:2] for tensor in example),  # the exporter takes a batch size of 1 for a constant
             dynamo=True,
             opset_version=settings.opset,
             input_names=[tensor["name"] for tensor in contract["inputs"]],

@@ -1,4 +1,4 @@
-"""The function of a GAN that ships: its generator."""
+"""The graph of a GAN that ships: its generator."""
 
 from collections.abc import Mapping
 

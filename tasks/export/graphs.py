@@ -1,6 +1,6 @@
-"""The functions that ship: each maps float32 inputs to float32 outputs as the contract says, images in [0, 1].
+"""The functions that ship: each maps float32 inputs to the float32 outputs of its contract, images in [0, 1].
 
-The graphs of one model stand in the module of its name, such as tasks/export/gan.py.
+The graphs of a model are in the module of its name, such as tasks/export/gan.py.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ LARGEST = 2**31 - 1
 class Graph(nn.Module):
     """A function that ships, with the names of its tensors.
 
-    The input is `noise`, which a label may accompany, `latent`, `image`, or `source` where the output is an image too.
+    The input is `noise`, with a label or without, `latent`, `image`, or `source` where the output is also an image.
     """
 
     input: str
@@ -25,7 +25,7 @@ class Graph(nn.Module):
 
 
 def out_of_range_if_negative(label: Tensor) -> Tensor:
-    """Returns labels int64 [N] with negative ones made huge: the runtime refuses those, and takes -1 for the last."""
+    """Returns labels int64 [N] with negative ones made huge: the runtime refuses those but reads -1 as the last."""
     return torch.where(label < 0, LARGEST, label)
 
 

@@ -1,4 +1,4 @@
-"""A file against PyTorch in float64, along every way to run it that this machine has, at many batch sizes."""
+"""Compares a file with PyTorch in float64, on every device and in every mode that this machine has."""
 
 import copy
 import json
@@ -23,8 +23,8 @@ from tasks.export.contract import Contract
 from tasks.export.session import CPU, CUDA, run_onnx, session
 
 BATCHES = (1, 2, 3, 7, 16, 64)
-NORMAL, FAR, SPIKES, BLANK = 64, 16, 15, 1  # rows of each kind; see `parity_inputs`
-RARE = 1e-6  # the chance of noise as far out as the extreme rows
+NORMAL, FAR, SPIKES, BLANK = 64, 16, 15, 1  # number of rows of each kind; see `parity_inputs`
+RARE = 1e-6  # the probability of noise as far from 0 as the extreme rows
 Arrays = Sequence[np.ndarray]
 
 
@@ -35,7 +35,7 @@ class Way:
     device: torch.device
     tf32: bool
     optimised: bool
-    threads: int  # of the CPU
+    threads: int  # on the CPU
 
     def __str__(self) -> str:
         product = "" if self.device.type == "cpu" else " with TF32" if self.tf32 else " without TF32"
@@ -44,9 +44,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far outputs are from float64: the largest and the mean, and the largest of 8-bit pixels, in steps.
+    """The largest and the mean absolute difference from float64, and the largest of 8-bit pixels, in steps.
 
-    Of outputs above 1, such as codes, it is a share of the largest; of uint8 it is in steps.
+    It is relative to the largest value where that exceeds 1, as in codes, and in steps for uint8.
     """
 
     largest: float
@@ -55,24 +55,21 @@ class Difference:
 
 
 def ways(device: DeviceName, threads: int) -> list[Way]:
-    """The CPU's, and a GPU's where PyTorch sees one and the CPU alone is not asked for."""
-    places = [(torch.device("cpu"), False)]
+    """Returns the ways to run a file on the CPU, and on a GPU where PyTorch finds one and `device` is not cpu."""
+    modes = [(torch.device("cpu"), False)]
     if device != "cpu" and torch.cuda.is_available():
-        places += [(torch.device("cuda", 0), tf32) for tf32 in (False, True)]
-    return [Way(place, tf32, optimised, threads) for place, tf32 in places for optimised in (False, True)]
+        modes += [(torch.device("cuda", 0), tf32) for tf32 in (False, True)]
+    return [Way(place, tf32, optimised, threads) for place, tf32 in modes for optimised in (False, True)]
 
 
 def parity_inputs(name: str, inputs: Sequence[Contract], classes: int) -> tuple[Tensor, ...]:
-    """Seeded inputs for the graph `name`: float32 noise, codes or images, and int64 labels where they are told.
+    """Returns seeded inputs for the graph `name`: float32 noise, codes or images, and int64 labels if conditional.
 
-    Noise: 64 rows of its law; 16 as far from 0, and 15 with one number as far from it, as one draw in a million is;
-    one of zeros. Images: uniform, black and white by pixel, flat. Every label in turn; more rows where there are more.
+    Noise: 64 normal rows, 16 whose norm and 15 with one element whose value has a probability of one in a million, and
+    one of zeros. Images: uniform, black or white by pixel, flat. Every label occurs, with more rows if need be.
     """
-    random = stream(0, f"parity {name}")
-    shape = inputs[0]["shape"][1:]
-    count = max(NORMAL + FAR + SPIKES + BLANK, classes)
-    make = _images if len(shape) == 3 else _noise
-    first = make(count, shape, random)
+    shape, count = inputs[0]["shape"][1:], max(NORMAL + FAR + SPIKES + BLANK, classes)
+    first = (_images if len(shape) == 3 else _noise)(count, shape, stream(0, f"parity {name}"))
     return (first, torch.arange(count) % classes) if len(inputs) > 1 else (first,)
 
 
@@ -92,13 +89,12 @@ def _images(count: int, shape: Sequence[int], random: torch.Generator) -> Tensor
     rows = torch.rand(count, *shape, generator=random)
     hard = slice(NORMAL, NORMAL + FAR)
     rows[hard] = (rows[hard] > 0.5).float()
-    levels = torch.linspace(0, 1, SPIKES + BLANK)
-    rows[NORMAL + FAR : NORMAL + FAR + SPIKES + BLANK] = levels.view(-1, *(1 for _ in shape))
+    rows[NORMAL + FAR : NORMAL + FAR + SPIKES + BLANK] = torch.linspace(0, 1, SPIKES + BLANK).view(-1, 1, 1, 1)
     return rows
 
 
 def exact_outputs(graph: nn.Module, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-    """What the graph gives for them in float64."""
+    """Returns the outputs of the graph in float64."""
     with torch.no_grad():
         outputs = copy.deepcopy(graph).double()(inputs[0].double(), *inputs[1:])
     return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
@@ -107,44 +103,42 @@ def exact_outputs(graph: nn.Module, inputs: tuple[Tensor, ...]) -> list[np.ndarr
 def check_parity(
     path: Path, contract: Contract, inputs: Arrays, exact: Arrays, settings: ExportSettings, along: Sequence[Way]
 ) -> dict[str, Difference]:
-    """How far the file is from `exact`, the float64 outputs for `inputs`, along each way to run it.
+    """Returns by way how far the file's outputs for `inputs` are from `exact`, those in float64.
 
-    Raises UserError where it is farther than its tolerance, gives other shapes, or does not run where it should.
+    Raises UserError where they exceed the tolerance, have other shapes, or the file does not run on the device.
     """
     wanted = [_as_promised(array, output) for array, output in zip(exact, contract["outputs"], strict=True)]
-    return {str(way): _along(way, path, contract, inputs, wanted, settings) for way in along}
-
-
-def _along(
-    way: Way, path: Path, contract: Contract, inputs: Arrays, wanted: Arrays, settings: ExportSettings
-) -> Difference:
-    found = [
-        difference(got, [want[rows] for want in wanted], contract, f"{path.name} on the {way}")
-        for rows, got in _runs(way, path, contract, inputs)
-    ]
-    largest = max(one.largest for one in found)
-    bound = max(contract["tolerance"], settings.tolerance_tf32 if way.tf32 else 0)
-    if not largest <= bound:
-        raise UserError(
-            f"{path.name} differs from PyTorch by {largest:.1e} on the {way}, more than the {bound:.0e} that "
-            "params.yaml allows under `export`; it was not written"
-        )
-    return Difference(largest, sum(one.mean for one in found) / len(found), max(one.pixels for one in found))
+    differences = {}
+    for way in along:
+        found = [
+            difference(outputs, [want[rows] for want in wanted], contract, f"{path.name} on the {way}")
+            for rows, outputs in _runs(way, path, contract, inputs)
+        ]
+        largest = max(one.largest for one in found)
+        bound = max(contract["tolerance"], settings.tolerance_tf32 if way.tf32 else 0)
+        if not largest <= bound:
+            raise UserError(
+                f"{path.name} differs from PyTorch by {largest:.1e} on the {way}, more than the {bound:.0e} that "
+                "params.yaml allows under `export`; it was not written"
+            )
+        mean = sum(one.mean for one in found) / len(found)
+        differences[str(way)] = Difference(largest, mean, max(one.pixels for one in found))
+    return differences
 
 
 def _runs(way: Way, path: Path, contract: Contract, inputs: Arrays) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Every row at every batch size that the file takes: which rows, and what it gave."""
+    """Yields the indices of rows and their outputs, for every row at every batch size that the file accepts."""
     size, fixed = len(inputs[0]), contract["inputs"][0]["shape"][0]
     batches = BATCHES if fixed == "N" else (fixed,)
-    running = _placed(way, path, [given[np.arange(batches[-1]) % size] for given in inputs])
+    running = _checked_session(way, path, [array[np.arange(batches[-1]) % size] for array in inputs])
     for batch in batches:
         for start in range(0, size, batch):
             rows = np.arange(start, start + batch) % size
-            yield rows, run_onnx(running, *(given[rows] for given in inputs))
+            yield rows, run_onnx(running, *(array[rows] for array in inputs))
 
 
-def _placed(way: Way, path: Path, inputs: Arrays) -> ort.InferenceSession:
-    """A session whose nodes were seen to run where they should."""
+def _checked_session(way: Way, path: Path, inputs: Arrays) -> ort.InferenceSession:
+    """Returns a session after a run whose profile shows that most nodes ran on the device."""
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile"
         running = session(path, way.threads, way.device, tf32=way.tf32, optimised=way.optimised, profile=profile)
@@ -154,23 +148,23 @@ def _placed(way: Way, path: Path, inputs: Arrays) -> ort.InferenceSession:
 
 
 def require_placement(name: str, device: torch.device, profile: Path) -> None:
-    """Raises UserError unless most nodes ran on the device, as ONNX Runtime's own profile tells."""
+    """Raises UserError unless most nodes ran on the device, according to the profile of ONNX Runtime."""
     events = json.loads(profile.read_text(encoding="utf-8"))
     ran = {event["name"]: event["args"]["provider"] for event in events if event.get("args", {}).get("provider")}
-    asked, counts = CPU if device.type == "cpu" else CUDA, Counter(ran.values())
-    if counts[asked] <= len(ran) / 2:
+    provider, counts = CPU if device.type == "cpu" else CUDA, Counter(ran.values())
+    if counts[provider] <= len(ran) / 2:
         raise UserError(
-            f"{name}: {counts[asked]} of {len(ran)} nodes ran on the {asked} that was asked for, the others elsewhere; "
+            f"{name}: {counts[provider]} of {len(ran)} nodes ran on the {provider}, which was to run them all; "
             "install the onnxruntime-gpu of requirements.lock, or hide the GPU (CUDA_VISIBLE_DEVICES=-1)"
         )
 
 
-def difference(got: Arrays, wanted: Arrays, contract: Contract, what: str) -> Difference:
-    """How far outputs are from those wanted; raises UserError where types or shapes are not theirs, and at a NaN."""
+def difference(outputs: Arrays, wanted: Arrays, contract: Contract, what: str) -> Difference:
+    """Returns how far outputs are from those wanted; raises UserError for another type or shape, NaN and infinity."""
     largest, mean, pixels = 0.0, 0.0, 0
-    for output, want, promise in zip(got, wanted, contract["outputs"], strict=True):
+    for output, want, promise in zip(outputs, wanted, contract["outputs"], strict=True):
         if output.shape != want.shape or output.dtype != np.dtype(promise["dtype"]):
-            raise UserError(f"{what} gives {output.dtype} {output.shape} where {promise['dtype']} {want.shape} belongs")
+            raise UserError(f"{what} gives {output.dtype} {output.shape} instead of {promise['dtype']} {want.shape}")
         if not np.isfinite(output).all():
             raise UserError(f"{what} gives NaN or infinity in {promise['name']}; it was not written")
         apart = np.abs(output.astype(np.float64) - want)
@@ -183,10 +177,10 @@ def difference(got: Arrays, wanted: Arrays, contract: Contract, what: str) -> Di
 
 
 def _as_promised(exact: np.ndarray, output: Contract) -> np.ndarray:
-    """Float64 outputs as they are, or rounded and turned as a uint8 file must give them."""
+    """Returns float64 outputs as they are, or as uint8 [N, H, W, C] where the contract promises that."""
     return _bytes(exact).transpose(0, 2, 3, 1) if output["dtype"] == "uint8" else exact
 
 
 def _bytes(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] as uint8; bytes as they are."""
+    """Returns images in [0, 1] as uint8, and bytes as they are."""
     return images if images.dtype == np.uint8 else to_bytes(torch.from_numpy(images)).numpy()

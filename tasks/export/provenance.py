@@ -1,6 +1,6 @@
-"""What a contract says of where a model came from: hashes, counts, what trained the weights and what exported them.
+"""The origin of a model in its contract: hashes, counts, what trained the weights and what exported them.
 
-Commit, time and machine are no content; they stand in lineage.json, which a release adds.
+Commit, time and machine are not content; they are in lineage.json, which a release adds.
 """
 
 from collections.abc import Mapping
@@ -16,23 +16,14 @@ from tasks.common.files import digest, read_json, sha256_file
 from tasks.common.inputs import stage_inputs
 
 MANIFEST = Path("data/prepared/manifest.json")
-# What has a hand in the numbers and bytes of a file that ships.
-LIBRARIES = (
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxscript",
-    "pillow",
-    "safetensors",
-    "scipy",
-    "torch",
-    "torchvision",
+LIBRARIES = (  # they affect the numbers and bytes of a file that ships
+    *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript"),
+    *("pillow", "safetensors", "scipy", "torch", "torchvision"),
 )
 
 
 class TrainedWith(BaseModel):
-    """What shaped the bits of the weights beside the inputs, as their header has it; unknown keys are left out."""
+    """What determined the bits of the weights besides the inputs, from their header; unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -48,27 +39,22 @@ class TrainedWith(BaseModel):
 
 
 def provenance(stage: str, about: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """`about`, a weights file's header, with all that the export adds to it.
+    """Returns `about`, the header of a weights file, with what the export adds to it.
 
-    Its hashes are joined by those of the weights and of the export's own code and parameters; beside them stand the
-    counts of the images by split and of those left out by reason, and the versions of the libraries that export now:
-    those that trained stand in the header, under `trained_with`, which is None in weights of earlier code. Raises
-    UserError where the weights were trained on other data than stands there.
+    That is the hashes of the weights and of the export's code and parameters, the number of images by split and of
+    rejected ones by reason, and the installed versions of the libraries. `trained_with`, what trained the weights,
+    becomes None where earlier code wrote the header. Raises UserError where the weights were trained on other data.
     """
     manifest, inputs = read_json(MANIFEST), stage_inputs(stage)
     if about["hashes"]["data"] != sha256_file(MANIFEST):
         raise UserError(
             f"{weights} was trained on other images than {MANIFEST} describes; `dvc repro` brings both together"
         )
-    hashes = {
-        "weights": sha256_file(weights),
-        "export_code": digest(inputs.code),
-        "export_params": digest(inputs.params),
-    }
+    hashes = {"export_code": digest(inputs.code), "export_params": digest(inputs.params)}
     return {
         **about,
         "trained_with": about.get("trained_with"),
-        "hashes": about["hashes"] | hashes,
+        "hashes": about["hashes"] | {"weights": sha256_file(weights)} | hashes,
         "images": {split: one["count"] for split, one in manifest["splits"].items()},
         "quarantined": manifest["rejected"],
         "libraries": installed_versions(),
@@ -76,10 +62,9 @@ def provenance(stage: str, about: Mapping[str, Any], weights: Path) -> dict[str,
 
 
 def installed_versions() -> dict[str, str]:
-    """The installed version of each library that has a hand in a file that ships."""
-    # A stage's outputs may depend on its declared inputs alone. What is installed is none, but requirements.lock is, an
-    # input of every stage that quotes this, and the two agree: `make` builds .venv anew where the lock changed, and a
-    # run in a worktree with another lock than the installed one is refused (flows/core/worktree.py).
+    """Returns the installed version of each library of LIBRARIES."""
+    # A stage's outputs may depend only on its declared inputs. Here that is requirements.lock: `make` rebuilds .venv when
+    # it changes, and flows/core/worktree.py refuses a run in a worktree with another lock than the installed one.
     found: dict[str, str] = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):  # of the two packages of ONNX Runtime, one is installed
@@ -88,7 +73,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def trained_with_text(trained_with: Mapping[str, Any] | None) -> str:
-    """What a contract says of the training's libraries, device and mode; raises ValueError where that is damaged."""
+    """Returns the libraries, device and mode of the training as text; raises ValueError where the record is damaged."""
     if trained_with is None:
         return "not recorded, since earlier code trained the weights"
     return str(TrainedWith.model_validate(trained_with))

@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU, the provider whose bytes every machine can repeat, or on a GPU to draw many images."""
+"""Runs .onnx files with ONNX Runtime: on the CPU, whose results are reproducible, or on a GPU for many images."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tasks.export.checks import read_model, unfit
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-FLOAT32 = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}  # products as exact as a CPU's, the same every time
+FLOAT32 = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}  # as exact as a CPU, and deterministic
 
 
 def session(
@@ -23,14 +23,13 @@ def session(
     optimised: bool = True,
     profile: Path | None = None,
 ) -> ort.InferenceSession:
-    """A session on `device`, the CPU unless told, with this many CPU threads.
+    """Returns a session on `device`, by default the CPU, with this many CPU threads.
 
-    A GPU may multiply in TF32, the graph may be run as it stands, and where every node ran may be written to a file
-    whose name begins with `profile`. Raises UserError when the file is none that may be run, and when ONNX Runtime
-    does not run on that GPU: it would go on without a word on the CPU. PyTorch, which chose the device, has loaded the
-    libraries that both need.
+    `tf32` lets a GPU multiply in TF32, `optimised` lets ONNX Runtime change the graph, and `profile` is the prefix of a
+    file that records where every node ran. Raises UserError when the file cannot be run, and when ONNX Runtime cannot
+    use the GPU, where it would use the CPU without a message. It needs the CUDA libraries that PyTorch has loaded.
     """
-    _, data = read_model(path)
+    data = read_model(path)[1]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -41,41 +40,41 @@ def session(
     providers: list[str | tuple[str, dict[str, str]]] = [CPU]
     if device is not None and device.type == "cuda":
         if CUDA not in ort.get_available_providers():
-            raise UserError(_not_there("the installed package has no CUDA in it"))
-        exact = FLOAT32 | {"use_tf32": str(int(tf32))}
-        providers = [(CUDA, {"device_id": str(device.index or 0)} | exact), CPU]
+            raise _no_gpu("the installed package was built without CUDA")
+        settings = FLOAT32 | {"device_id": str(device.index or 0), "use_tf32": str(int(tf32))}
+        providers = [(CUDA, settings), CPU]
     try:
         running = ort.InferenceSession(data, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's own exceptions have no common class but this
+    except Exception as error:  # the exceptions of ONNX Runtime have no other common class
         raise unfit(path, " ".join(str(error).splitlines()[0].split())) from None
     if len(providers) > 1 and running.get_providers()[0] != CUDA:
-        raise UserError(_not_there("it finds no driver or no libraries of CUDA that fit it"))
+        raise _no_gpu("it finds no matching driver or libraries of CUDA")
     return running
 
 
-def _not_there(why: str) -> str:
-    return (
-        f"ONNX Runtime {ort.__version__} does not draw on the GPU: {why}; "
+def _no_gpu(why: str) -> UserError:
+    return UserError(
+        f"ONNX Runtime {ort.__version__} does not run on the GPU: {why}; "
         "install the onnxruntime-gpu of requirements.lock, or set device to cpu in params.yaml"
     )
 
 
 def run_onnx(running: ort.InferenceSession, *inputs: np.ndarray) -> list[np.ndarray]:
-    """Every output for the inputs in their order, in one batch; raises UserError when the model does not take them."""
+    """Returns every output for one batch of inputs in the graph's order; raises UserError when the model fails."""
     names = [tensor.name for tensor in running.get_inputs()]
     try:
         outputs = running.run(None, dict(zip(names, inputs, strict=True)))
-    except Exception as error:  # see above
+    except Exception as error:  # as above
         reason, shapes = " ".join(str(error).split()), " and ".join(str(array.shape) for array in inputs)
         raise UserError(f"the model fails on {shapes} inputs, at batch size {len(inputs[0])}: {reason}") from None
     return [np.asarray(output) for output in outputs]
 
 
 def run_in_batches(running: ort.InferenceSession, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The same for any number of rows, also from a file of a fixed batch, which gets the last ones filled up."""
+    """Returns the same for any number of rows; a file with a fixed batch gets full batches, which wrap around."""
     batch, size = running.get_inputs()[0].shape[0], len(inputs[0])
     if not isinstance(batch, int):
         return run_onnx(running, *inputs)
-    places = [np.arange(start, start + batch) % size for start in range(0, size, batch)]
-    parts = [run_onnx(running, *(given[rows] for given in inputs)) for rows in places]
+    batches = [np.arange(start, start + batch) % size for start in range(0, size, batch)]
+    parts = [run_onnx(running, *(array[rows] for array in inputs)) for rows in batches]
     return [np.concatenate(outputs)[:size] for outputs in zip(*parts, strict=True)]

@@ -1,4 +1,4 @@
-"""The functions of a VAE that ship: one that samples, the encoder and the decoder."""
+"""The graphs of a VAE that ship: the sampler, the encoder and the decoder."""
 
 from collections.abc import Mapping
 
@@ -27,7 +27,7 @@ class VaeGraph(Graph):
 
 
 class DecoderGraph(Graph):
-    """latent [N, L], a code as the encoder gives it, to image [N, C, H, W]."""
+    """latent [N, L], the mean of a code, to image [N, C, H, W]."""
 
     input = "latent"
 

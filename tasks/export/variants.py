@@ -1,7 +1,7 @@
-"""The files that ship beside a float32 one, made of its graph: float16 inside, pixels as bytes, a fixed batch.
+"""Makes the variants of a float32 file from its graph: float16 inside, pixels as bytes, a fixed batch size.
 
-`gan.onnx` gives `gan.float16.onnx`, `gan.uint8.onnx` and `gan.batch16.onnx`. Each takes what the float32 file takes.
-Equal weights give equal bytes.
+They are `gan.float16.onnx`, `gan.uint8.onnx` and `gan.batch16.onnx` for `gan.onnx`, with the same inputs. Equal weights
+give equal bytes.
 """
 
 import logging
@@ -17,44 +17,36 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from tasks.common.params import ExportSettings, Variant
 from tasks.export.contract import Contract, with_contract
 
-STEP = 1  # of 255, that a byte may be away from the one rounded from float64
+STEP = 1  # of 255: the tolerance of a uint8 pixel against the rounded float64 one
 
 
 def make_variants(model: onnx.ModelProto, contract: Contract, settings: ExportSettings) -> dict[str, onnx.ModelProto]:
-    """The variants that `export.variants` asks for of a float32 file, by file name; uint8 only of what gives images."""
-    made = {}
+    """Returns the variants of `export.variants` by file name; uint8 only where the only output are images."""
+    makers, variants = {"float16": to_float16, "uint8": to_uint8, "static": to_static}, {}
     for variant in settings.variants:
-        if variant != "uint8" or gives_images(contract):
+        if variant != "uint8" or [output["name"] for output in contract["outputs"]] == ["image"]:
             changed = _changed(contract, variant, settings)
-            made[changed["file"]] = with_contract(_MAKE[variant](model, settings), changed)
-    return made
-
-
-def gives_images(contract: Contract) -> bool:
-    """Whether the file's only output are images."""
-    return [output["name"] for output in contract["outputs"]] == ["image"]
+            variants[changed["file"]] = with_contract(makers[variant](model, settings), changed)
+    return variants
 
 
 def to_float16(model: onnx.ModelProto, _: ExportSettings) -> onnx.ModelProto:
-    """Weights and everything between them in float16; inputs and outputs stay float32.
+    """Returns the model with weights and activations in float16, and inputs and outputs in float32.
 
-    No graph of ours makes a discrete choice of noise, which float16 could tip over: labels are integers, and the
-    prior of the codes is continuous.
+    No graph of this project makes a discrete choice from noise, which float16 could change: labels are integers, and
+    the prior of the codes is continuous.
     """
-    logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)  # its count of tiny weights
+    logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)  # it warns of tiny weights
     plain = _copy(model)
-    del plain.graph.value_info[:]  # inferred anew; what stands there of constants would be cast once per use
+    del plain.graph.value_info[:]  # is inferred again; its entries of constants would be cast once per use
     converted = OnnxModel(convert_float_to_float16(plain, keep_io_types=True))  # type: ignore[no-untyped-call]
-    converted.topological_sort()  # type: ignore[no-untyped-call] # the casts of inputs stand last
+    converted.topological_sort()  # type: ignore[no-untyped-call] # the casts of inputs are last
     made: onnx.ModelProto = converted.model
     return made
 
 
 def to_uint8(model: onnx.ModelProto, _: ExportSettings) -> onnx.ModelProto:
-    """Images as uint8 [N, H, W, C] in 0 to 255, as pictures lie in files: times 255, rounded half to even.
-
-    The graph clips to [0, 1] before.
-    """
+    """Returns the model with images as uint8 [N, H, W, C] in 0 to 255: the clipped * 255, rounded half to even."""
     made = _copy(model)
     [output] = made.graph.output
     shape = output.type.tensor_type.shape
@@ -77,15 +69,12 @@ def to_uint8(model: onnx.ModelProto, _: ExportSettings) -> onnx.ModelProto:
 
 
 def to_static(model: onnx.ModelProto, settings: ExportSettings) -> onnx.ModelProto:
-    """`export.static_batch` images at a time, every size known: what a CUDA graph needs."""
+    """Returns the model with a batch of `export.static_batch` and every size fixed, as a CUDA graph needs it."""
     made = _copy(model)
     del made.graph.value_info[:]
     for value in (*made.graph.input, *made.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = settings.static_batch
     return shape_inference.infer_shapes(made, strict_mode=True, data_prop=True)
-
-
-_MAKE = {"float16": to_float16, "uint8": to_uint8, "static": to_static}
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -95,7 +84,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _changed(contract: Contract, variant: Variant, settings: ExportSettings) -> dict[str, Any]:
-    """The contract of a variant, from that of the float32 file."""
+    """Returns the contract of a variant, from that of the float32 file."""
     name = f"batch{settings.static_batch}" if variant == "static" else variant
     changes: dict[str, Any] = {"file": f"{Path(contract['file']).stem}.{name}.onnx", "variant": variant}
     match variant:

@@ -81,12 +81,12 @@ def with_metadata(value: str) -> onnx.ModelProto:
 
 
 BROKEN: list[tuple[Callable[[], onnx.ModelProto], str]] = [
-    (lambda: of_opset(99), "it is of operator set 99; known are 18 to 23"),
-    (lambda: of_opset(11), "it is of operator set 11"),
+    (lambda: of_opset(99), "it uses operator set 99; supported are 18 to 23"),
+    (lambda: of_opset(11), "it uses operator set 11"),
     (with_domain, "operators of 'com.microsoft'"),
     (with_function, "an operator of its own, Twice"),
-    (lambda: model(helper.make_node("RandomNormal", [], ["end"], shape=[1, 4])), "RandomNormal draws at random"),
-    (lambda: model(helper.make_node("RandomUniformLike", ["made"], ["end"])), "RandomUniformLike draws at random"),
+    (lambda: model(helper.make_node("RandomNormal", [], ["end"], shape=[1, 4])), "RandomNormal is random"),
+    (lambda: model(helper.make_node("RandomUniformLike", ["made"], ["end"])), "RandomUniformLike is random"),
     (branching, "If lets the CPU decide what runs"),
     (lambda: model(normalised()), "BatchNormalization is in training mode"),
     (lambda: model(helper.make_node("Dropout", ["made", "", "weights"], ["end"])), "Dropout is in training mode"),
@@ -94,8 +94,8 @@ BROKEN: list[tuple[Callable[[], onnx.ModelProto], str]] = [
     (lambda: with_remark('File "/home/ann/imagewright/gan.py", line 3'), "a path of this machine, '/home/ann"),
     (lambda: with_metadata("C:\\Users\\ann"), "a path of this machine, 'C:"),
     (lambda: with_metadata(f"made by {getpass.getuser()}"), "the user's name, in 'made by"),
-    (lambda: model(batch=2), "`noise` is of 2 images at a time, where any number must do"),
-    (lambda: model(length=None), "`noise` has a size that is not known besides the number of images"),
+    (lambda: model(batch=2), "`noise` has a batch size of 2, but must accept any"),
+    (lambda: model(length=None), "`noise` has a dimension of unknown size besides the batch"),
 ]
 
 
@@ -110,7 +110,7 @@ def test_what_may_ship_is_let() -> None:
     check_graph("gan.onnx", model(helper.make_node("Relu", ["made"], ["end"])), None)
     check_graph("gan.batch2.onnx", model(batch=2), 2)
     check_graph("gan.onnx", with_remark("a and/or b, 1/2, https://example.org/a/b, image"), None)
-    with pytest.raises(UserError, match=r"`noise` is of any number of images at a time, not 2"):
+    with pytest.raises(UserError, match=r"`noise` has a batch size of any number, not 2"):
         check_graph("gan.batch2.onnx", model(), 2)
 
 
@@ -127,7 +127,7 @@ def test_a_user_without_a_name_may_export(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: of_opset(99), "it is of operator set 99; known are 18 to 23"),
+        (lambda: of_opset(99), "it uses operator set 99; supported are 18 to 23"),
         (lambda: outside("../secret.bin"), "it keeps weights in another file, '../secret.bin'"),
         (lambda: outside("/etc/passwd"), "it keeps weights in another file, '/etc/passwd'"),
         (lambda: outside("beside.bin"), "it keeps weights in another file, 'beside.bin'"),

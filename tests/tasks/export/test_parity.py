@@ -93,7 +93,7 @@ def test_a_gpu_that_is_not_used_fails_the_export(tmp_path: Path) -> None:
         [sys.executable, "-c", ON_A_GPU, str(tmp_path)], env=hidden, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "does not draw on the GPU" in done.stderr
+    assert "does not run on the GPU" in done.stderr
 
 
 def placed(path: Path, *providers: str) -> Path:

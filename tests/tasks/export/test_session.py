@@ -40,7 +40,7 @@ def test_a_gpu_that_onnx_runtime_cannot_reach_is_said(model: Path) -> None:
         [sys.executable, "-c", ON_THE_GPU, str(model)], env=hidden, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "does not draw on the GPU" in done.stderr
+    assert "does not run on the GPU" in done.stderr
     assert "set device to cpu in params.yaml" in done.stderr
 
 
