@@ -120,9 +120,7 @@ def _machines(checkout: Path, release: Release) -> Iterator[str]:
 
 def main() -> None:
     """Parses the command line, runs the check, prints the result and exits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("release", help="for example gan@v1.0.0")
     arguments = parser.parse_args()
     catch_signals()

@@ -16,9 +16,8 @@ from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRu
 from flows.core.worktree import Worktree
 from flows.release.commits import bundle_md5
 from flows.release.registry import Release, live
-from flows.ui.artifacts import publish_artifacts
+from flows.ui.artifacts import ModelSummary, publish_artifacts
 from flows.ui.summary import REPORT
-from flows.ui.verdicts import ModelSummary
 from tasks.common.errors import UserError
 from tasks.common.files import remove
 from tasks.gate.record import REFUSED, GateOutcome, GateRecord, Override, read_record

@@ -3,20 +3,11 @@
 Types, limits and descriptions come from tasks/common/params.py, so the form accepts what the stages accept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    create_model,
-    model_serializer,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_serializer
 from pydantic.fields import FieldInfo
 
 from tasks.common.errors import UserError
@@ -43,7 +34,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_serializer(mode="wrap")
-    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize(self, serialize: Callable[["Form"], dict[str, Any]]) -> dict[str, Any]:
         """Omits empty fields, which leave a parameter as it is."""
         return {key: value for key, value in serialize(self).items() if value is not None}
 
@@ -66,9 +57,8 @@ def _field(name: str, key: str, info: FieldInfo, inner: Sequence[str]) -> tuple[
         group = _form(f"{name}{key.title().replace('_', '')}", kind, inner)
         return group, Field(default=group(), title=key)
     constrained = Annotated[kind, *info.metadata] if info.metadata else kind
-    return constrained | None, Field(
-        default=None, title=key, description=info.description, json_schema_extra=_remove_null
-    )
+    about = info.description
+    return constrained | None, Field(default=None, title=key, description=about, json_schema_extra=_remove_null)
 
 
 def _remove_null(schema: dict[str, Any]) -> None:
@@ -102,9 +92,8 @@ def check_overrides(values: Mapping[str, Any]) -> Overrides:
     try:
         return Overrides.model_validate(values)
     except ValidationError as error:
-        raise UserError(
-            f"the overrides are invalid: {describe_errors(error)}; correct these values or leave them out"
-        ) from None
+        reason = describe_errors(error)
+        raise UserError(f"the overrides are invalid: {reason}; correct these values or leave them out") from None
 
 
 def selected(models: Models) -> tuple[Model, ...]:

@@ -11,24 +11,60 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
 import psutil
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from pydantic import BaseModel
 
-from flows.ui.previews import StageProgress, progress_markdown, read_progress
+from flows.ui.artifacts import table_markdown
+from tasks.common.image_grid import data_uri
 from tasks.common.paths import work_folder
-from tasks.common.progress import VARIABLE
+from tasks.common.progress import CAPTION, PICTURE, PROGRESS, VARIABLE
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
 TIMEOUT_SECONDS = 2.0  # of a request
 PATIENCE_SECONDS = 3.0  # for the last refresh, after the stage has ended
+
+
+class State(BaseModel):
+    """The contents of progress.json: counts in `unit`, a mean rate, and the latest losses and other metrics.
+
+    A metric that is not finite is None. `at` is the time of writing as a Unix timestamp.
+    """
+
+    what: str
+    unit: str
+    done: int
+    total: int
+    per_second: float
+    seconds_left: float | None
+    figures: Mapping[str, float | None]
+    ended: bool
+    at: float
+
+    @property
+    def percent(self) -> float:
+        """The share that is done, from 0 to 100."""
+        return min(100.0, 100 * self.done / max(self.total, 1))
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """The progress of a stage, and its preview image in Markdown, empty if the stage writes none."""
+
+    state: State
+    preview: str = ""
 
 
 @contextmanager
@@ -38,9 +74,8 @@ def progress_artifacts(stage: str) -> Iterator[Mapping[str, str]]:
     Yields the environment variables that the stage's process needs.
     """
     try:
-        folder = tempfile.TemporaryDirectory(
-            prefix=f"{os.getpid()}-{stage}-", dir=_progress_folder(), ignore_cleanup_errors=True
-        )
+        prefix, parent = f"{os.getpid()}-{stage}-", _progress_folder()
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
     except OSError:  # for example a full disk; the stage runs without progress
         yield {}
         return
@@ -109,3 +144,50 @@ class _Publisher:
             description = f"Progress of {self._stage}"
             artifact = ArtifactCreate(key=key, type=kind, description=description, data=data, **ids)
             self._ids[key] = client.create_artifact(artifact).id
+
+
+def read_progress(folder: Path) -> StageProgress | None:
+    """Reads a stage's progress; None if there is none yet. Raises OSError or ValueError for files that are damaged."""
+    try:
+        state = State.model_validate_json((folder / PROGRESS).read_bytes())
+    except FileNotFoundError:
+        return None
+    path = folder / PICTURE
+    return StageProgress(state, _preview(path, path.stat().st_mtime_ns) if path.exists() else "")
+
+
+@lru_cache(maxsize=8)
+def _preview(path: Path, modified: int) -> str:
+    """Reads a preview; `modified` is the modification time of its file in ns, so that the cache sees a new one."""
+    with Image.open(path) as image:
+        caption = str(image.info.get(CAPTION, ""))
+    return f"![{caption}]({data_uri(path)})\n\n*{caption}*"
+
+
+def progress_markdown(progress: StageProgress, over: bool = False) -> str:
+    """Returns the page of a stage; `over` means that its process has ended, perhaps too early."""
+    figures = progress.state.figures
+    values = ("not finite" if value is None else f"{value:.3g}" for value in figures.values())
+    table = table_markdown(figures, ["---:"] * len(figures), values) if figures else ""
+    return "\n\n".join(filter(None, (_headline(progress.state, over), table, progress.preview)))
+
+
+def _headline(state: State, over: bool) -> str:
+    counts = f"**{state.what}**: {state.done:,} of {state.total:,} {state.unit} ({state.percent:.0f} %)"
+    rate = f"{state.per_second:,.0f} {state.unit} per second"
+    if state.ended and state.done >= state.total:
+        return f"{counts}, finished at {rate}"
+    if over or state.ended:
+        return f"{counts}, stopped there"
+    left = f", {duration(state.seconds_left)} left" if state.seconds_left is not None else ""
+    when = datetime.fromtimestamp(state.at, UTC)  # an open page does not update itself
+    return f"{counts}, {rate}{left}\n\n*As of {when:%H:%M:%S} UTC; reload the page to update it.*"
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds as `40 s`, `3 min 20 s` or `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

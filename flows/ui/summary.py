@@ -35,9 +35,8 @@ def metrics_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def _changes_text(root: Path) -> str:
-    git = subprocess.run(
-        ["git", "status", "--porcelain", "-z", "--", *RECORD], cwd=root, capture_output=True, text=True, check=False
-    )
+    command = ["git", "status", "--porcelain", "-z", "--", *RECORD]
+    git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     changed = " ".join(sorted(entry[3:].rstrip("/") for entry in git.stdout.split("\0") if entry))
     return changed and (
         f"Changed in git: {changed}. Keep this with `git add {changed} && git commit -m Retrain`, "

@@ -11,8 +11,7 @@ from PIL import Image
 from prefect import flow
 from prefect.artifacts import Artifact
 
-from flows.ui.artifacts import publish_artifacts
-from flows.ui.verdicts import ModelSummary, verdicts_markdown
+from flows.ui.artifacts import ModelSummary, publish_artifacts, verdicts_markdown
 from tasks.common.image_grid import data_uri
 from tasks.gate.record import GateRecord
 from tasks.reference.protocol import Protocol

@@ -21,8 +21,7 @@ from prefect.client.schemas.objects import Artifact as Stored
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.ui import progress
-from flows.ui.previews import duration, read_progress
-from flows.ui.progress import progress_artifacts
+from flows.ui.progress import duration, progress_artifacts, read_progress
 from tasks.common.paths import work_folder
 from tests.flows.conftest import ROOT, until
 
