@@ -77,7 +77,8 @@ def test_the_card_runs_and_tells_the_figures(project: Path, model: str) -> None:
     front = card.split("---\n")[1]
     assert {"library_name": "onnx", "license": "other"}.items() <= YAML(typ="safe").load(front).items()
     assert (
-        "Images rejected before training: 1 truncated.\nTrained with: not recorded, since earlier code trained the weights.\n"
+        "Images rejected before training: 1 truncated.\n"
+        "Trained with: not recorded, since earlier code trained the weights.\n"
         "Exported with torch 2.14.1; `sbom.cdx.json` lists every library of requirements.lock." in card
     )
     assert "| `fd_relative` | 0.0213 | 0.00100 | lower |" in card

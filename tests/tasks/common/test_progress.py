@@ -59,7 +59,7 @@ def without_files(digits: Checkout) -> dict[str, tuple[bytes, str]]:
     return {model: weights(digits, model, None) for model in METRICS}
 
 
-@pytest.mark.parametrize(("model", "caption"), [("gan", "generated from the same noise"), ("vae", "its reconstruction")])
+@pytest.mark.parametrize(("model", "caption"), [("gan", "from the same noise"), ("vae", "its reconstruction")])
 def test_progress_files_do_not_change_a_trainings_bits(
     digits: Checkout, without_files: dict[str, tuple[bytes, str]], tmp_path: Path, model: str, caption: str
 ) -> None:
