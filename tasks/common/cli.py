@@ -5,11 +5,13 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -34,12 +36,17 @@ SECONDS_BETWEEN_FILES = 2.0
 def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> None:
     """Runs a stage's `main` with params.yaml and writes its receipt: facts, seconds, machine and peak memory.
 
-    A UserError or a full disk ends the process with one sentence and exit code 2. The stage refuses to run the code of
-    another checkout than the one it stands in, whose declared dependencies would not be what ran.
+    The stage refuses to run the code of another checkout, because the dependencies that dvc.yaml declares would not be
+    what ran.
     """
 
     def measured() -> None:
-        _require_code_of_this_folder()
+        code, folder = Path(tasks.__file__).absolute().parents[1], Path.cwd()
+        if code != folder:
+            raise UserError(
+                f"the stage would run the code of {code} on the data of {folder}; run it from {code}, or with the code "
+                f"of {folder} first on Python's path (without PYTHONSAFEPATH, `python -P` and PYTHONPATH)"
+            )
         params = load_params()
         key = stage_inputs(stage).key
         began, start = datetime.now(UTC), time.perf_counter()
@@ -53,15 +60,6 @@ def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> Non
     run(measured)
 
 
-def _require_code_of_this_folder() -> None:
-    code, folder = Path(tasks.__file__).absolute().parents[1], Path.cwd()
-    if code != folder:
-        raise UserError(
-            f"the stage would run the code of {code} on the data of {folder}; run it from {code}, or with the code of "
-            f"{folder} first on Python's path (without PYTHONSAFEPATH, `python -P` and PYTHONPATH)"
-        )
-
-
 def run(main: Callable[[], None]) -> None:
     """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2.
 
@@ -70,26 +68,24 @@ def run(main: Callable[[], None]) -> None:
     file = requested_file()
     try:
         main()
+        return
     except UserError as error:
-        sys.exit(_complain(file, Mistake(kind="user error", sentence=str(error))))
+        mistake = Mistake(kind="user error", sentence=str(error))
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         where = f" at {error.filename}" if error.filename else f" under {Path.cwd()}"
         sentence = f"the disk is full{where} ({error.strerror}); nothing was changed, free space and rerun"
-        sys.exit(_complain(file, Mistake(kind="disk full", sentence=sentence)))
+        mistake = Mistake(kind="disk full", sentence=sentence)
     except Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
         sys.exit(stopped.code)
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr, flush=True)
         sys.exit(130)
-
-
-def _complain(file: Path | None, mistake: Mistake) -> int:
     print(f"error: {mistake.sentence}", file=sys.stderr, flush=True)
     write_mistake(file, mistake)
-    return mistake.code
+    sys.exit(mistake.code)
 
 
 def progress(items: Iterable[T], total: int, what: str, unit: str = "images") -> Iterator[T]:
@@ -182,12 +178,12 @@ def _nvidia() -> str:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    with suppress(OSError):
+        if name := re.search(
+            r"^model name[^:\n]*:(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            return name[1].strip()
+    return platform.processor()
 
 
 def _peak_mib() -> int:

@@ -40,12 +40,10 @@ def md5_file(path: Path) -> str:
 def dvc_folder_hash(files: Mapping[str, str]) -> str:
     """Returns DVC's hash of a folder from its files' MD5 by relative POSIX path.
 
-    It is the MD5 of the `.dir` object in DVC's cache, a JSON list sorted by path (dvc.org/doc/user-guide, "Internal
-    directories and files").
+    It is the MD5 of a JSON list, sorted by path (dvc.org/doc/user-guide, "Internal directories and files").
     """
-    entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
-    text = json.dumps(entries, sort_keys=True).encode()
-    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
+    entries = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())], sort_keys=True)
+    return f"{hashlib.md5(entries.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def canonical(value: object) -> bytes:

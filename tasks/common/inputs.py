@@ -1,7 +1,4 @@
-"""The inputs that a stage declares in dvc.yaml, resolved to parameter values and hashes of code and data.
-
-Their hash identifies a checkpoint and a receipt; a contract records it as the model's origin.
-"""
+"""The inputs that a stage declares in dvc.yaml; their hash identifies checkpoints, receipts and a model's origin."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,11 +38,8 @@ def stage_inputs(stage: str) -> Inputs:
         missing = ", ".join(key for key, value in params.items() if value is None)
         raise UserError(f"params.yaml lacks {missing}, which stage `{stage}` of {PIPELINE_FILE} reads; add it")
     hashes = {path: _hash(Path(path)) for path in stages[stage]["deps"]}
-    return Inputs(
-        params=params,
-        code={path: hash_ for path, hash_ in hashes.items() if path.endswith(".py")},
-        data={path: hash_ for path, hash_ in hashes.items() if not path.endswith(".py")},
-    )
+    code = {path: hash_ for path, hash_ in hashes.items() if path.endswith(".py")}
+    return Inputs(params, code, data={path: hash_ for path, hash_ in hashes.items() if path not in code})
 
 
 def value_at(tree: Any, key: str) -> Any:

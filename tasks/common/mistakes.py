@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.common.files import write_json
 
@@ -17,10 +17,8 @@ VARIABLE = "IMAGEWRIGHT_MISTAKE"  # names the file
 EXIT_CODE = 2
 
 
-class Mistake(BaseModel):
+class Mistake(BaseModel, extra="forbid", frozen=True, strict=True):
     """What was wrong and what to do, in one sentence, and the exit code of the command."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     kind: Literal["user error", "disk full"]
     sentence: str

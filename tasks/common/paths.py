@@ -24,18 +24,13 @@ def work_folder() -> Path:
 
 @contextmanager
 def hold_lock(file: Path, message: str, log: Callable[[str], object] | None = None) -> Iterator[None]:
-    """Holds the lock `file` during the block; while another process holds it, logs or prints `message` and waits.
-
-    The lock ends with the process.
-    """
+    """Holds the lock `file`, at most until the process ends; while another one has it, shows `message` and waits."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file, thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         (log or partial(print, flush=True))(message)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()

@@ -98,7 +98,6 @@ if __name__ == "__main__":
 
     def main() -> None:
         changes = apply_preset(arguments.name, arguments.force)
-        print(f"preset {arguments.name}: {len(changes)} values changed in {PARAMS_FILE}")
-        print("".join(f"  {change}\n" for change in changes), end="")
+        print(f"preset {arguments.name}: {len(changes)} values changed in {PARAMS_FILE}", *changes, sep="\n  ")
 
     run(main)

@@ -95,7 +95,7 @@ class StopSignals:
     """Records SIGINT and SIGTERM until the work can be saved."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self.received = 0  # the signal's number once there is one
 
     def __enter__(self) -> "StopSignals":
         self._handlers = {number: signal.signal(number, self._record) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -106,14 +106,9 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _record(self, number: int, _: FrameType | None) -> None:
-        self._number = number
-
-    @property
-    def received(self) -> bool:
-        """Whether a signal was received."""
-        return self._number != 0
+        self.received = number
 
     def check(self) -> None:
         """Raises Stopped if a signal was received."""
-        if self._number:
-            raise Stopped(self._number)
+        if self.received:
+            raise Stopped(self.received)

@@ -23,10 +23,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Returns the tensors on the CPU by name, and the header's JSON object.
-
-    Raises UserError when the file is missing or damaged.
-    """
+    """Returns CPU tensors by name, and the header's JSON object; raises UserError for a missing or damaged file."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

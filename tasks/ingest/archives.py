@@ -1,7 +1,9 @@
-"""Safe unpacking of zip and tar archives: no member leaves the folder, and the unpacked size is limited."""
+"""Copies folders and unpacks zip and tar archives: no member leaves the folder, and the unpacked size is limited."""
 
 import lzma
+import os
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from tasks.common.cli import progress
 from tasks.common.errors import UserError
 from tasks.ingest.raw import MANIFEST, is_junk
 
@@ -18,8 +21,31 @@ CHUNK = 2**20  # bytes per read
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the files below `source` to `target`, without junk and a manifest.
+
+    A link to a file is copied as the file; links to folders are not followed. Raises UserError for an unreadable file.
+    """
+    names, skipped = [], 0
+    for folder, subfolders, files in os.walk(source):
+        skipped += sum(Path(folder, name).is_symlink() for name in subfolders)
+        subfolders[:] = [name for name in subfolders if not is_junk(name)]
+        found = [path for name in files if (path := Path(folder, name)) != source / MANIFEST]
+        usable = [path.relative_to(source).as_posix() for path in found if not is_junk(path.name) and path.is_file()]
+        skipped += len(found) - len(usable)
+        names += usable
+    if skipped:
+        print(f"left out: {skipped:,} hidden or system files, links to folders, and special files", flush=True)
+    for name in progress(sorted(names), len(names), "copying", "files"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source / name, target / name)
+        except PermissionError as error:
+            raise UserError(f"{error.filename} cannot be read; change its permissions and run this again") from None
+
+
 def is_archive(path: Path) -> bool:
-    """Returns whether `path` is recognised as a zip or a tar (plain, .gz, .bz2 or .xz)."""
+    """Returns whether `path` is a zip or a tar (plain, .gz, .bz2 or .xz)."""
     try:
         return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
     except DAMAGE:
@@ -33,12 +59,9 @@ def unpack(archive: Path, target: Path, limit: int = MAX_UNPACKED) -> None:
     path, more than `limit` unpacked bytes (counted while reading, whatever the header says), an encrypted member, and
     a damaged archive. The caller removes what was written until then.
     """
-    unpacking = Unpacking(archive, target, limit)
     try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, unpacking)
-        else:
-            _unpack_tar(archive, unpacking)
+        unpack_members = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+        unpack_members(archive, Unpacking(archive, target, limit))
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # for example a full disk; what bz2 and gzip raise for damaged data has no number
@@ -59,8 +82,7 @@ class Unpacking:
     """Writes an archive's members below a folder and limits their total size."""
 
     def __init__(self, archive: Path, target: Path, limit: int) -> None:
-        self._archive, self._target = archive, target
-        self._limit, self._left = limit, limit
+        self._archive, self._target, self._limit, self._left = archive, target, limit, limit
 
     def error(self, name: str, reason: str) -> UserError:
         """Returns the error for a member that must not be unpacked."""

@@ -1,26 +1,13 @@
 """Fills data/raw from a named data set, a folder or an archive, or restores what data/raw.dvc pins."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tasks.common.cli import progress
 from tasks.common.errors import UserError
-from tasks.ingest.archives import is_archive, strip_top_folder, unpack
-from tasks.ingest.pin import PIN, Pin, pin_raw, raw_hash, read_pin, replace_raw, restore_pinned, unchanged_on_failure
-from tasks.ingest.raw import (
-    MANIFEST,
-    RAW,
-    REMEDY,
-    RawManifest,
-    build_manifest,
-    check_raw,
-    is_junk,
-    read_manifest,
-    write_manifest,
-)
+from tasks.ingest.archives import copy_folder, is_archive, strip_top_folder, unpack
+from tasks.ingest.pin import PIN, Pin, pin_in_place, raw_hash, read_pin, replace_raw, restore_pinned
+from tasks.ingest.raw import RAW, REMEDY, RawManifest, build_manifest, check_raw, read_manifest, write_manifest
 from tasks.ingest.sources import digits, fashion_mnist
 
 FOLDER = "folder"  # the source of data without a name
@@ -32,12 +19,9 @@ SPLIT_FOLDERS = frozenset({"train", "test", "val", "validation"})
 def ingest(source: str | None, local: Path | None = None) -> None:
     """Fills data/raw from `source` and pins it with DVC; if anything fails, data/raw stays as it was.
 
-    Args:
-        source: a data set's name, the path of a folder, zip or tar, or None for what data/raw.dvc pins.
-        local: a folder with the files of the named data set, which are downloaded otherwise.
-
-    Raises UserError when the source is unknown, empty, damaged or unavailable, and when None would overwrite a data/raw
-    that was changed by hand.
+    `source` is a data set's name, the path of a folder, zip or tar, or None for what data/raw.dvc pins. `local` is a
+    folder with the files of the named data set, which are downloaded otherwise. Raises UserError when the source is
+    unknown, empty, damaged or unavailable, and when None would overwrite a data/raw that was changed by hand.
     """
     if not Path(".dvc").is_dir():
         raise UserError("there is no .dvc here; run this from the project's folder, cloned with git")
@@ -60,9 +44,7 @@ def accept() -> None:
     manifest = build_manifest(RAW, FOLDER, old.labels if old else None)
     if old is not None and old.files == manifest.files:
         manifest = old
-    with unchanged_on_failure(RAW / MANIFEST), unchanged_on_failure(PIN):
-        write_manifest(RAW, manifest)
-        pin_raw(manifest.source)
+    pin_in_place(manifest)
     _report(manifest)
 
 
@@ -113,7 +95,7 @@ def _fill_from_path(path: Path) -> None:
     if path.resolve() == RAW.resolve():
         accept()
     elif path.is_dir():
-        _fill(FOLDER, lambda folder: _copy_folder(path, folder))
+        _fill(FOLDER, lambda folder: copy_folder(path, folder))
     elif is_archive(path):
         _fill(FOLDER, lambda folder: _unpack(path, folder))
     else:
@@ -123,29 +105,6 @@ def _fill_from_path(path: Path) -> None:
 def _unpack(archive: Path, folder: Path) -> None:
     unpack(archive, folder)
     strip_top_folder(folder, SPLIT_FOLDERS)
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    """Copies the files below `source` to `target`, without junk and a manifest.
-
-    A link to a file is copied as the file; links to folders are not followed. Raises UserError for an unreadable file.
-    """
-    names, skipped = [], 0
-    for folder, subfolders, files in os.walk(source):
-        skipped += sum(Path(folder, name).is_symlink() for name in subfolders)
-        subfolders[:] = [name for name in subfolders if not is_junk(name)]
-        found = [path for name in files if (path := Path(folder, name)) != source / MANIFEST]
-        usable = [path.relative_to(source).as_posix() for path in found if not is_junk(path.name) and path.is_file()]
-        skipped += len(found) - len(usable)
-        names += usable
-    if skipped:
-        print(f"left out: {skipped:,} hidden or system files, links to folders, and special files", flush=True)
-    for name in progress(sorted(names), len(names), "copying", "files"):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source / name, target / name)
-        except PermissionError as error:
-            raise UserError(f"{error.filename} cannot be read; change its permissions and run this again") from None
 
 
 def _fill(source: str, write: Callable[[Path], list[str] | None], pin: Pin | None = None) -> None:

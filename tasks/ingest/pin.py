@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from tasks.common.errors import UserError
 from tasks.common.files import dvc_folder_hash, md5_file, remove, replacing, write_bytes
-from tasks.ingest.raw import MANIFEST, RAW, file_names, hash_files
+from tasks.ingest.raw import MANIFEST, RAW, RawManifest, file_names, hash_files, write_manifest
 
 PIN = Path("data/raw.dvc")
 
@@ -57,7 +57,7 @@ def dvc(*arguments: str) -> str:
     return done.stdout
 
 
-def pin_raw(source: str) -> None:
+def _pin_raw(source: str) -> None:
     """Runs `dvc add data/raw` and notes `source` in data/raw.dvc, so that a fresh clone knows what to fetch."""
     dvc("add", str(RAW))
     yaml = YAML()
@@ -67,9 +67,15 @@ def pin_raw(source: str) -> None:
         yaml.dump(content, beside)
     found, recorded = len(file_names(RAW)) + 1, int(content["outs"][0]["nfiles"])
     if recorded != found:
-        raise UserError(
-            f"DVC recorded {recorded:,} of {found:,} files in {RAW}; .dvcignore must leave none of them out"
-        )
+        counts = f"{recorded:,} of {found:,} files"
+        raise UserError(f"DVC recorded {counts} in {RAW}; .dvcignore must leave none of them out")
+
+
+def pin_in_place(manifest: RawManifest) -> None:
+    """Writes `manifest` into data/raw and pins it; if that fails, the manifest and the pin stay as they were."""
+    with _unchanged_on_failure(RAW / MANIFEST), _unchanged_on_failure(PIN):
+        write_manifest(RAW, manifest)
+        _pin_raw(manifest.source)
 
 
 def replace_raw(new: Path, source: str) -> None:
@@ -78,11 +84,11 @@ def replace_raw(new: Path, source: str) -> None:
         if RAW.exists():
             RAW.replace(aside)
         new.replace(RAW)
-        pin_raw(source)
+        _pin_raw(source)
 
 
 @contextmanager
-def unchanged_on_failure(path: Path) -> Iterator[None]:
+def _unchanged_on_failure(path: Path) -> Iterator[None]:
     """Restores the file `path`, or removes a new one, if the block fails."""
     before = path.read_bytes() if path.is_file() else None
     try:
@@ -99,7 +105,7 @@ def unchanged_on_failure(path: Path) -> Iterator[None]:
 def _raw_unchanged_on_failure() -> Iterator[Path]:
     """Yields a path to move or hard-link data/raw to; if the block fails, data/raw and its pin are restored."""
     existed = RAW.exists()
-    with unchanged_on_failure(PIN), TemporaryDirectory(dir=RAW.parent, prefix=".raw.old.") as scratch:
+    with _unchanged_on_failure(PIN), TemporaryDirectory(dir=RAW.parent, prefix=".raw.old.") as scratch:
         aside = Path(scratch) / RAW.name
         try:
             yield aside

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.common.cli import progress
 from tasks.common.errors import UserError
@@ -15,16 +15,12 @@ RAW = Path("data/raw")
 MANIFEST = "manifest.json"
 MANY = 1000  # files; hashing fewer is too fast for a progress bar
 JUNK = {"thumbs.db", "desktop.ini", "__macosx", "__pycache__"}
-REMEDY = (
-    "`imagewright data --accept` pins data/raw as it is, "
-    "and without data/raw `imagewright data` restores what was pinned"
-)
+REMEDY = "`imagewright data --accept` pins data/raw as it is, "
+REMEDY += "and without data/raw `imagewright data` restores what was pinned"
 
 
-class RawManifest(BaseModel):
+class RawManifest(BaseModel, extra="forbid", frozen=True):
     """Content of data/raw: its source, SHA-256 by POSIX path, and the labels' names where the data set has them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     files: dict[str, str]

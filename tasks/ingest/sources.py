@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import urllib.request
 import zlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -53,12 +53,9 @@ def fashion_mnist(target: Path, local: Path | None = None) -> list[str]:
     They come from the folder `local`, or else from torchvision's mirrors or Debian's package, whichever answers first.
     Their SHA-256 must be FASHION_FILES. Raises UserError with each place's reason when none provides them.
     """
-    places: dict[str, Callable[[Path], None]] = {
-        "torchvision's mirrors": _from_mirrors,
-        f"Debian's package {PACKAGE}": _from_debian,
-    }
+    places = {"torchvision's mirrors": _from_mirrors, f"Debian's package {PACKAGE}": _from_debian}
     if local is not None:
-        places = {str(local): lambda target: _from_folder(local, target)}
+        places = {str(local): partial(_from_folder, local)}
     reasons = []
     for place, fetch in places.items():
         print(f"fashion-mnist: trying {place}", flush=True)

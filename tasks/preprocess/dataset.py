@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
@@ -25,10 +25,8 @@ Images = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 
-class Record(BaseModel):
+class Record(BaseModel, extra="forbid", frozen=True):
     """Base of the manifest's parts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ShardRecord(Record):
@@ -83,7 +81,7 @@ class Split:
         self._shards = [_mapped(folder / shard.file, (shard.count, *shape)) for shard in record.shards]
         self._starts = np.cumsum([0, *(shard.count for shard in record.shards)])
         self._read = self._from_files if record.count * math.prod(shape) > MAX_MAPPED else self._from_maps
-        self._file = lru_cache(OPEN_FILES)(self._open)
+        self._file = lru_cache(OPEN_FILES)(lambda shard: FileIO(folder / record.shards[shard].file))
         self.shape = shape
 
     def __len__(self) -> int:
@@ -120,9 +118,6 @@ class Split:
         file, size, start = self._file(shard), math.prod(self.shape), self._shards[shard].offset
         data = b"".join([os.pread(file.fileno(), size, start + row * size) for row in rows.tolist()])
         return np.frombuffer(data, np.uint8).reshape(-1, *self.shape)
-
-    def _open(self, shard: int) -> FileIO:
-        return FileIO(self._folder / self._record.shards[shard].file)
 
 
 @dataclass(frozen=True)

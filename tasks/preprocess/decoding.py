@@ -1,7 +1,8 @@
-"""Decodes images on all cores, in the order of the listing, with a limited number of images in memory."""
+"""Lists the images of data/raw and decodes them on all cores, in this order, with a limited number in memory."""
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections import deque
@@ -10,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
@@ -18,17 +19,89 @@ from PIL import Image
 
 from tasks.common.errors import UserError
 from tasks.common.params import PreprocessSettings
-from tasks.ingest.idx import UInt8Array, idx_blocks, read_idx
-from tasks.ingest.raw import RawManifest
+from tasks.ingest.idx import UInt8Array, idx_blocks, idx_shape, read_idx
+from tasks.ingest.raw import RawManifest, is_junk
 from tasks.preprocess.dataset import SplitName
 from tasks.preprocess.images import CHANNELS, ImageError, as_array, centre_square, decode_image, flatten
-from tasks.preprocess.listing import IdxFile, ImageFile, Listing
 
 FILES_PER_JOB = 64
 IDX_IMAGES_PER_JOB = 4096
+IDX = re.compile(r"-idx[13]-ubyte(\.gz)?$")
+OFFICIAL: dict[str, SplitName] = {"train": "train", "test": "test", "t10k": "test"}  # splits by folder or prefix
+OFFICIAL |= {"val": "validation", "validation": "validation"}
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of one image, its path relative to data/raw; its label is the name of the class folder."""
+
+    name: str
+    official: SplitName | None
+    label: str | None
+
+
+@dataclass(frozen=True)
+class IdxFile:
+    """A file of many images and the file of their labels, paths relative to data/raw; `shape` is (N, H, W)."""
+
+    name: str
+    labels: str | None
+    official: SplitName | None
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files in the order in which their images are packed."""
+
+    idx: list[IdxFile]
+    images: list[ImageFile]
+
+    def __len__(self) -> int:
+        """Returns the number of images, readable or not."""
+        return sum(file.shape[0] for file in self.idx) + len(self.images)
+
+
+def list_raw(folder: Path, manifest: RawManifest, settings: PreprocessSettings) -> Listing:
+    """Separates the idx files of data/raw from the others; raises UserError for idx files that cannot be used."""
+    names = sorted(name for name in manifest.files if not is_junk(name))
+    found = {name for name in names if IDX.search(name)}
+    idx = {name for name in found if not name.endswith(".gz") or name.removesuffix(".gz") not in found}
+    return Listing(
+        [_idx_file(folder, name, idx, settings) for name in sorted(idx) if "-idx3-" in name],
+        [_image_file(name) for name in names if name not in found],
+    )
+
+
+def _idx_file(folder: Path, name: str, names: set[str], settings: PreprocessSettings) -> IdxFile:
+    count, height, width = idx_shape(folder / name, axes=3)
+    if min(height, width) < settings.min_side or height * width > settings.max_pixels:
+        raise UserError(
+            f"the images of {folder / name} have {width} x {height} pixels, which preprocess.min_side or "
+            "preprocess.max_pixels in params.yaml rejects"
+        )
+    plain = name.removesuffix(".gz").replace("images", "labels").replace("-idx3-", "-idx1-")
+    labels = next((other for other in (plain, f"{plain}.gz") if other in names), None)
+    if labels is not None and idx_shape(folder / labels, axes=1) != (count,):
+        raise UserError(f"{folder / labels} does not have a label for each of the {count:,} images in {name}")
+    return IdxFile(name, labels, _idx_split(name), (count, height, width))
+
+
+def _image_file(name: str) -> ImageFile:
+    *folders, _ = PurePosixPath(name).parts
+    official = OFFICIAL.get(folders[0].lower()) if folders else None
+    classes = folders if official is None else folders[1:]
+    return ImageFile(name, official, classes[0] if classes else None)
+
+
+def _idx_split(name: str) -> SplitName | None:
+    """Returns the split that the top folder or else the start of the file's name declares."""
+    *folders, file = PurePosixPath(name).parts
+    named = OFFICIAL.get(folders[0].lower()) if folders else None
+    return named or OFFICIAL.get(file.split("-")[0].lower())
 
 
 @dataclass(frozen=True)
@@ -62,10 +135,9 @@ def _idx_images(
 ) -> Iterator[Block]:
     labels = _idx_labels(folder, file, manifest.labels)
     blocks = idx_blocks(folder / file.name, axes=3, block=IDX_IMAGES_PER_JOB)
-    if file.shape[1:] == (settings.size, settings.size):  # nothing to resize, so processes would only cost time
-        workers = 1
+    fits = file.shape[1:] == (settings.size, settings.size)  # then processes would only cost time
     done = 0
-    for images in parallel_map(partial(_fit, settings), blocks, workers):
+    for images in parallel_map(partial(_fit, settings), blocks, 1 if fits else workers):
         yield Block(images, [file.official] * len(images), labels[done : done + len(images)], {})
         done += len(images)
 
@@ -128,12 +200,11 @@ def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: in
 
 def _die_with_parent() -> None:
     """Ends a worker when its parent is killed, for which it would wait forever; leaves interrupts to the parent."""
+
+    def exit_after_parent() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_after_parent, daemon=True).start()
-
-
-def _exit_after_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=exit_after_parent, daemon=True).start()

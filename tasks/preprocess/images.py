@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,6 +19,7 @@ from tasks.ingest.idx import UInt8Array
 
 Color = Literal["grey", "rgb"]
 CHANNELS: dict[Color, int] = {"grey": 1, "rgb": 3}
+PILLOW_MODES: dict[Color, str] = {"grey": "L", "rgb": "RGB"}
 
 # The common formats except EPS, for which Pillow runs another program, and TGA, which has no signature.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
@@ -43,12 +44,7 @@ def flatten(image: Image.Image, color: Color) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    match color:
-        case "grey":
-            return image.convert("L")
-        case "rgb":
-            return image.convert("RGB")
-    assert_never(color)
+    return image.convert(PILLOW_MODES[color])
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from tasks.common.params import PreprocessSettings
 from tasks.ingest.idx import UInt8Array
 from tasks.ingest.raw import RawManifest, check_raw
 from tasks.preprocess.dataset import MANIFEST, Manifest, SplitName
-from tasks.preprocess.decoding import Block, decode_all
+from tasks.preprocess.decoding import Block, decode_all, list_raw
 from tasks.preprocess.images import CHANNELS
-from tasks.preprocess.listing import list_raw
 from tasks.preprocess.shards import SplitWriter
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.json"
+HELD_OUT: tuple[SplitName, ...] = ("test", "validation")
 MIN_HELD_OUT = 4  # images; the kernel distance compares two halves of the test images
 Bounds = list[tuple[SplitName, float]]
 
@@ -65,13 +66,8 @@ def _listed(reasons: Counter[str]) -> str:
 
 def _split_bounds(declared: set[SplitName | None], settings: PreprocessSettings) -> Bounds:
     """Returns the held-out splits that the data set does not declare, each with its upper bound of the hash."""
-    shares: Bounds = [("test", settings.test), ("validation", settings.validation)]
-    bounds, bound = Bounds(), 0.0
-    for name, share in shares:
-        if name not in declared:
-            bound += share
-            bounds.append((name, bound))
-    return bounds
+    names = [name for name in HELD_OUT if name not in declared]
+    return list(zip(names, accumulate(getattr(settings, name) for name in names), strict=True))
 
 
 def _split_of(image: UInt8Array, declared: SplitName | None, bounds: Bounds) -> SplitName:
@@ -80,7 +76,7 @@ def _split_of(image: UInt8Array, declared: SplitName | None, bounds: Bounds) -> 
     The first eight bytes of their SHA-256 are a fraction of 1. Equal images are therefore in one split, and images that
     are added later move no other image to another split.
     """
-    if declared in ("validation", "test"):
+    if declared in HELD_OUT:
         return declared
     fraction = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") / 2**64
     return next((name for name, bound in bounds if fraction < bound), "train")
@@ -107,7 +103,6 @@ class Packing:
 
     def finish(self, source: RawManifest, official: bool) -> Manifest:
         """Checks the numbers of rejected and usable images, writes what is left, and returns the manifest."""
-        self._check_rejected()
         self._check_counts()
         names = self._label_names(source)
         files = [{"file": file, "reason": reason} for file, reason in sorted(self._rejected.items())]
@@ -137,22 +132,19 @@ class Packing:
             return source.labels
         return sorted(names, key=lambda name: (name.zfill(20) if name.isdigit() else name, name))
 
-    def _check_rejected(self) -> None:
-        total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
-        if len(self._rejected) <= self._settings.max_rejected * total:
-            return
-        first = ", ".join(sorted(self._rejected)[:3])
-        raise UserError(
-            f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
-            f"({_listed(Counter(self._rejected.values()))}; such as {first}); "
-            "repair or remove them, or raise preprocess.max_rejected in params.yaml"
-        )
-
     def _check_counts(self) -> None:
-        needed = {"train": self._settings.min_images, "validation": MIN_HELD_OUT, "test": MIN_HELD_OUT}
+        total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
+        if len(self._rejected) > self._settings.max_rejected * total:
+            first = ", ".join(sorted(self._rejected)[:3])
+            raise UserError(
+                f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
+                f"({_listed(Counter(self._rejected.values()))}; such as {first}); "
+                "repair or remove them, or raise preprocess.max_rejected in params.yaml"
+            )
         for name, writer in self._writers.items():
-            if len(writer) < needed[name]:
+            needed = MIN_HELD_OUT if name in HELD_OUT else self._settings.min_images
+            if len(writer) < needed:
                 raise UserError(
-                    f"the split `{name}` has only {len(writer):,} usable images and needs {needed[name]:,}; "
+                    f"the split `{name}` has only {len(writer):,} usable images and needs {needed:,}; "
                     "add images, or change min_images or the split's share under preprocess in params.yaml"
                 )

@@ -49,9 +49,7 @@ class SplitWriter:
             return SplitRecord(count=len(self), per_label=[], shards=self._records, labels=None)
         id_of = {name: id_ for id_, name in enumerate(names)}
         ids = np.array([id_of[label] for label in self.labels if label is not None], np.int64)
-        path = self._folder / "labels.npy"
-        save_npy(path, ids)
-        labels = LabelsRecord(file=f"{self._folder.name}/{path.name}", sha256=sha256_file(path))
+        labels = LabelsRecord(**self._save("labels.npy", ids))
         counts = np.bincount(ids, minlength=len(names)).tolist()
         return SplitRecord(count=len(self), per_label=counts, shards=self._records, labels=labels)
 
@@ -59,23 +57,21 @@ class SplitWriter:
         """Returns mean and standard deviation per channel of values in [0, 1]; integer sums make them exact."""
         means, deviations = [], []
         for histogram in self._histograms.tolist():
-            count = sum(histogram)
-            first = sum(value * times for value, times in enumerate(histogram))
-            second = sum(value**2 * times for value, times in enumerate(histogram))
+            powers = (sum(value**power * times for value, times in enumerate(histogram)) for power in range(3))
+            count, first, second = powers
             means.append(first / (255 * count))
             deviations.append(math.sqrt(count * second - first**2) / (255 * count))
         return means, deviations
 
     def _write_shard(self) -> None:
-        path = self._folder / f"images-{len(self._records):05d}.npy"
-        save_npy(path, self._shard[: self._filled])
-        record = ShardRecord(file=f"{self._folder.name}/{path.name}", count=self._filled, sha256=sha256_file(path))
-        self._records.append(record)
+        saved = self._save(f"images-{len(self._records):05d}.npy", self._shard[: self._filled])
+        self._records.append(ShardRecord(count=self._filled, **saved))
         self._filled = 0
 
-
-def save_npy(path: Path, values: npt.NDArray[np.generic]) -> None:
-    """Writes an array as .npy; unlike `np.save`, it keeps the error number of a full disk."""
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
-        file.write(values.tobytes())
+    def _save(self, name: str, values: npt.NDArray[np.generic]) -> dict[str, str]:
+        """Writes an array as .npy; unlike `np.save`, it keeps the error number of a full disk."""
+        path = self._folder / name
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+            file.write(values.tobytes())
+        return {"file": f"{self._folder.name}/{name}", "sha256": sha256_file(path)}
