@@ -50,6 +50,7 @@ def test_make_passes_its_settings_on_but_no_stray_host(tmp_path: Path, monkeypat
     interpreter.parent.mkdir(parents=True)
     interpreter.write_text(SHOW)
     interpreter.chmod(0o755)
+    (tmp_path / ".venv/bin/imagewright").symlink_to(interpreter)
     for target in (tmp_path, tmp_path / ".venv"):
         shutil.copy(ROOT / "requirements.lock", target)
     shutil.copy(ROOT / "Makefile", tmp_path)
@@ -60,4 +61,4 @@ def test_make_passes_its_settings_on_but_no_stray_host(tmp_path: Path, monkeypat
     )
     *settings, command = done.stdout.splitlines()
     assert settings == ["IMAGEWRIGHT_PASSWORD=a $x#b", "IMAGEWRIGHT_PORT=4300", "IMAGEWRIGHT_WATCH=a folder"]
-    assert command.split()[-2:] == ["flows.server", "up"]
+    assert command.split()[-2:] == ["flows", "up"]
