@@ -30,8 +30,8 @@ from tasks.gate.decision import decide
 from tasks.gate.record import GateDecision
 from tasks.metrics.frechet import Moments
 from tasks.preprocess.dataset import open_prepared
-from tasks.reference.corruptions import blur, reduce_contrast
 from tasks.reference.statistics import ReferenceStatistics, load_statistics_of_both
+from tasks.reference.validate import blur, reduce_contrast
 
 LABELS = 10
 LIVE_SEED = 1_000_000  # first seed of the live model's noise in trials

@@ -1,7 +1,5 @@
 """The classifier accuracy score: accuracy on real images of a classifier trained on generated images alone."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
@@ -19,31 +17,6 @@ from tasks.metrics.intervals import share_interval
 from tasks.preprocess.dataset import Prepared
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Some rows of a split."""
-
-    split: Images
-    rows: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """C, H, W."""
-        return self.split.shape
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """int64 [n], or None without labels."""
-        return None if self.split.labels is None else self.split.labels[self.rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def gather(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 [n, C, H, W] for int64 [n]."""
-        return self.split.gather(self.rows[indices])
-
-
 def accuracy_scores(
     generator: ExportedGenerator, prepared: Prepared, params: Params, device: torch.device
 ) -> tuple[Interval, Interval]:
@@ -58,19 +31,22 @@ def accuracy_scores(
     stop = StopSettings(n_images=params.evaluate.accuracy_epochs * len(generator), patience=0, max_seconds=0)
     settings, classes = params.reference.model_copy(update={"stop": stop}), len(prepared.manifest.labels)
     mode = Mode(device, None, torch.channels_last, "float32, as on a CPU")
-    shares = [_accuracy(images, test, settings, classes, mode) for images in (generator, Subset(train, rows))]
-    return share_interval(shares[0], len(test)), share_interval(shares[1], len(test))
+    generated = _accuracy(generator, np.arange(len(generator)), test, settings, classes, mode)
+    real = _accuracy(train, rows, test, settings, classes, mode)
+    return share_interval(generated, len(test)), share_interval(real, len(test))
 
 
-def _accuracy(images: Images, test: Images, settings: ClassifierSettings, classes: int, mode: Mode) -> float:
-    """Accuracy on `test` of a classifier trained on `images`, generated anew in each epoch to save memory."""
+def _accuracy(
+    images: Images, rows: np.ndarray, test: Images, settings: ClassifierSettings, classes: int, mode: Mode
+) -> float:
+    """Accuracy on `test` of a classifier trained on these rows of `images`, generated anew in each epoch."""
     learner = ClassifierLearner(settings, "classifier", images.shape[0], classes, mode)
-    step, sampler, labels = make_step(learner), Sampler(len(images), settings.seed), images.labels
+    step, sampler, labels = make_step(learner), Sampler(len(rows), settings.seed), images.labels
     assert labels is not None
-    with exact_float32(), Progress(settings.stop.n_images, f"learning from {len(images):,} images") as progress:
+    with exact_float32(), Progress(settings.stop.n_images, f"learning from {len(rows):,} images") as progress:
         for n_images in range(0, settings.stop.n_images, settings.batch):
-            rows = sampler.batch(n_images, settings.batch)
-            raw, targets = (torch.from_numpy(each).to(mode.device) for each in (images.gather(rows), labels[rows]))
+            batch = rows[sampler.batch(n_images, settings.batch)]
+            raw, targets = (torch.from_numpy(each).to(mode.device) for each in (images.gather(batch), labels[batch]))
             step(raw, targets, n_images, 1.0)
             progress.advance(settings.batch)
         return learner.accuracy(test)

@@ -7,17 +7,10 @@ import numpy as np
 
 from tasks.common.params import EvaluateSettings
 from tasks.evaluate.scores import neighbour_membership, real_floor, rounded, score, thousands
+from tasks.metrics import intervals
 from tasks.metrics.bootstrap import Interval, Resampling
 from tasks.metrics.features import Features, as_features
-from tasks.metrics.intervals import (
-    CONFIDENCE,
-    extrapolated_interval,
-    frechet_intervals,
-    mean_interval,
-    normal_interval,
-    share_interval,
-    vendi_interval,
-)
+from tasks.metrics.intervals import CONFIDENCE, frechet_intervals
 from tasks.metrics.neighbours import Membership
 from tasks.reference.protocol import Protocol
 from tasks.reference.statistics import RealFeatures, ReferenceStatistics
@@ -36,19 +29,14 @@ class EvaluationResults:
 
     def add(self, found: Mapping[str, Interval | float]) -> None:
         """Adds metrics, some of them with intervals."""
-        for name, one in found.items():
-            estimate, ends = (one.estimate, {name: one}) if isinstance(one, Interval) else (one, {})
-            self.metrics.update(rounded({name: estimate}))
-            self.intervals.update(_ends(ends))
+        values = {name: one.estimate if isinstance(one, Interval) else one for name, one in found.items()}
+        self.metrics.update(rounded(values))
+        self.intervals.update(_ends({name: one for name, one in found.items() if isinstance(one, Interval)}))
 
     def record(self) -> dict[str, object]:
         """The content of data/evaluation."""
-        return {
-            "figures": self.metrics,
-            "intervals": self.intervals,
-            "floor": self.floor,
-            "protocol": self.protocol.model_dump(),
-        }
+        protocol = self.protocol.model_dump()
+        return {"figures": self.metrics, "intervals": self.intervals, "floor": self.floor, "protocol": protocol}
 
 
 def compute_results(
@@ -80,14 +68,14 @@ def _intervals(
     return {
         f"fd_{size}_test": test,
         f"fd_{size}_train": train,
-        "fd_infinite_test": extrapolated_interval(features, real.test_moments, few),
+        "fd_infinite_test": intervals.extrapolated_interval(features, real.test_moments, few),
         "fd_relative": relative,
-        kernel: normal_interval(metrics[kernel], metrics[f"{kernel}_stderr"]),
-        "precision": share_interval(near.precision, len(members.precise)),
-        "recall": share_interval(near.recall, len(members.recalled)),
-        "density": mean_interval(members.balls / members.k),
-        "coverage": share_interval(near.coverage, len(members.covered)),
-        "vendi": vendi_interval(features, few),
+        kernel: intervals.normal_interval(metrics[kernel], metrics[f"{kernel}_stderr"]),
+        "precision": intervals.share_interval(near.precision, len(members.precise)),
+        "recall": intervals.share_interval(near.recall, len(members.recalled)),
+        "density": intervals.mean_interval(members.balls / members.k),
+        "coverage": intervals.share_interval(near.coverage, len(members.covered)),
+        "vendi": intervals.vendi_interval(features, few),
     }
 
 

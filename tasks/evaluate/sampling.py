@@ -58,8 +58,7 @@ class ExportedGenerator:
     @property
     def _input_shape(self) -> list[int]:
         """Length of the noise, or C, H, W."""
-        shape: list[int] = self._model.get_inputs()[0].shape[1:]
-        return shape
+        return list(self._model.get_inputs()[0].shape[1:])
 
     def __len__(self) -> int:
         return self._settings.n_images

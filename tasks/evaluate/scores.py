@@ -1,5 +1,7 @@
 """The metrics of data/metrics, from features of generated and of real images."""
 
+from dataclasses import asdict
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -30,10 +32,9 @@ def score(
     """
     size, features = thousands(settings.n_images), as_features(generated, real.test.device)
     moments, count = Moments.of(features), min(len(features), len(real.test))
-    kernel = kernel_distance(
-        features, real.test, subsets=settings.subsets, subset_size=subset_size(count, settings), seed=settings.seed
-    )
-    near = (members or neighbour_membership(features, real, settings)).scores()
+    subsets, seed = settings.subsets, settings.seed
+    kernel = kernel_distance(features, real.test, subsets=subsets, subset_size=subset_size(count, settings), seed=seed)
+    members = members or neighbour_membership(features, real, settings)
     return rounded(
         {
             f"fd_{size}_test": frechet_distance(moments, real.test_moments),
@@ -42,10 +43,7 @@ def score(
             "fd_relative": relative_frechet_distance(moments, real.test_moments),
             f"kd_{size}_test": kernel.mean,
             f"kd_{size}_test_stderr": kernel.standard_error,
-            "precision": near.precision,
-            "recall": near.recall,
-            "density": near.density,
-            "coverage": near.coverage,
+            **asdict(members.scores()),
             "vendi": vendi_score(features),
         }
     )
@@ -53,9 +51,7 @@ def score(
 
 def farthest_first(features: np.ndarray, real: RealFeatures) -> np.ndarray:
     """Row numbers int64 [N] of features float [N, F], by falling distance to the nearest held-out image."""
-    distances, _ = nearest(*as_pair(features, real.test), 1)
-    rows: np.ndarray = np.argsort(-distances[:, 0], kind="stable")
-    return rows
+    return np.argsort(-nearest(*as_pair(features, real.test), 1)[0][:, 0], kind="stable")
 
 
 def rarest_label(evaluator: Evaluator, features: np.ndarray, real: RealFeatures) -> tuple[int, float] | None:
@@ -97,10 +93,8 @@ def real_floor(real: RealFeatures, settings: EvaluateSettings) -> dict[str, floa
     """Metrics of real images: of training images as if generated, and of held-out images against training images."""
     rows = np.sort(np.random.default_rng(0).permutation(len(real.train))[: settings.n_images])
     halves = MemorisationTest(real.test[1::2], real.train, neighbours=real.memorisation_neighbours)(real.test[::2])
-    others = {
-        f"fd_{thousands(settings.n_images)}_train": frechet_distance(real.test_moments, real.train_moments),
-        "memorised": halves.share,
-    }
+    train = f"fd_{thousands(settings.n_images)}_train"
+    others = {train: frechet_distance(real.test_moments, real.train_moments), "memorised": halves.share}
     return score(select_rows(real.train, rows), real, settings) | rounded(others)
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from models.losses.elbo import kl_to_standard_normal
 from models.training.health import active_units
 from models.training.random import generator as random_stream
 from tasks.common.cli import Progress
@@ -17,7 +20,6 @@ from tasks.evaluate.sampling import ExportedGenerator, Rows, as_bytes, blocks, e
 from tasks.export.session import run_onnx, session
 from tasks.metrics.bootstrap import Interval
 from tasks.metrics.intervals import mean_interval
-from tasks.metrics.likelihood import gaussian_kl, gaussian_log_density, importance_weighted_bounds
 from tasks.preprocess.dataset import Prepared, Split
 from tasks.reference.statistics import ReferenceStatistics
 
@@ -47,16 +49,11 @@ def own_metrics(
 ) -> dict[str, Interval | float]:
     """Computes the VAE's own metrics on test images; writes reconstructions.png."""
     test, settings, evaluator = prepared.split("test"), params.evaluate, reference.evaluator
-    encoder, decoder = (
-        session(ONNX / f"{name}.onnx", params.threads, evaluator.device) for name in ("encoder", "decoder")
-    )
-    autoencoder, count = Autoencoder(encoder, decoder), min(settings.n_images, len(test))
-    standard = ExportedGenerator(decoder, settings, [])
-    [samples] = extract_features(
-        [evaluator], standard.gather, settings.n_images, "evaluating samples without the fitted prior"
-    )
-    errors: list[np.ndarray] = []
-    similarities: list[np.ndarray] = []
+    paths, count = (ONNX / "encoder.onnx", ONNX / "decoder.onnx"), min(settings.n_images, len(test))
+    autoencoder = Autoencoder(*(session(path, params.threads, evaluator.device) for path in paths))
+    standard, what = ExportedGenerator(autoencoder.decoder, settings, []), "evaluating samples without the fitted prior"
+    [samples] = extract_features([evaluator], standard.gather, settings.n_images, what)
+    errors, similarities = list[np.ndarray](), list[np.ndarray]()
 
     def reconstruct(rows: Rows) -> np.ndarray:
         images = test.gather(rows)
@@ -120,20 +117,17 @@ def pixel_variance(autoencoder: Autoencoder, images: Split, seed: int) -> float:
     return max(float(np.concatenate(errors).mean()), MIN_VARIANCE)
 
 
-def importance_weights(
-    autoencoder: Autoencoder, test: Split, variance: float, settings: EvaluateSettings
-) -> np.ndarray:
+def importance_weights(model: Autoencoder, test: Split, variance: float, settings: EvaluateSettings) -> np.ndarray:
     """ln p(x, z) - ln q(z | x), float64 [N, K], of `iwae_images` N images x with `iwae_samples` K codes z each."""
     count = min(settings.iwae_images, len(test))
     weights = []
     with Progress(count, "computing importance weights") as progress:
         for row in range(count):
             image = test.gather([row])
-            mean, log_variance = autoencoder.encode(image)
+            mean, log_variance = model.encode(image)
             codes = sample_codes(mean, log_variance, settings.iwae_samples, settings.seed, row)[0]
-            joint = pixel_log_density(image, autoencoder.decode(codes), variance) + gaussian_log_density(
-                codes, 0.0, 0.0
-            )
+            joint = pixel_log_density(image, model.decode(codes), variance)
+            joint += gaussian_log_density(codes, 0.0, 0.0)
             weights.append(joint - gaussian_log_density(codes, mean, log_variance))
             progress.advance(1)
     return np.stack(weights)
@@ -152,6 +146,35 @@ def pixel_log_density(images: np.ndarray, decoded: np.ndarray, variance: float) 
     squared = np.square(images.astype(np.float32) / 255 - decoded).sum((1, 2, 3), dtype=np.float64)
     density: np.ndarray = -(squared / variance + np.prod(images.shape[1:]) * np.log(2 * np.pi * variance)) / 2
     return density
+
+
+def gaussian_kl(mean: ArrayLike, log_variance: ArrayLike) -> np.ndarray:
+    """KL(N(m, s^2) || N(0, I)) = (m^2 + s^2 - 1 - ln s^2) / 2 in nats per dimension, float64 [N, D], of two [N, D].
+
+    Kingma & Welling 2014 (arXiv 1312.6114), appendix B. A dimension with a mean near 0 over images carries nothing.
+    """
+    m, v = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
+    return kl_to_standard_normal(m, v, np.exp(v))
+
+
+def gaussian_log_density(values: ArrayLike, mean: ArrayLike, log_variance: ArrayLike) -> np.ndarray:
+    """ln N(values; mean, exp(log_variance)) in nats, summed over the last axis; the arguments broadcast."""
+    x, m, v = (np.asarray(each, np.float64) for each in (values, mean, log_variance))
+    density: np.ndarray = (-(np.square(x - m) * np.exp(-v) + v + np.log(2 * np.pi)) / 2).sum(axis=-1)
+    return density
+
+
+def importance_weighted_bounds(log_weights: ArrayLike) -> np.ndarray:
+    """ln (1/K) sum_k w_k in nats, float64 [N], of log-weights ln p(x, z_k) - ln q(z_k | x), float [N, K].
+
+    A lower bound on ln p(x): Burda et al. 2016 (arXiv 1509.00519), equation 8. With K = 1 it is the ELBO; it rises with
+    K towards ln p(x). Raises ValueError unless there are images and all entries are finite.
+    """
+    weights = np.asarray(log_weights, np.float64)
+    if weights.ndim != 2 or not weights.size or not np.isfinite(weights).all():
+        raise ValueError(f"log weights of shape {weights.shape} must be finite, [N, K]")
+    bounds: np.ndarray = logsumexp(weights, axis=1) - np.log(weights.shape[1])
+    return bounds
 
 
 def squared_errors(images: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -36,8 +36,7 @@ def variant_metrics(
     sessions = {path.name: session(path, params.threads, reference.evaluator.device) for path in paths}
     variants: dict[str, list[str]] = {}
     for path in paths:
-        contract = read_contract(read_model(path)[0], path)
-        variants.setdefault(contract["of"], []).append(path.name)
+        variants.setdefault(read_contract(read_model(path)[0], path)["of"], []).append(path.name)
     found: dict[str, dict[str, float]] = {}
     for original, names in variants.items():
         if len(names) > 1:

@@ -63,12 +63,8 @@ def frechet_ratio(candidate: ArrayLike, live: ArrayLike, real: ArrayLike, resamp
     random, log_ratios = np.random.default_rng(resampling.seed), []
     for _ in range(resampling.samples):
         counts, real_counts = resample_counts(len(first), random), resample_counts(len(truth), random)
-        moments = (
-            weighted_moments(first, counts),
-            weighted_moments(second, counts),
-            weighted_moments(truth, real_counts),
-        )
-        log_ratios.append(_log_ratio(*moments))
+        sides = ((first, counts), (second, counts), (truth, real_counts))
+        log_ratios.append(_log_ratio(*(weighted_moments(*side) for side in sides)))
     resampled = np.array(log_ratios)
     return resampling.interval(float(np.exp(estimate)), np.exp(estimate + resampled - resampled.mean()))
 

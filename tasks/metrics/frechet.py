@@ -36,8 +36,7 @@ class Moments:
     def root(self) -> Tensor:
         """Symmetric square root of the covariance, float64 [D, D]."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-        return root
+        return torch.matmul(vectors * values.clamp(min=0).sqrt(), vectors.T)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -50,18 +49,13 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return max(0.0, float(shift + (a.covariance.trace() + b.covariance.trace() - 2 * _root_trace(a, b))))
 
 
-def _root_trace(a: Moments, b: Moments) -> Tensor:
-    """tr((B^1/2 A B^1/2)^1/2), a scalar.
-
-    Small matrices: the nuclear norm of A^1/2 B^1/2, which is the same number and takes no root of eigenvalues that
-    rounding made negative. Large ones: the eigenvalues alone, several times faster than two roots and singular values.
-    Negative ones count as 0, which moves the trace by less than D sqrt(eps) times the largest.
-    """
-    if len(a.covariance) <= LAPACK_LIMIT:
-        nuclear: Tensor = torch.linalg.svdvals(a.root @ b.root).sum()
-        return nuclear
-    eigenvalues: Tensor = torch.linalg.eigvalsh(b.root @ a.covariance @ b.root)
-    return eigenvalues.clamp(min=0).sqrt().sum()
+def _root_trace(a: Moments, b: Moments) -> float:
+    """tr((B^1/2 A B^1/2)^1/2), which is the nuclear norm of A^1/2 B^1/2."""
+    if len(a.covariance) <= LAPACK_LIMIT:  # the norm takes no root of eigenvalues that rounding made negative
+        return float(torch.linalg.svdvals(a.root @ b.root).sum())
+    # Several times faster for large matrices. Negative eigenvalues count as 0, which moves the trace by less than
+    # D sqrt(eps) times the largest.
+    return float(torch.linalg.eigvalsh(b.root @ a.covariance @ b.root).clamp(min=0).sqrt().sum())
 
 
 def relative_frechet_distance(generated: Moments, real: Moments) -> float:

@@ -42,12 +42,8 @@ class Membership:
 
     def scores(self) -> NeighbourScores:
         """Averages the memberships."""
-        return NeighbourScores(
-            precision=float(self.precise.mean()),
-            recall=float(self.recalled.mean()),
-            density=float(self.balls.sum()) / (self.k * len(self.balls)),
-            coverage=float(self.covered.mean()),
-        )
+        precision, recall, coverage = (float(flags.mean()) for flags in (self.precise, self.recalled, self.covered))
+        return NeighbourScores(precision, recall, float(self.balls.sum()) / (self.k * len(self.balls)), coverage)
 
 
 def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> NeighbourScores:

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from models.networks.classifier import Classifier, ClassifierConfig
-from models.networks.pretrained import PRETRAINED, Dinov2, Inception
+from models.networks.pretrained import PRETRAINED, Dinov2, Inception, PretrainedName
 from models.pixels import to_model
+from models.settings import WeightsFile
 from models.training.device import exact_float32
+from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
 from tasks.common.tensors import load_tensors, save_tensors, select_prefix
 from tasks.reference.protocol import REFERENCE
@@ -70,10 +73,8 @@ class Evaluator:
     def save(self, folder: Path) -> None:
         """Writes the network to a folder for `load_evaluator`."""
         shape = self._network.config.model_dump() if isinstance(self._network, Classifier) else {}
-        about: dict[str, Any] = {"kind": self.kind, "shape": shape}
-        if self._trained_with:
-            about["trained_with"] = self._trained_with
-        save_tensors(folder / NETWORK, self._network.state_dict(), about)
+        about: dict[str, Any] = {"trained_with": self._trained_with} if self._trained_with else {}
+        save_tensors(folder / NETWORK, self._network.state_dict(), about | {"kind": self.kind, "shape": shape})
 
 
 def load_evaluator(folder: Path = REFERENCE, device: torch.device = CPU) -> tuple[Evaluator, str]:
@@ -85,3 +86,36 @@ def load_evaluator(folder: Path = REFERENCE, device: torch.device = CPU) -> tupl
     classifier = Classifier(ClassifierConfig.model_validate(about["shape"]))
     classifier.load_state_dict(tensors)
     return Evaluator(classifier, device), sha256_file(path)
+
+
+def load_pretrained(name: PretrainedName, settings: WeightsFile, where: str) -> Inception | Dinov2:
+    """Loads a network with the weights of a file that the user supplies; nothing is downloaded.
+
+    `where` names the setting in error messages. Raises UserError if the file is missing, has another hash or does not
+    fit the network.
+    """
+    if not settings.file or not settings.sha256:
+        raise UserError(f"{where}: {name} needs a file of pretrained weights; set file and that file's sha256")
+    path = Path(settings.file).expanduser()
+    if not path.is_file():
+        raise UserError(f"{where}.file is {path}, but there is no such file; download it yourself and put it there")
+    found = sha256_file(path)
+    if found != settings.sha256:
+        raise UserError(f"{where}.sha256 is {settings.sha256}, but {path} has {found}; correct the hash or the file")
+    try:
+        return PRETRAINED[name](_read_state_dict(path))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used as {name}: {error}") from None
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Reads a .safetensors or, with `weights_only`, a pickled file; raises ValueError if it holds anything else."""
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception:  # an unpickler raises anything for bytes that are no pickle
+        raise ValueError("it is damaged, or holds more than tensors, which could run code and is not loaded") from None
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise ValueError("it is not a dict of tensors by name")
+    return weights

@@ -32,9 +32,6 @@ class Protocol(BaseModel):
 
     def require(self, other: "Protocol") -> None:
         """Raises UserError with every difference from `other`, if there is one."""
-        ours, theirs = self.model_dump(), other.model_dump()
-        unlike = [f"{name} {ours[name]} and {theirs[name]}" for name in ours if ours[name] != theirs[name]]
-        if unlike:
-            raise UserError(
-                f"metrics of different protocols cannot be compared: {', '.join(unlike)}; evaluate both again"
-            )
+        theirs = other.model_dump()
+        if unlike := ", ".join(f"{name} {ours} and {theirs[name]}" for name, ours in self if ours != theirs[name]):
+            raise UserError(f"metrics of different protocols cannot be compared: {unlike}; evaluate both again")

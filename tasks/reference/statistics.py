@@ -17,8 +17,6 @@ from tasks.metrics.memorisation import MemorisationTest
 from tasks.reference.evaluator import CPU, Evaluator, load_evaluator
 from tasks.reference.protocol import REFERENCE, SECOND, Protocol
 
-MEMORISATION_NEIGHBOURS = 50  # nearest training images in a distance ratio; fewer if there are fewer
-
 
 @dataclass(frozen=True)
 class RealFeatures:
@@ -41,8 +39,8 @@ class RealFeatures:
 
     @property
     def memorisation_neighbours(self) -> int:
-        """Number of nearest training images in a distance ratio."""
-        return min(MEMORISATION_NEIGHBOURS, len(self.train) - 1)
+        """Number of nearest training images in a distance ratio: 50, or all but one if there are fewer."""
+        return min(50, len(self.train) - 1)
 
 
 @dataclass(frozen=True)
@@ -76,36 +74,33 @@ def load_statistics(
     Raises UserError if they are missing or damaged, or belong to another data set than that with the hash `prepared`.
     """
     try:
-        return _load(folder, settings, prepared, device)
+        path = folder / "features.safetensors"
+        evaluator, weights = load_evaluator(folder, device)
+        tensors, about = load_tensors(path)
+        if prepared is not None and about["prepared"] != prepared:
+            raise UserError(f"{folder} was made from other images than data/prepared holds now; run its stage again")
+        test, train = tensors["test"].to(device), tensors["train"].to(device)
+        labels = tensors["test_labels"].numpy() if "test_labels" in tensors else None
+        moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"])).to(device)
+        real = RealFeatures(test, labels, train, Moments.of(test), moments)
+        count = min(settings.n_images, len(test))
+        protocol = Protocol(
+            network=evaluator.kind,
+            weights=weights,
+            resizer=evaluator.resizer,
+            reference=sha256_file(path),
+            n_images=settings.n_images,
+            n_test=len(test),
+            n_neighbour_scores=count,
+            neighbours=neighbours(count, settings),
+            subsets=settings.subsets,
+            subset_size=subset_size(count, settings),
+            seed=settings.seed,
+        )
+        trusted = bool(read_json(folder / "evaluator.json")["counts"])
+        return ReferenceStatistics(evaluator, real, protocol, trusted, str(about["prepared"]))
     except (KeyError, ValueError):
         raise UserError(f"{folder} is damaged or of another version; run its stage again") from None
-
-
-def _load(folder: Path, settings: EvaluateSettings, prepared: str | None, device: torch.device) -> ReferenceStatistics:
-    path = folder / "features.safetensors"
-    evaluator, weights = load_evaluator(folder, device)
-    tensors, about = load_tensors(path)
-    if prepared is not None and about["prepared"] != prepared:
-        raise UserError(f"{folder} was made from other images than data/prepared holds now; run its stage again")
-    test, train, labels = tensors["test"].to(device), tensors["train"].to(device), tensors.get("test_labels")
-    train_moments = Moments(tensors["train_mean"], tensors["train_covariance"], int(tensors["train_count"])).to(device)
-    real = RealFeatures(test, None if labels is None else labels.numpy(), train, Moments.of(test), train_moments)
-    count = min(settings.n_images, len(test))
-    protocol = Protocol(
-        network=evaluator.kind,
-        weights=weights,
-        resizer=evaluator.resizer,
-        reference=sha256_file(path),
-        n_images=settings.n_images,
-        n_test=len(test),
-        n_neighbour_scores=count,
-        neighbours=neighbours(count, settings),
-        subsets=settings.subsets,
-        subset_size=subset_size(count, settings),
-        seed=settings.seed,
-    )
-    trusted = bool(read_json(folder / "evaluator.json")["counts"])
-    return ReferenceStatistics(evaluator, real, protocol, trusted, str(about["prepared"]))
 
 
 def subset_size(count: int, settings: EvaluateSettings) -> int:

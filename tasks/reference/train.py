@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 from models.learners.classifier import ClassifierLearner, TrainedKind, make_classifier
 from tasks.common.errors import UserError
@@ -11,8 +11,7 @@ from tasks.common.inputs import stage_inputs
 from tasks.common.params import EvaluatorSettings, Params
 from tasks.common.runtime import StopSignals, prepare
 from tasks.preprocess.dataset import Prepared, open_prepared
-from tasks.reference.evaluator import Evaluator
-from tasks.reference.pretrained import load_pretrained
+from tasks.reference.evaluator import Evaluator, load_pretrained
 from tasks.reference.protocol import REFERENCE, SECOND
 from tasks.reference.validate import validate_evaluator
 from tasks.train.loop import trained
@@ -34,26 +33,24 @@ class _Stage:
 
 def make_first(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference; returns facts for the receipt."""
-    prepared = open_prepared()
-    kind = first_kind(params, bool(prepared.manifest.labels))
-    return _make(_Stage("reference", params.reference, REFERENCE, params, prepared, resume), kind)
+    stage = _Stage("reference", params.reference, REFERENCE, params, open_prepared(), resume)
+    return _make(stage, first_kind(params, bool(stage.prepared.manifest.labels)))
 
 
 def make_second(params: Params, resume: Path | None = None) -> dict[str, object]:
     """Writes data/reference_second; returns facts for the receipt."""
-    prepared = open_prepared()
-    kind = second_kind(params, bool(prepared.manifest.labels))
-    return _make(_Stage("reference_second", params.reference_second, SECOND, params, prepared, resume), kind)
+    stage = _Stage("reference_second", params.reference_second, SECOND, params, open_prepared(), resume)
+    return _make(stage, second_kind(params, bool(stage.prepared.manifest.labels)))
 
 
 def first_kind(params: Params, labelled: bool) -> Kind:
     """Chooses the first evaluator; raises UserError for a classifier of images without labels."""
     asked = params.reference.network
+    if asked == "auto":
+        return "classifier" if labelled else "selfsupervised"
     if asked == "classifier" and not labelled:
         raise UserError("params.yaml: reference.network is classifier, but the data has no labels; set it to auto")
-    if asked != "auto":
-        return asked
-    return "classifier" if labelled else "selfsupervised"
+    return asked
 
 
 def second_kind(params: Params, labelled: bool) -> Kind:
@@ -74,15 +71,11 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
     if stage.resume:
         raise UserError(f"{stage.name} trains nothing where its network is {kind}; leave --resume out")
     device = prepare(stage.params).device
-    match kind:
-        case "random":
-            network = make_classifier(stage.settings, "random", stage.prepared.manifest.channels, 1)
-            evaluator = Evaluator(network, device)
-        case "inception" | "dinov2":
-            where = f"params.yaml: {stage.name}.weights"
-            evaluator = Evaluator(load_pretrained(kind, stage.settings.weights, where), device)
-        case _:
-            assert_never(kind)
+    if kind == "random":
+        evaluator = Evaluator(make_classifier(stage.settings, kind, stage.prepared.manifest.channels, 1), device)
+    else:
+        where = f"params.yaml: {stage.name}.weights"
+        evaluator = Evaluator(load_pretrained(kind, stage.settings.weights, where), device)
     with StopSignals() as stop:
         _write(stage, evaluator, stop, {})
     return {"kind": kind, "threads": stage.params.threads}

@@ -1,20 +1,18 @@
 """Extracts an evaluator's features of the real images, and checks the evaluator on held-out and corrupted images."""
 
 import csv
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from tasks.common.cli import Progress
-from tasks.common.files import write_bytes
 from tasks.common.runtime import StopSignals
 from tasks.common.tensors import save_tensors
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.preprocess.dataset import Prepared, Split
-from tasks.reference.corruptions import CORRUPTIONS, blur
 from tasks.reference.evaluator import Evaluator
 
 SAVED_TEST, SAVED_TRAIN = 10_000, 200_000  # test and training images whose features are saved
@@ -24,6 +22,39 @@ MIN_ACCURACY, MAX_HELD_OUT, MIN_RATIO = 0.92, 0.002, 10.0
 CHANCE_SAMPLES = 10
 OBVIOUS_BLUR = 1 / 14  # deviation over side: an obvious blur, however smooth the images are
 Advance = Callable[[int], None]
+Corruption = Callable[[np.ndarray, float], np.ndarray]  # (uint8 [N, C, H, W], amount) -> uint8 [N, C, H, W]
+
+
+def raise_background(images: np.ndarray, level: float) -> np.ndarray:
+    """Raises every value below `level`, of 255, to `level`."""
+    return images.clip(min=np.uint8(level))
+
+
+def reduce_contrast(images: np.ndarray, contrast: float) -> np.ndarray:
+    """Scales values by `contrast` about the middle of the range; 1 changes nothing."""
+    return _to_bytes(127.5 + contrast * (images.astype(np.float32) - 127.5))
+
+
+def blur(images: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    """Applies a Gaussian filter of `sigma` pixels with mirrored edges."""
+    return _to_bytes(gaussian_filter(images.astype(np.float32), (0, 0, sigma, sigma)))
+
+
+def add_noise(images: np.ndarray, sigma: float) -> np.ndarray:
+    """Adds normal noise with a deviation of `sigma`, of 255, from a fixed seed."""
+    return _to_bytes(images + sigma * np.random.default_rng(0).standard_normal(images.shape, np.float32))
+
+
+def _to_bytes(images: np.ndarray) -> np.ndarray:
+    return images.round().clip(0, 255).astype(np.uint8)
+
+
+CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, ...]]] = {
+    "background": (raise_background, (0, 2, 4, 8, 16, 24)),
+    "blur": (blur, (0.25, 0.5, 1, 2)),
+    "noise": (add_noise, (1, 2, 4, 8, 16)),
+    "contrast": (reduce_contrast, (0.95, 0.9, 0.8, 0.7, 0.5)),
+}
 
 
 def validate_evaluator(
@@ -35,10 +66,8 @@ def validate_evaluator(
     """
     train, test = prepared.split("train"), prepared.split("test")
     corrupted = min(CORRUPTED_IMAGES, len(test))
-    n_corruptions = sum(len(amounts) for _, amounts in CORRUPTIONS.values())
-    with Progress(
-        len(train) + 2 * len(test) + n_corruptions * corrupted, "extracting features of real images"
-    ) as progress:
+    total = len(train) + 2 * len(test) + corrupted * sum(len(amounts) for _, amounts in CORRUPTIONS.values())
+    with Progress(total, "extracting features of real images") as progress:
 
         def advance(images: int) -> None:
             progress.advance(images)
@@ -46,14 +75,13 @@ def validate_evaluator(
 
         train_features, test_features = _features(evaluator, train, advance), _features(evaluator, test, advance)
         moments = Moments.of(train_features)
-        _save(folder, train_features, test_features, test.labels, moments, prepared.hash)
+        _save(folder, train_features, test_features, moments, prepared)
         checks = {
             "held_out": _distance(test_features, moments),
             "blurred": _distance(_features(evaluator, test, advance, OBVIOUS_BLUR), moments),
             **chance_distance(train_features, len(test_features), moments),
         }
-        classes = dict(_distances_without_a_class(test_features, prepared, moments))
-        if classes:
+        if classes := _distances_without_a_class(test_features, prepared, moments):
             checks["missing_class"] = min(classes.values())
         rows = [*_distances_when_corrupted(evaluator, test.gather(np.arange(corrupted)), moments, advance)]
         rows += [("missing class", name, distance) for name, distance in classes.items()]
@@ -81,16 +109,14 @@ def passes_checks(kind: str, checks: dict[str, float], accuracy: dict[str, float
     )
 
 
-def _save(
-    folder: Path, train: np.ndarray, test: np.ndarray, labels: np.ndarray | None, moments: Moments, prepared: str
-) -> None:
+def _save(folder: Path, train: np.ndarray, test: np.ndarray, moments: Moments, prepared: Prepared) -> None:
     rows = np.sort(np.random.default_rng(0).permutation(len(train))[:SAVED_TRAIN])
     arrays = {"test": test[:SAVED_TEST], "train": train[rows], "train_count": np.array(moments.count)}
-    if labels is not None:
+    if (labels := prepared.split("test").labels) is not None:
         arrays["test_labels"] = labels[:SAVED_TEST]
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
     tensors |= {"train_mean": moments.mean, "train_covariance": moments.covariance}
-    save_tensors(folder / "features.safetensors", tensors, {"prepared": prepared})
+    save_tensors(folder / "features.safetensors", tensors, {"prepared": prepared.hash})
 
 
 def _features(evaluator: Evaluator, split: Split, advance: Advance, blurred: float = 0.0) -> np.ndarray:
@@ -110,15 +136,13 @@ def chance_distance(train: np.ndarray, count: int, moments: Moments) -> dict[str
     return {"chance": float(f"{np.mean(distances):.6g}"), "chance_deviation": float(f"{np.std(distances, ddof=1):.6g}")}
 
 
-def _distances_without_a_class(
-    features: np.ndarray, prepared: Prepared, moments: Moments
-) -> Iterator[tuple[str, float]]:
-    """Yields (label, distance of the test images of other labels), where two or more are left."""
+def _distances_without_a_class(features: np.ndarray, prepared: Prepared, moments: Moments) -> dict[str, float]:
+    """Distances of the test images of all other labels, by label, where two or more images are left."""
     labels, names = prepared.split("test").labels, prepared.manifest.labels
-    if labels is not None and len(names) > 1:
-        for label in np.unique(labels):
-            if (labels != label).sum() > 1:
-                yield names[label], _distance(features[labels != label], moments)
+    if labels is None or len(names) < 2:
+        return {}
+    others = ((names[label], labels != label) for label in np.unique(labels))
+    return {name: _distance(features[rows], moments) for name, rows in others if rows.sum() > 1}
 
 
 def _distances_when_corrupted(
@@ -132,11 +156,10 @@ def _distances_when_corrupted(
 
 
 def _write_sensitivity(path: Path, rows: list[tuple[str, str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("spoilt_by", "amount", "fd_relative", "what"))
-    writer.writerows((name, amount, distance, f"{name} {amount}") for name, amount, distance in rows)
-    write_bytes(path, text.getvalue().encode())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("spoilt_by", "amount", "fd_relative", "what"))
+        writer.writerows((name, amount, distance, f"{name} {amount}") for name, amount, distance in rows)
 
 
 def _distance(features: np.ndarray, moments: Moments) -> float:

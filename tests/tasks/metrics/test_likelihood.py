@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from tasks.metrics.likelihood import gaussian_kl, gaussian_log_density, importance_weighted_bounds
+from tasks.evaluate.vae import gaussian_kl, gaussian_log_density, importance_weighted_bounds
 
 
 def test_terms_equal_those_of_torch() -> None:

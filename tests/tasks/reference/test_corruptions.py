@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.reference.corruptions import CORRUPTIONS, Corruption, add_noise, blur, raise_background, reduce_contrast
+from tasks.reference.validate import CORRUPTIONS, Corruption, add_noise, blur, raise_background, reduce_contrast
 
 UNCHANGED: dict[str, float] = {"background": 0, "blur": 0, "noise": 0, "contrast": 1}
 EVERY = pytest.mark.parametrize("name", CORRUPTIONS)

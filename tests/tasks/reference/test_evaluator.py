@@ -19,8 +19,7 @@ from tasks.common.errors import UserError
 from tasks.common.files import sha256_file
 from tasks.common.params import load_params
 from tasks.reference import evaluator as evaluator_module
-from tasks.reference.evaluator import NETWORK, Evaluator, load_evaluator
-from tasks.reference.pretrained import load_pretrained
+from tasks.reference.evaluator import NETWORK, Evaluator, load_evaluator, load_pretrained
 from tests.pretended import There, pretended_gpu
 from tests.tasks.reference.blank import dinov2_weights, images, inception_weights, settings
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from models.networks.pretrained import PretrainedName
 from models.settings import WeightsFile
 from tasks.common.errors import UserError
-from tasks.reference.pretrained import load_pretrained
+from tasks.reference.evaluator import load_pretrained
 from tests.tasks.reference.blank import dinov2_weights, inception_weights, settings
 
 WHERE = "params.yaml: reference.weights"

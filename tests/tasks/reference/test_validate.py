@@ -14,9 +14,8 @@ from tasks.common.runtime import StopSignals
 from tasks.common.tensors import load_tensors
 from tasks.metrics.frechet import Moments, relative_frechet_distance
 from tasks.preprocess.dataset import Prepared
-from tasks.reference.corruptions import CORRUPTIONS, add_noise, blur
 from tasks.reference.evaluator import Evaluator
-from tasks.reference.validate import chance_distance, passes_checks, validate_evaluator
+from tasks.reference.validate import CORRUPTIONS, add_noise, blur, chance_distance, passes_checks, validate_evaluator
 from tests.tasks.noise_folders import draw, prepare
 
 NO_CHANCE = {"chance": 0.0, "chance_deviation": 0.0}
