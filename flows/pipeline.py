@@ -1,8 +1,8 @@
 """`imagewright run`, or `make run`: brings all stages in this checkout up to date, as a Prefect run.
 
-Prefect is imported late, because it reads its settings on import, because its server starts meanwhile, and because a
-mistake of the user is reported before either. Exit codes: 0 if everything is up to date, 1 if a stage failed, 2 for a
-mistake of the user, 130 for Ctrl-C and 143 for SIGTERM.
+Prefect is imported late: it reads its settings on import, its server starts during the import, and errors of the user
+are reported before both. Exit codes: 0 if everything is up to date, 1 if a stage failed, 2 for an error of the user,
+130 for Ctrl-C and 143 for SIGTERM.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def _run_flow(root: Path, report: Sequence[str] | None) -> Sequence[StageRun]:
 
 
 def _ingest() -> None:
-    """Parses the command line, writes the preset that it names, and ingests, each as a process of its own."""
+    """Parses the command line, then writes the preset that it names and ingests the data, in a process each."""
     parser = argparse.ArgumentParser(description="Ingests images and runs the pipeline as a Prefect flow.")
     parser.add_argument(
         "source",

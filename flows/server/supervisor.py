@@ -21,9 +21,9 @@ from flows.server.state import State, log_folder, read_state, remove_state, serv
 from tasks.common.errors import UserError
 
 POLL_SECONDS = 0.2
-WORKER_GRACE = 4.0  # seconds after each of three signals; a flow makes its stages save and stop at the first
+WORKER_GRACE = 4.0  # seconds after each of SIGINT, SIGTERM and SIGKILL; at the first, a flow's stages save and stop
 GRACE = 2.0
-STAGES_SECONDS = 15.0  # stages may take this much longer to stop than their worker
+STAGES_SECONDS = 15.0  # stages may stop this much later than their worker
 LOCK_SECONDS = 2.0  # longer than is_supervised holds the lock
 UVICORN = ("uvicorn", "--factory", "flows.server.app:create_app", "--log-level", "warning")
 
@@ -102,7 +102,7 @@ class _Supervisor:
         write_state(self._work, state)
 
     def _end(self) -> None:
-        """Stops the worker with all that it started, closes its runs, and stops the API server last."""
+        """Stops the worker and all processes that it started, closes its runs, and stops the API server last."""
         log("stopping")
         started = _descendants(self._worker.pid)
         for child in [self._install, *self._restarted[:0:-1]]:

@@ -1,7 +1,8 @@
-"""`imagewright lineage MODEL.onnx`: where a file came from, and whether git and DVC agree.
+"""`imagewright lineage MODEL.onnx`: prints where an .onnx file came from, and checks that against git and DVC.
 
-First what the file says itself; then what lineage.json beside it says, or, in a clone, the tag of its release; then a
-line for each check. Exit code 0, 1 when a check fails, 2 when there is nothing to check.
+It prints what the file's metadata says; then what lineage.json says, from the folder of the file or, in a clone, from
+the tag of its release; then the result of each check. Exit codes: 0, 1 when a check fails, 2 when the file or its
+lineage cannot be read.
 """
 
 import argparse
@@ -19,10 +20,10 @@ WIDTH = 14
 
 
 def main() -> int:
-    """Parses, tells and checks; returns the exit code."""
+    """Parses the arguments, prints the lineage, checks it and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, metavar="MODEL.onnx")
-    parser.add_argument("--repo", type=Path, default=Path(), help="a clone of the repository; the current folder")
+    parser.add_argument("--repo", type=Path, default=Path(), help="a clone of the repository; default: this folder")
     given = parser.parse_args()
     contract, history = contract_of(given.file), History(given.repo)
     show([*told_by_file(contract), ("sha256", sha256_file(given.file))])
