@@ -21,22 +21,21 @@ def model_card(
 ) -> str:
     """Returns Markdown with the front matter that model hubs read, from contract.json, the metrics and the manifest."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     generator = contract["models"][f"{model}.onnx"]
-    return environment.get_template("card.md.j2").render(
+    card = environment.get_template("card.md.j2").render(
         model=model,
         generator=generator,
         given=generator["inputs"][0],
         maps_images=len(generator["inputs"][0]["shape"]) == 4,
         image=generator["outputs"][0]["shape"],
         files=sorted(contract["models"]),
-        variants=_variants(contract["models"], evaluated),
+        variants=[
+            {**variant, "alike": f"{evaluated['variants'][file]['within_one']:.2%}"}
+            for file, variant in sorted(contract["models"].items())
+            if variant["variant"] != "float32"
+        ],
         rows=_rows(evaluated),
         protocol=evaluated["protocol"],
         licence=LICENCES.get(manifest["source"], "other"),
@@ -47,15 +46,7 @@ def model_card(
         trained_with=trained_with_text(generator.get("trained_with")),
         pictures=pictures,
     )
-
-
-def _variants(contracts: dict[str, Any], evaluated: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the contracts of the variants with the share of pixels that equal the float32 file's."""
-    return [
-        {**contract, "alike": f"{evaluated['variants'][file]['within_one']:.2%}"}
-        for file, contract in sorted(contracts.items())
-        if contract["variant"] != "float32"
-    ]
+    return f"{card}\n"
 
 
 def _rows(evaluated: dict[str, Any]) -> list[dict[str, str]]:

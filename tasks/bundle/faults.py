@@ -1,4 +1,4 @@
-"""The faults of a bundle, found by the project's own verify.py: nothing in the bundle is executed."""
+"""Writes the hashes of a bundle, and finds its faults with the project's own verify.py, executing nothing in it."""
 
 import signal
 import subprocess
@@ -6,9 +6,16 @@ import sys
 from pathlib import Path
 
 from tasks.bundle import verify
-from tasks.common.files import sha256_file
+from tasks.common.files import sha256_file, sha256_tree, write_bytes
 
 SCRIPT = Path(verify.__file__)
+
+
+def write_sums(folder: Path) -> int:
+    """Writes the hashes of all files of a folder into SHA256SUMS; returns how many there are."""
+    sums = sha256_tree(folder, without=frozenset({verify.SUMS}))
+    write_bytes(folder / verify.SUMS, "".join(f"{sha}  {name}\n" for name, sha in sums.items()).encode())
+    return len(sums)
 
 
 def bundle_faults(folder: Path) -> list[str]:

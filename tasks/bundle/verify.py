@@ -29,13 +29,8 @@ GENERATOR = (
     0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
 )
 KEY_HEADER = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(uint8)": "uint8",
-}
+DTYPES = {f"tensor({name})": name for name in ("float16", "int64", "uint8")}
+DTYPES |= {"tensor(float)": "float32", "tensor(double)": "float64"}
 
 
 def main() -> int:
@@ -54,8 +49,7 @@ def main() -> int:
         return 1
     print(f"ok    onnxruntime {onnxruntime.__version__}")
     try:
-        text = (given.folder / "contract.json").read_text(encoding="utf-8")
-        models: dict[str, Any] = json.loads(text)["models"]
+        models = json.loads((given.folder / "contract.json").read_text(encoding="utf-8"))["models"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"FAIL  contract.json cannot be read ({error!r}); get the bundle again")
         return 1
@@ -97,9 +91,8 @@ def check_files(folder: Path) -> Iterator[tuple[bool, str]]:
             faults.append(f"{name} was changed since it was bundled; get the bundle again")
     if not faults and "".join(f"{digest}  {name}\n" for name, digest in found.items()).encode() != written:
         faults = [f"{SUMS} was changed; get the bundle again"]
-    yield from ((False, fault) for fault in faults)
-    if not faults:
-        yield True, f"{len(sums)} files: none missing, none extra, every hash right"
+    good = (True, f"{len(sums)} files: none missing, none extra, every hash right")
+    yield from [(False, fault) for fault in faults] or [good]
 
 
 def sha256_of(folder: Path, without: set[str]) -> dict[str, str]:
@@ -132,13 +125,9 @@ def check_signature(folder: Path, key: Path | None) -> Iterator[tuple[bool, str]
         return
     kind = envelope["payloadType"].encode()
     message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-    if is_signed(message, base64.b64decode(envelope["signatures"][0]["sig"]), point):
-        yield True, f"signed by the owner of {key.name}"
-    else:
-        yield (
-            False,
-            f"{SIGNATURE} was not made by the owner of {key.name}: another key signed it, or it was changed",
-        )
+    good = is_signed(message, base64.b64decode(envelope["signatures"][0]["sig"]), point)
+    fault = f"{SIGNATURE} was not made by the owner of {key.name}: another key signed it, or it was changed"
+    yield good, f"signed by the owner of {key.name}" if good else fault
 
 
 def public_point(key: Path) -> tuple[int, int] | None:
@@ -222,9 +211,9 @@ def check_golden(folder: Path, file: str, contract: dict[str, Any], session: Any
     with np.load(folder / f"{Path(file).stem}.golden.npz", allow_pickle=False) as archive:
         golden = {name: archive[name] for name in archive.files}
     first = contract["inputs"][0]
+    names = [one["name"] for one in contract["outputs"]]
     for count in sorted({1 if first["shape"][0] == "N" else first["shape"][0], len(golden[first["name"]])}):
         inputs = {one["name"]: golden[one["name"]][:count] for one in contract["inputs"]}
-        names = [one["name"] for one in contract["outputs"]]
         for name, output in zip(names, session.run(names, inputs), strict=True):
             fault = compare(output, golden[name][:count], contract["tolerance"])
             if name == "image" and contract["range"] and not fault:

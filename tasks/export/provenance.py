@@ -63,8 +63,8 @@ def provenance(stage: str, about: Mapping[str, Any], weights: Path) -> dict[str,
 
 def installed_versions() -> dict[str, str]:
     """Returns the installed version of each library of LIBRARIES."""
-    # A stage's outputs may depend only on its declared inputs. Here that is requirements.lock: `make` rebuilds .venv when
-    # it changes, and flows/core/worktree.py refuses a run in a worktree with another lock than the installed one.
+    # A stage's outputs may depend only on its declared inputs. Here that is requirements.lock: `make` rebuilds .venv
+    # when it changes, and flows/core/worktree.py refuses a run in a worktree with another lock than the installed one.
     found: dict[str, str] = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):  # of the two packages of ONNX Runtime, one is installed

@@ -8,7 +8,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from tasks.bundle.sums import write_sums
+from tasks.bundle.faults import write_sums
 from tasks.common.errors import UserError
 from tasks.common.files import replacing, write_bytes, write_json
 from tasks.common.model_names import MODELS

@@ -1,9 +1,11 @@
-"""Signing a bundle with a key of one's own: `imagewright sign FOLDER --key private.pem`.
+"""`imagewright sign FOLDER --key private.pem`: signs a bundle with your own key.
 
-What is written is the file model.sig of sigstore's model-signing: its statement names every file but itself and
-SHA256SUMS, which is written anew, since it lists the signature. `verify.py --key public.pub` checks it, and so does
-`model_signing verify key FOLDER --signature FOLDER/model.sig --public_key public.pub`. Nothing goes over a network.
-`--new` makes a pair of keys. A release is signed where git knows the key:
+It writes FOLDER/model.sig in the format of sigstore's model-signing. The signature covers every file except itself and
+SHA256SUMS; SHA256SUMS is then written again, because it also lists the signature. `verify.py --key public.pub` checks
+the signature, and so does
+`model_signing verify key FOLDER --signature FOLDER/model.sig --public_key public.pub`. Nothing uses the network.
+
+`--new FILE` makes a pair of keys. To sign every release of this clone, tell git where the private key is:
 `git config imagewright.signingKey /path/to/private.pem`.
 """
 
@@ -22,14 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 from model_signing.hashing import Config as Hashing
 from model_signing.signing import Config as Signing
 
-from tasks.bundle.sums import write_sums
+from tasks.bundle.faults import write_sums
 from tasks.bundle.verify import SIGNATURE, SUMS, check_files
 from tasks.common.cli import run
 from tasks.common.errors import UserError
 
 
 def sign(folder: Path, key: Path) -> None:
-    """Writes the signature and the sums; raises UserError where the sums do not hold before, or the key is none."""
+    """Writes model.sig and SHA256SUMS; raises UserError if the bundle fails its check or the key is unsuitable."""
     _check_key(key)
     if faults := [sentence for good, sentence in check_files(folder) if not good]:
         raise UserError(f"{folder} is no bundle that can be signed: {faults[0]}")
@@ -41,7 +43,7 @@ def sign(folder: Path, key: Path) -> None:
 
 
 def make_keys(private: Path) -> Path:
-    """Makes a pair of keys; returns where the public one lies. Raises UserError rather than replace one."""
+    """Makes a pair of keys; returns the path of the public one. Raises UserError if one of the files exists."""
     public = private.with_suffix(".pub")
     for path in (private, public):
         if path.exists():
@@ -55,7 +57,7 @@ def make_keys(private: Path) -> Path:
 
 
 def _check_key(path: Path) -> None:
-    """Raises UserError unless the file holds a private key without a password, for the curve that verify.py knows."""
+    """Raises UserError unless the file has a private key without a password for P-256, the curve of verify.py."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:

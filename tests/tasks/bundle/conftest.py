@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.bundle.faults import write_sums
 from tasks.bundle.folder import write_bundle
-from tasks.bundle.sums import write_sums
 from tests.tasks.bundle.exported import SETTINGS, THREADS, fill
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, gener
 from cryptography.hazmat.primitives.hashes import SHA256
 from model_signing.verifying import Config as VerifyingConfig
 
-from tasks.bundle.sums import write_sums
+from tasks.bundle.faults import write_sums
 from tasks.bundle.verify import GENERATOR, is_signed, verify_files
 from tasks.common.errors import UserError
 from tasks.release.signature import make_keys, sign

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tasks.bundle.sbom import locked_versions
+from tasks.bundle.folder import locked_versions
 from tasks.common.errors import UserError
 from tasks.common.files import sha256_file, write_json
 from tasks.export.checks import CONTRACT

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.bundle.faults import bundle_faults
-from tasks.bundle.sums import write_sums
+from tasks.bundle.faults import bundle_faults, write_sums
 from tests.tasks.gate.test_gate import gate, project  # noqa: F401
 
 
