@@ -5,6 +5,7 @@ for a mistake of the user; 3 from `status` when the server is down.
 """
 
 import argparse
+import importlib
 import os
 import runpy
 import sys
@@ -43,7 +44,13 @@ COMMANDS = {  # by group and command: the module that parses its arguments, and 
         "remote": (SERVER, "set the DVC remote where data and released models are shared"),
     },
 }
+SUMMARY = "Retrains image generators, evaluates them and releases them as ONNX."
+MORE_HELP = (
+    "`imagewright COMMAND --help` describes a command and its arguments.\n"
+    "`dvc repro` runs the pipeline without Prefect. `make help` lists short forms, set-up and tests."
+)
 EARLIER = {"gate-and-release": "release"}
+FLOWS = {"release": "gate_and_release"}  # by command: the module and function of its flow, where the name differs
 
 
 def main() -> None:
@@ -69,19 +76,10 @@ def main() -> None:
 
 def help_page() -> str:
     """Returns the text of `imagewright --help`."""
-    groups = (
-        "\n".join([f"{title}:", *(f"  {command:<11}{about}" for command, (_, about) in commands.items())])
-        for title, commands in COMMANDS.items()
-    )
-    return "\n\n".join(
-        [
-            "usage: imagewright COMMAND [ARGUMENT ...]",
-            "Retrains image generators, evaluates them and releases them as ONNX.",
-            *groups,
-            "`imagewright COMMAND --help` describes a command and its arguments.\n"
-            "`dvc repro` runs the pipeline without Prefect. `make help` lists short forms, set-up and tests.",
-        ]
-    )
+    parts = ["usage: imagewright COMMAND [ARGUMENT ...]", SUMMARY]
+    for title, commands in COMMANDS.items():
+        parts.append("\n".join([f"{title}:", *(f"  {name:<11}{about}" for name, (_, about) in commands.items())]))
+    return "\n\n".join([*parts, MORE_HELP])
 
 
 def run_flow(command: str, arguments: dict[str, Any]) -> None:
@@ -92,9 +90,10 @@ def run_flow(command: str, arguments: dict[str, Any]) -> None:
     catch_signals()
     if "set" in arguments:
         arguments["overrides"] = _overrides(arguments.pop("set"))
+    module = FLOWS.get(command, command)
     with recorded(Path.cwd()):
-        flows = _flows()
-    state = flows[command](**arguments, return_state=True)
+        flow = getattr(importlib.import_module(f"flows.{module}"), module)
+    state = flow(**arguments, return_state=True)
     if state.is_failed() and isinstance(error := state.result(raise_on_failure=False), UserError):
         raise error
     print(f"\n{state.name}: {state.message}", flush=True)
@@ -150,15 +149,6 @@ def _overrides(settings: list[str]) -> object:
             branch = branch.setdefault(part, {})
         branch[last] = YAML(typ="safe").load(value)
     return check_overrides(tree)
-
-
-def _flows() -> dict[str, Any]:
-    from flows.deprecate import deprecate
-    from flows.gate_and_release import gate_and_release
-    from flows.retrain import retrain
-    from flows.rollback import rollback
-
-    return {"retrain": retrain, "release": gate_and_release, "rollback": rollback, "deprecate": deprecate}
 
 
 def console() -> None:

@@ -40,9 +40,8 @@ def _ingest_once(source: str, quiet: float) -> bool:
     """Ingests `source`; returns whether nothing changed there in the meantime."""
     with _quiet_source(Path(source), quiet) as changed:
         command = [sys.executable, "-m", "tasks.ingest", source]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode != 0:
-            sys.exit(done.returncode)
+        if code := subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
+            sys.exit(code)
         return not quiet or _last_change(Path(source)) == changed
 
 
@@ -89,8 +88,7 @@ def _emit_event(before: Pin | None, after: Pin) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", metavar="SOURCE", help="as for `imagewright data`")
-    parser.add_argument(
-        "--quiet", type=float, default=0.0, metavar="SECONDS", help="wait until SOURCE has not changed for so long"
-    )
+    quiet = "wait until SOURCE has not changed for so long"
+    parser.add_argument("--quiet", type=float, default=0.0, metavar="SECONDS", help=quiet)
     arguments = parser.parse_args()
     run(lambda: ingest(arguments.source, arguments.quiet))

@@ -26,7 +26,14 @@ def main(report: Sequence[str] | None = REPORT_COMMAND) -> None:
     with run_lock():
         clear_stale_locks(root)
         read_dag(root)  # raises for mistakes before anything is started
-        runs = _run_flow(root, report)
+        with recorded(root):
+            from flows.core.orchestration import PipelineError, pipeline
+        try:
+            runs = pipeline(root, report)
+        except PipelineError as error:
+            names = " and ".join(run.name for run in error.failed)
+            print(f"\n{runs_text(error.runs)}\n\nerror: {names} failed; finished stages are kept, run this again")
+            sys.exit(1)
         print(f"\n{runs_text(runs)}\n\n{results_text(root)}", flush=True)
 
 
@@ -37,26 +44,11 @@ def runs_text(runs: Sequence[StageRun]) -> str:
     return "\n".join([columns(rows), *reasons])
 
 
-def _run_flow(root: Path, report: Sequence[str] | None) -> Sequence[StageRun]:
-    with recorded(root):
-        from flows.core.orchestration import PipelineError, pipeline
-    try:
-        return pipeline(root, report)
-    except PipelineError as error:
-        names = " and ".join(run.name for run in error.failed)
-        print(f"\n{runs_text(error.runs)}\n\nerror: {names} failed; finished stages are kept, run this again")
-        sys.exit(1)
-
-
 def _ingest() -> None:
     """Parses the command line, then writes the preset that it names and ingests the data, in a process each."""
     parser = argparse.ArgumentParser(description="Ingests images and runs the pipeline as a Prefect flow.")
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="DATA",
-        help="fashion-mnist, digits, or a folder, zip or tar of images; default: what data/raw.dvc pins",
-    )
+    source = "fashion-mnist, digits, or a folder, zip or tar of images; default: what data/raw.dvc pins"
+    parser.add_argument("source", nargs="?", metavar="DATA", help=source)
     parser.add_argument("--preset", help="quick, classic or full: written into params.yaml first")
     parser.add_argument("--force", action="store_true", help="let the preset overwrite values set by hand")
     given = parser.parse_args()

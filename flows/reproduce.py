@@ -83,10 +83,8 @@ def _pull(processes: ProcessGroup, release: Release) -> None:
     try:
         processes.run(dvc_command("pull", "--with-deps", f"bundle_{release.model}"), lambda line: None, DEADLINE)
     except StageError as error:
-        raise UserError(
-            f"the data of {release} cannot be pulled from the DVC remote ({dvc_reason(error)}); push it with `dvc push "
-            "--all-tags` from the checkout that made it"
-        ) from None
+        reason, advice = dvc_reason(error), "push it with `dvc push --all-tags` from the checkout that made it"
+        raise UserError(f"the data of {release} cannot be pulled from the DVC remote ({reason}); {advice}") from None
 
 
 def _repro(processes: ProcessGroup, release: Release, *options: str) -> list[str]:

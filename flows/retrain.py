@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.core.dag import fingerprint, read_dag
 from flows.core.git import has_branch
@@ -14,14 +15,32 @@ from flows.core.orchestration import PipelineError, collect, run_log, run_name, 
 from flows.core.processes import ProcessGroup
 from flows.core.worktree import DATA_PIN, Worktree, open_worktree, preflight, use_newest_data
 from flows.release.commits import commit_results, release_lock
-from flows.release.conclusions import Conclusion, live_now, read_conclusion, write_conclusion
-from flows.release.promote import Verdict, fetch, publish_results, run_gate, state_name
+from flows.release.promote import StateName, Verdict, fetch, publish_results, run_gate, state_name
 from flows.release.publish import publish
-from flows.release.registry import Release
+from flows.release.registry import Release, live
 from flows.server.guard import end_with_worker
 from flows.ui.form import COMMITTED, Models, Overrides, Preset, selected, write_params
 from tasks.common.errors import UserError
+from tasks.common.files import write_json
 from tasks.common.paths import work_folder
+
+Live = dict[str, str | None]  # by model: the live release and its commit, None if there is none
+
+
+class Conclusion(BaseModel):
+    """How a run ended: its state's name and message in Prefect, the branch with its results, and what was live then.
+
+    The same inputs need no second run, as long as the live versions are those that the earlier run left.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: StateName
+    message: str
+    run: str
+    branch: str
+    commit: str
+    live: Live
 
 
 @flow(name="retrain")
@@ -58,15 +77,33 @@ def retrain(preset: Preset = COMMITTED, models: Models = "all", overrides: Overr
             log(line)
         fetch(processes, log, str(DATA_PIN))
         dag = read_dag(worktree.path).up_to([f"bundle_{model}" for model in selected(models)])
-        key = fingerprint(worktree.path, dag)
-        if past := read_conclusion(work, key, live_now(checkout, selected(models))):
+        file = work / "conclusions" / f"{fingerprint(worktree.path, dag)}.json"
+        if past := _read_conclusion(file, _live_now(checkout, selected(models))):
             return Completed(name="Nothing new", message=f"nothing new since {past.run}: {past.message}")
         collect(submit_stages(dag, processes))
         with release_lock(work, log):
             verdicts = run_gate(worktree, processes, selected(models))
             conclusion = _release(worktree, processes, branch, verdicts)
-            write_conclusion(work, key, conclusion)
+            write_json(file, conclusion.model_dump(mode="json"))
         return Completed(name=conclusion.name, message=conclusion.message)
+
+
+def _live_now(checkout: Path, models: Sequence[str]) -> Live:
+    found = {model: live(checkout, model) for model in models}
+    return {model: f"{release} {release.commit}" if release else None for model, release in found.items()}
+
+
+def _read_conclusion(file: Path, now: Live) -> Conclusion | None:
+    """Returns the conclusion of the last run with these inputs; None if there is none or other versions are live now.
+
+    The gate's decisions depend on what is live. A file that is damaged, or that earlier code wrote, counts as none: the
+    run that follows replaces it.
+    """
+    try:
+        past = Conclusion.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return past if past.live == now else None
 
 
 def _release(worktree: Worktree, processes: ProcessGroup, branch: str, verdicts: Sequence[Verdict]) -> Conclusion:
@@ -86,6 +123,5 @@ def _release(worktree: Worktree, processes: ProcessGroup, branch: str, verdicts:
     finally:
         publish_results(worktree, verdicts, released)
     message = "; ".join([*(f"{release} is live" for release in released), *sentences])
-    live = live_now(worktree.checkout, tuple(verdict.model for verdict in verdicts))
-    name = state_name(verdicts)
-    return Conclusion(name=name, message=message, run=worktree.name, branch=branch, commit=commit, live=live)
+    name, now = state_name(verdicts), _live_now(worktree.checkout, [verdict.model for verdict in verdicts])
+    return Conclusion(name=name, message=message, run=worktree.name, branch=branch, commit=commit, live=now)

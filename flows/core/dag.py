@@ -4,6 +4,7 @@ DVC's Python API is used for reading only (`Repo.index.graph`, `Repo.status`). E
 command line built by `dvc_command`, because only a process can be stopped.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -116,11 +117,11 @@ def status(root: Path) -> dict[str, Any]:
 
 def unchanged(root: Path, dag: Dag) -> frozenset[str]:
     """Returns the stages that match dvc.lock and whose ancestors all do: DVC would run none of them."""
-    changed, result = status(root), set[str]()
+    changed = set(status(root))
     for stage in dag.stages:
-        if stage.name not in changed and result.issuperset(stage.upstream):
-            result.add(stage.name)
-    return frozenset(result)
+        if not changed.isdisjoint(stage.upstream):
+            changed.add(stage.name)
+    return frozenset(stage.name for stage in dag.stages) - changed
 
 
 def fingerprint(root: Path, dag: Dag) -> str:
@@ -176,9 +177,8 @@ def _holders(rwlock: Path) -> list[int]:
         lock = json.loads(rwlock.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # a process that was killed while writing leaves half a file
         return []
-    writers = list(lock.get("write", {}).values())
-    readers = [reader for path in lock.get("read", {}).values() for reader in path]
-    return sorted({holder["pid"] for holder in writers + readers})
+    readers = itertools.chain.from_iterable(lock.get("read", {}).values())
+    return sorted({holder["pid"] for holder in (*lock.get("write", {}).values(), *readers)})
 
 
 def _is_dvc(pid: int, root: Path) -> bool:

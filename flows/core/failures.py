@@ -11,6 +11,7 @@ from tasks.common.errors import UserError
 
 LINES = 10  # of the stage's last output
 
+KILLED = "it was killed by signal 9, which is what the system sends when memory runs out"
 AGAIN = "start the run again: finished stages are kept, and a training resumes from its checkpoint"
 LESS_MEMORY = (
     "End other programs on this machine, or set a lower micro_batch (same result, less memory), fewer channels for "
@@ -33,29 +34,25 @@ class Failure:
 
 CAUSES = (  # a pattern in the last output of a stage, the cause that it shows, and what to do
     (
-        re.compile(r"No space left on device|Disk quota exceeded|the disk is full"),
+        r"No space left on device|Disk quota exceeded|the disk is full",
         "the disk is full",
         "Free some space (`dvc push`, then `dvc gc --all-branches --all-tags`, which drops what no branch and no "
         f"release needs); then {AGAIN}.",
     ),
+    (r"exited with (-9|137)\b", KILLED, LESS_MEMORY),
+    (r"MemoryError\b|[Cc]an(no|')t allocate memory", "the machine has too little memory", LESS_MEMORY),
     (
-        re.compile(r"exited with (-9|137)\b"),
-        "it was killed by signal 9, which is what the system sends when memory runs out",
-        LESS_MEMORY,
-    ),
-    (re.compile(r"MemoryError\b|[Cc]an(no|')t allocate memory"), "the machine has too little memory", LESS_MEMORY),
-    (
-        re.compile(r"exited with (-15|143|-2|130)\b"),
+        r"exited with (-15|143|-2|130)\b",
         "a signal from outside the run stopped it",
         f"If nobody meant to stop it, {AGAIN}.",
     ),
     (
-        re.compile(r"the DVC remote refused the push"),
+        r"the DVC remote refused the push",
         "the DVC remote refused the push; nothing is lost, the data is in DVC's cache",
         "Repair the remote or its credentials; then release the results with the deployment gate-and-release.",
     ),
     (
-        re.compile(r"is busy, it is being blocked by"),
+        r"is busy, it is being blocked by",
         "another dvc command is using the same files",
         f"Wait until it ends, or stop the process that is named below; then {AGAIN}.",
     ),
@@ -72,15 +69,20 @@ UNKNOWN_CAUSE = (
 )
 
 
+def is_mistake(error: object) -> bool:
+    """Returns whether an error is a mistake of the user, which no retry can cure."""
+    return isinstance(error, UserError) or (isinstance(error, StageError) and error.mistake)
+
+
 def failure_of(stage: str, error: BaseException) -> Failure:
     """Returns the explanation for a stage that raised `error`."""
     text = str(error)
     if isinstance(error, TimeoutError):
         return Failure(stage, text, DEADLINE)
     lines = tuple(line for line in text.splitlines() if line.strip())
-    mistake = isinstance(error, UserError) or (isinstance(error, StageError) and error.mistake)
+    mistake = is_mistake(error)
     for pattern, sentence, advice in CAUSES:
-        if pattern.search(text):
+        if re.search(pattern, text):
             return Failure(stage, text if mistake else sentence, advice, () if mistake else lines[-LINES:])
     if mistake:
         return Failure(stage, text, WRONG_PARAMETER if text.startswith("params.yaml") else MISTAKE)

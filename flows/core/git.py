@@ -14,15 +14,13 @@ class GitError(UserError):
 
 def git(root: Path, *arguments: str) -> str:
     """Runs `git ARGUMENTS` in `root`; returns its output without the final newline. Raises GitError."""
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr + done.stdout).splitlines()
         reason = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("hint:"))
-        raise GitError(
-            f"`git {' '.join(arguments[:2])}` failed in {root}: {reason or f'exit code {done.returncode}, no output'}"
-        )
+        reason = reason or f"exit code {done.returncode}, no output"
+        raise GitError(f"`git {' '.join(arguments[:2])}` failed in {root}: {reason}")
     return done.stdout.rstrip("\n")
 
 
@@ -42,9 +40,8 @@ def commit_of(root: Path, revision: str) -> str:
     try:
         return git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except GitError:
-        raise UserError(
-            f"there is no commit `{revision}` in {root}; `git branch` and `git tag` list what you can name"
-        ) from None
+        advice = "`git branch` and `git tag` list what you can name"
+        raise UserError(f"there is no commit `{revision}` in {root}; {advice}") from None
 
 
 def check_identity(root: Path) -> None:

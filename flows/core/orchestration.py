@@ -17,12 +17,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
 from flows.core.dag import Dag, Stage, read_dag, unchanged
-from flows.core.failures import Failure, failure_of, publish_failures
-from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRun, StoppedError
+from flows.core.failures import Failure, failure_of, is_mistake, publish_failures
+from flows.core.processes import Log, Outcome, ProcessGroup, StageRun, StoppedError
 from flows.ui.artifacts import publish_artifacts
 from flows.ui.progress import progress_artifacts
 from flows.ui.summary import REPORT_COMMAND
-from tasks.common.errors import UserError
 
 REPORT_DEADLINE = 900
 RETRY_DELAY_SECONDS = 2.0
@@ -32,7 +31,7 @@ Step = Callable[[Log], StageRun]
 
 
 class PipelineError(Exception):
-    """Stages of a run failed; `runs` has every stage's outcome, the message says why and what to do."""
+    """Stages of a run failed: `runs` has the outcome of every stage, and the message says why and what to do."""
 
     def __init__(self, runs: Sequence[StageRun], failures: Sequence[Failure]) -> None:
         self.runs = tuple(runs)
@@ -120,17 +119,11 @@ def submit(
 ) -> Future:
     """Submits a task that runs a step once all `upstream` tasks have completed.
 
-    A failed step is retried `retries` times, `delay` seconds later each. The task logs the step's lines.
+    A failed step is retried up to `retries` times, each time after `delay` seconds. The task logs the step's lines.
     """
+    retry: Any = {"retries": retries, "retry_delay_seconds": delay, "retry_condition_fn": _is_retryable}
 
-    @task(
-        name=name,
-        task_run_name=name,
-        retries=retries,
-        retry_delay_seconds=delay,
-        retry_condition_fn=_is_retryable,
-        cache_policy=NO_CACHE,
-    )
+    @task(name=name, task_run_name=name, cache_policy=NO_CACHE, **retry)
     def body() -> State[StageRun]:
         try:
             done = step(run_log(name))
@@ -152,7 +145,7 @@ def collect(futures: Mapping[str, Future]) -> list[StageRun]:
     wait([*futures.values()])
     runs = [_stage_run(name, future) for name, future in futures.items()]
     if any(run.outcome in (Outcome.FAILED, Outcome.SKIPPED) for run in runs):
-        failed = [run.name for run in runs if run.outcome is Outcome.FAILED]
+        failed = (run.name for run in runs if run.outcome is Outcome.FAILED)
         failures = [failure_of(name, futures[name].result(raise_on_failure=False)) for name in failed]
         publish_failures(failures)
         raise PipelineError(runs, failures)
@@ -172,7 +165,7 @@ def run_log(name: str) -> Log:
 
 
 def run_name() -> str:
-    """Returns a name for the branch and folder of the current Prefect run, as 2026-11-26-brisk-otter.
+    """Returns a name for the branch and folder of the current Prefect run, for example 2026-11-26-brisk-otter.
 
     A retry of the run gets another name.
     """
@@ -192,6 +185,4 @@ def _stage_run(name: str, future: Future) -> StageRun:
 
 
 def _is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Returns whether a retry may help, which it does not for a mistake of the user."""
-    error = state.data
-    return not (isinstance(error, UserError) or (isinstance(error, StageError) and error.mistake))
+    return not is_mistake(state.data)

@@ -18,7 +18,7 @@ from tasks.common.mistakes import EXIT_CODE, VARIABLE, Mistake, read_mistake
 Log = Callable[[str], None]  # takes one line of output
 
 SUPERVISOR = Path(__file__).with_name("supervise.py")
-GRACE_SECONDS = 5.0  # after each of three signals; a trainer writes its checkpoint within the first
+GRACE_SECONDS = 5.0  # wait after each of SIGINT, SIGTERM and SIGKILL; a training saves its checkpoint at the first
 TAIL_LINES = 15
 
 RUNNING = re.compile(r"Running stage '.*':?$")
@@ -52,7 +52,7 @@ class StageRun:
 class StageError(Exception):
     """A stage failed; the message is its error sentence or its last output.
 
-    `mistake` is True for a mistake of the user, which no retry can cure.
+    `mistake` is True for an error of the user, which a retry cannot correct.
     """
 
     def __init__(self, message: str, mistake: bool = False) -> None:
@@ -67,9 +67,8 @@ class StoppedError(Exception):
 class ProcessGroup:
     """The processes of one run in the folder `root`; as a context manager it stops them if its block raises."""
 
-    def __init__(self, root: Path, grace: float = GRACE_SECONDS) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.grace = grace
         self._live: set[subprocess.Popen[str]] = set()
         self._stopped = False
         self._lock = threading.Lock()
@@ -96,8 +95,7 @@ class ProcessGroup:
             if not DVC_HINTS.match(line):
                 log(line)
 
-        command = dvc_command("repro", "-s", stage.name)
-        seconds = self.run(command, read, stage.policy.deadline, environment=environment)
+        seconds = self.run(dvc_command("repro", "-s", stage.name), read, stage.policy.deadline, (0,), environment)
         # DVC prints its decision before anything that the stage itself prints.
         return StageRun(stage.name, outcomes[0] if outcomes else Outcome.RAN, seconds)
 
@@ -134,17 +132,20 @@ class ProcessGroup:
             for process in self._live:
                 _close_stdin(process)
 
-    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
         with self._lock:
             if self._stopped:
                 raise StoppedError("the run was stopped")
-            env = dvc_environment() | dict(environment)
-            process = supervised(command, self.root, self.grace, stdout=subprocess.PIPE, env=env)
+            env = dvc_environment() | environment
+            process = supervised(command, self.root, GRACE_SECONDS, stdout=subprocess.PIPE, env=env)
             self._live.add(process)
             return process
 
     def _read(self, process: subprocess.Popen[str], log: Log, deadline: float) -> tuple[Iterable[str], bool]:
-        """Reads a command to its end and stops what it leaves; returns its last lines and whether it was too slow."""
+        """Reads a command's output to its end, then stops what it left running.
+
+        Returns its last lines and whether it exceeded its deadline.
+        """
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         expired = threading.Event()
 
@@ -154,10 +155,10 @@ class ProcessGroup:
 
         timer = threading.Timer(deadline, expire)
         timer.start()
-        assert process.stdout is not None
+        assert process.stdout
         try:
-            with process.stdout:
-                for line in process.stdout:
+            with process.stdout as lines:
+                for line in lines:
                     tail.append(line.rstrip())
                     log(tail[-1])
         finally:
@@ -193,14 +194,15 @@ def supervised(
 
 def _close_stdin(process: subprocess.Popen[str]) -> None:
     """Tells the supervisor to stop its command."""
-    assert process.stdin is not None
+    assert process.stdin
     process.stdin.close()
 
 
 def _error(tail: Iterable[str], code: int, mistake: Mistake | None) -> StageError:
     """Returns the error with the sentence that the command left in its mistake file, else with its last lines.
 
-    A command that DVC runs reports a mistake by that file; one that is run directly reports it by its exit code too.
+    A command that DVC runs reports an error of the user through that file; one that is run directly also reports it by
+    its exit code.
     """
     if mistake:
         return StageError(mistake.sentence, mistake=True)

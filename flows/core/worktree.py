@@ -6,7 +6,7 @@ No run touches a working tree of the user or of another run. If a run dies, the 
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +84,9 @@ def use_newest_data(worktree: Worktree) -> None:
 def remove_stale(checkout: Path, folder: Path) -> None:
     """Removes the worktrees in `folder` whose runs are dead, which means that no process holds their locks."""
     for lock_file in folder.glob("*.lock"):
-        lock = FileLock(lock_file)
-        try:
-            with lock.acquire(timeout=0):
-                _remove(checkout, lock_file.with_suffix(""))
-        except Timeout:
-            continue
-        lock_file.unlink(missing_ok=True)
+        with suppress(Timeout), FileLock(lock_file).acquire(timeout=0):
+            _remove(checkout, lock_file.with_suffix(""))
+            lock_file.unlink(missing_ok=True)
 
 
 def _remove(checkout: Path, path: Path) -> None:
@@ -103,8 +99,7 @@ def _remove(checkout: Path, path: Path) -> None:
 
 def check_requirements(path: Path) -> None:
     """Raises UserError when the requirements.lock in `path` is not the one that was installed."""
-    installed = Path(sys.prefix) / "requirements.lock"
-    required = path / "requirements.lock"
+    installed, required = (folder / "requirements.lock" for folder in (Path(sys.prefix), path))
     if installed.is_file() and required.is_file() and installed.read_bytes() != required.read_bytes():
         raise UserError(
             f"the commit's requirements.lock differs from the one that {sys.prefix} was installed from, and other "

@@ -8,7 +8,7 @@ outputs of the stages on them stay functions of their inputs.
 """
 
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,10 @@ def pack(
     command = ["python", "-m", "tasks.release", release.model, "--version", release.version, "--run", run]
     command += ["--parent", parent.version] if parent else []
     command += ["--decision", str(decision)] if decision else []
-    if key := signing_key(processes.root):
-        command += ["--key", str(key)]
+    with suppress(GitError):  # without a key in git's configuration, the release is not signed
+        command += ["--key", git(processes.root, "config", "--type=path", "imagewright.signingKey")]
     processes.run(command, log, PACK_DEADLINE)
     processes.run(dvc_command("add", "--quiet", str(RELEASE / release.model)), log, PACK_DEADLINE)
-
-
-def signing_key(root: Path) -> Path | None:
-    """Returns the private key that signs releases, if git's configuration names one."""
-    try:
-        return Path(git(root, "config", "--type=path", "imagewright.signingKey"))
-    except GitError:
-        return None
 
 
 def commit_release(root: Path, packed: list[Release]) -> str:
@@ -144,10 +136,8 @@ def change(bundle: Path, before: Path | None) -> Change:
     new, old = _interface(bundle), _interface(before)
     if any(new.get(file) != interface for file, interface in old.items()):
         return "major"
-    same = new.keys() == old.keys() and all(
-        (bundle / name).read_bytes() == (before / name).read_bytes() for name in new
-    )
-    return "patch" if same else "minor"
+    same = all((bundle / name).read_bytes() == (before / name).read_bytes() for name in old)
+    return "patch" if same and new.keys() == old.keys() else "minor"
 
 
 def _interface(bundle: Path) -> dict[str, Any]:

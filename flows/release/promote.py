@@ -84,15 +84,11 @@ def run_gate(
 def publish_results(worktree: Worktree, verdicts: Sequence[Verdict], released: Sequence[Release]) -> None:
     """Copies the report out of the worktree, and creates the run's artifacts in Prefect."""
     versions = {release.model: str(release) for release in released}
-    summaries = {
-        verdict.model: ModelSummary(
-            verdict.record,
-            str(verdict.before),
-            versions.get(verdict.model),
-            record_of(worktree, verdict.model).with_suffix("") if verdict.record else None,
-        )
-        for verdict in verdicts
-    }
+    summaries = {}
+    for verdict in verdicts:
+        pictures = record_of(worktree, verdict.model).with_suffix("") if verdict.record else None
+        released_as = versions.get(verdict.model)
+        summaries[verdict.model] = ModelSummary(verdict.record, str(verdict.before), released_as, pictures)
     report_url = None
     if (worktree.path / REPORT).is_file():
         copy = worktree.work / "reports" / worktree.name / REPORT.name

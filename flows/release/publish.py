@@ -1,7 +1,6 @@
 """Releases the models that the gate passed: pack, push, commit, tag. The caller holds the release lock."""
 
 from collections.abc import Sequence
-from typing import assert_never
 
 from flows.core.git import commit_of
 from flows.core.orchestration import collect, submit
@@ -16,13 +15,7 @@ PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
 
 def qualifies(verdict: Verdict, stage: Stage) -> bool:
     """Returns whether a model may be assigned a stage: `live` if it passed, `candidate` if the gate evaluated it."""
-    match stage:
-        case "live":
-            return verdict.passed
-        case "candidate":
-            return verdict.record is not None
-        case _:
-            assert_never(stage)
+    return verdict.passed if stage == "live" else verdict.record is not None
 
 
 def publish(
@@ -71,9 +64,8 @@ def publish(
 def _registered(worktree: Worktree, model: str) -> Release | None:
     """Returns the last release that has the same bundle as the worktree."""
     md5 = bundle_md5(worktree.path, model)
-    registered = releases(worktree.checkout, model)
-    same = [release for release in registered if bundle_md5(worktree.checkout, model, release.commit) == md5]
-    return same[-1] if same else None
+    known = reversed(releases(worktree.checkout, model))
+    return next((release for release in known if bundle_md5(worktree.checkout, model, release.commit) == md5), None)
 
 
 def _next(worktree: Worktree, verdict: Verdict) -> Release:

@@ -4,7 +4,6 @@
 `gan@v1.2.0!` deprecates a version.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,8 @@ from tasks.common.model_names import MODELS
 
 Stage = Literal["live", "candidate"]
 Change = Literal["major", "minor", "patch"]
+
+COMMIT = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"  # of an annotated tag or a plain one
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,13 @@ def releases(root: Path, model: str) -> list[Release]:
 
 def deprecated(root: Path, model: str) -> dict[str, str]:
     """Returns the deprecated versions and the reasons."""
-    form = "%(refname:strip=2) %(contents:subject)"
-    lines = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{model}@v*!").splitlines()
-    pairs = (line.partition(" ") for line in lines)
-    return {tag.removeprefix(f"{model}@").removesuffix("!"): reason for tag, _, reason in pairs}
+    found = tags(root, f"{model}@v*!", "%(contents:subject)")
+    return {tag.removeprefix(f"{model}@").removesuffix("!"): reason for tag, reason in found}
 
 
 def live(root: Path, model: str) -> Release | None:
     """Returns the live release, or None."""
-    history = live_history(root, model)
-    return history[-1] if history else None
+    return next(reversed(live_history(root, model)), None)
 
 
 def live_history(root: Path, model: str) -> list[Release]:
@@ -100,26 +98,22 @@ def roll_back(root: Path, model: str, version: str | None) -> tuple[Release, Rel
     history, known = live_history(root, model), {release.version: release for release in releases(root, model)}
     if not history:
         raise UserError(f"no version of {model} is live, so there is nothing to roll back; release one first")
-    target, now = _target(root, model, version, history, known), history[-1]
+    now = history[-1]
+    if version is None:
+        previous = [release for release in history if release != now and release.version in known]
+        if not previous:
+            raise UserError(f"{now} is the only version of {model} that was ever live; name another version")
+        target = previous[-1]
+    elif version in known:
+        target = known[version]
+    else:
+        reason = deprecated(root, model).get(version)
+        problem = f"{model}@{version} is deprecated ({reason})" if reason else f"{model} has no version {version}"
+        raise UserError(f"{problem}; choose one of {', '.join(known)}")
     if target == now:
         raise UserError(f"{now} is live already; name another version")
     assign(root, target)
     return target, now
-
-
-def _target(
-    root: Path, model: str, version: str | None, history: Sequence[Release], known: dict[str, Release]
-) -> Release:
-    if version is None:
-        previous = [release for release in history if release != history[-1] and release.version in known]
-        if not previous:
-            raise UserError(f"{history[-1]} is the only version of {model} that was ever live; name another version")
-        return previous[-1]
-    if version not in known:
-        reason = deprecated(root, model).get(version)
-        problem = f"{model}@{version} is deprecated ({reason})" if reason else f"{model} has no version {version}"
-        raise UserError(f"{problem}; choose one of {', '.join(known)}")
-    return known[version]
 
 
 def next_version(root: Path, model: str, change: Change) -> str:
@@ -132,17 +126,15 @@ def next_version(root: Path, model: str, change: Change) -> str:
     return "v" + ".".join(map(str, numbers[change]))
 
 
-def tags(root: Path, pattern: str) -> list[tuple[str, str]]:
-    """Returns the tags that match a glob pattern, with their commits."""
-    form = "%(refname:strip=2) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
-    lines = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{pattern}").splitlines()
-    return [(tag, commit) for tag, commit in (line.split(" ") for line in lines)]
+def tags(root: Path, pattern: str, field: str = COMMIT) -> list[tuple[str, str]]:
+    """Returns the tags that match a glob pattern, with their commits or another field of git's."""
+    lines = git(root, "for-each-ref", f"--format=%(refname:strip=2) {field}", f"refs/tags/{pattern}").splitlines()
+    return [(tag, value) for tag, _, value in (line.partition(" ") for line in lines)]
 
 
 def _registered(root: Path, model: str) -> list[Release]:
-    found = [Release(model, tag.partition("@")[2], commit) for tag, commit in tags(root, f"{model}@v*")]
-    versions = [release for release in found if not release.version.endswith("!")]
-    return sorted(versions, key=lambda release: _numbers(release.version))
+    found = [(tag.partition("@")[2], commit) for tag, commit in tags(root, f"{model}@v*") if not tag.endswith("!")]
+    return [Release(model, *version) for version in sorted(found, key=lambda version: _numbers(version[0]))]
 
 
 def _numbers(version: str) -> tuple[int, int, int]:
