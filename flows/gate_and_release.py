@@ -24,12 +24,10 @@ from tasks.common.errors import UserError
 from tasks.common.paths import work_folder
 from tasks.gate.record import Override
 
-Revision = Annotated[str, Field(min_length=1)]
-
 
 @flow(name="gate-and-release")
 def gate_and_release(
-    revision: Revision,
+    revision: Annotated[str, Field(min_length=1)],
     models: Models = "all",
     override_by: str = "",
     override_because: str = "",
@@ -79,8 +77,7 @@ def gate_and_release(
 
 def _check_committed(checkout: Path) -> None:
     """Raises UserError if results are not committed, because the release would be that of the last commit."""
-    changed = git(checkout, "status", "--porcelain", "--", *RECORD)
-    if changed:
+    if changed := git(checkout, "status", "--porcelain", "--", *RECORD):
         names = ", ".join(sorted(line[3:] for line in changed.splitlines()))
         raise UserError(
             f"{names} changed since the last commit, so these results would not be released; commit them first, or "

@@ -15,11 +15,9 @@ from flows.release.registry import roll_back
 from tasks.common.model_names import Model
 from tasks.common.paths import work_folder
 
-Version = Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")]
-
 
 @flow(name="rollback")
-def rollback(model: Model, version: Version = "") -> State[Any]:
+def rollback(model: Model, version: Annotated[str, Field(pattern=r"^(v\d+\.\d+\.\d+)?$")] = "") -> State[Any]:
     """Makes an earlier version of a model live again.
 
     Nothing is trained and no data moves: a new `live` tag names the earlier version and is pushed to the git remote.

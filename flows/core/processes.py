@@ -114,7 +114,12 @@ class ProcessGroup:
         start = time.monotonic()
         with TemporaryDirectory(prefix="imagewright-") as folder:
             mistake = Path(folder) / "mistake.json"
-            process = self._start(command, {**(environment or {}), VARIABLE: str(mistake)})
+            env = dvc_environment() | dict(environment or {}) | {VARIABLE: str(mistake)}
+            with self._lock:
+                if self._stopped:
+                    raise StoppedError("the run was stopped")
+                process = supervised(command, self.root, GRACE_SECONDS, stdout=subprocess.PIPE, env=env)
+                self._live.add(process)
             tail, expired = self._read(process, log, deadline)
             code = process.wait()
             if self._stopped:
@@ -131,15 +136,6 @@ class ProcessGroup:
             self._stopped = True
             for process in self._live:
                 _close_stdin(process)
-
-    def _start(self, command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._stopped:
-                raise StoppedError("the run was stopped")
-            env = dvc_environment() | environment
-            process = supervised(command, self.root, GRACE_SECONDS, stdout=subprocess.PIPE, env=env)
-            self._live.add(process)
-            return process
 
     def _read(self, process: subprocess.Popen[str], log: Log, deadline: float) -> tuple[Iterable[str], bool]:
         """Reads a command's output to its end, then stops what it left running.

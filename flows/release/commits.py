@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.core.dag import dvc_command
 from flows.core.git import GitError, commit_of, git, remote
-from flows.core.processes import Log, ProcessGroup, StageError
+from flows.core.processes import Log, Outcome, ProcessGroup, StageError, StageRun
 from flows.release.registry import Change, Release, tags
 from flows.ui.summary import RECORD
 from tasks.common.errors import UserError
@@ -73,7 +73,7 @@ def notes_of(root: Path, model: str) -> str:
     return "\n\n".join(kept).removeprefix("# ")
 
 
-def push_data(processes: ProcessGroup, log: Log) -> None:
+def push_data(processes: ProcessGroup, log: Log) -> StageRun:
     """Pushes everything that the worktree's dvc.lock and .dvc files name to the DVC remote.
 
     Raises StageError when the remote refuses; the data is still in the cache then.
@@ -83,6 +83,7 @@ def push_data(processes: ProcessGroup, log: Log) -> None:
     except StageError as error:
         reason = dvc_reason(error)
         raise StageError(f"the DVC remote refused the push ({reason}); the data is still in DVC's cache") from None
+    return StageRun("push", Outcome.RAN)
 
 
 def dvc_reason(error: StageError) -> str:
@@ -115,12 +116,10 @@ def publish_refs(root: Path, branch: str | None, log: Log) -> None:
 
 def bundle_md5(root: Path, model: str, revision: str | None = None) -> str | None:
     """Returns DVC's hash of the model's bundle in a commit, by default in the folder; None without a bundle."""
-    if revision:
-        text = git(root, "show", f"{revision}:{DVC_LOCK}")
-    elif (root / DVC_LOCK).is_file():
-        text = (root / DVC_LOCK).read_text(encoding="utf-8")
-    else:
+    file = root / DVC_LOCK
+    if not revision and not file.is_file():
         return None
+    text = git(root, "show", f"{revision}:{DVC_LOCK}") if revision else file.read_text(encoding="utf-8")
     outs = [out for stage in locked_stages(text).values() for out in stage.get("outs", [])]
     return next((str(out["md5"]) for out in outs if out["path"] == f"data/bundle/{model}"), None)
 

@@ -1,6 +1,7 @@
 """Releases the models that the gate passed: pack, push, commit, tag. The caller holds the release lock."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from flows.core.git import commit_of
 from flows.core.orchestration import collect, submit
@@ -36,10 +37,6 @@ def publish(
             pack(processes, _next(worktree, verdict), verdict.before, worktree.name, record, log)
         return StageRun("pack", Outcome.RAN)
 
-    def push(log: Log) -> StageRun:
-        push_data(processes, log)
-        return StageRun("push", Outcome.RAN)
-
     def tag(log: Log) -> StageRun:
         packed = [_next(worktree, verdict) for verdict in new]
         commit = commit_release(worktree.path, packed) if packed else commit_of(worktree.path, "HEAD")
@@ -54,7 +51,7 @@ def publish(
         publish_refs(worktree.checkout, branch, log)
         return StageRun("release", Outcome.RAN)
 
-    futures = {"pack": submit("pack", pack_new)}
+    futures, push = {"pack": submit("pack", pack_new)}, partial(push_data, processes)
     futures["push"] = submit("push", push, [futures["pack"]], retries=PUSH_RETRIES, delay=PUSH_DELAY_SECONDS)
     futures["release"] = submit("release", tag, [futures["push"]])
     collect(futures)
