@@ -126,9 +126,9 @@ def test_a_file_alone_finds_its_lineage_at_the_tag(released: Checkout, got: Path
 @pytest.mark.parametrize(
     ("corrupt", "words"),
     [
-        (lambda record: record.update(commit="0" * 40), "git: no commit 0000000000 here"),
-        (lambda record: record["dvc"].update({"data/weights/gan": "f" * 32}), "names other hashes of data/weights/gan"),
-        (lambda record: record["files"]["gan.onnx"].update(sha256="0" * 64), "it speaks of other bytes than those of"),
+        (lambda record: record.update(commit="0" * 40), "git: commit 0000000000 is not in this clone"),
+        (lambda record: record["dvc"].update({"data/weights/gan": "f" * 32}), "has other hashes of data/weights/gan"),
+        (lambda record: record["files"]["gan.onnx"].update(sha256="0" * 64), "it describes other bytes than those of"),
         (lambda record: record["files"]["gan.onnx"].update(md5="0" * 32), "has other files in data/bundle/gan"),
         (lambda record: record.update(run="another"), "git: gan@v1.0.0 has another lineage"),
     ],
@@ -162,7 +162,7 @@ def with_external_weights(whole: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("corrupt", "words"),
     [
-        (lambda whole: whole[: len(whole) // 2], "is no ONNX file, or was cut short; get it again"),
+        (lambda whole: whole[: len(whole) // 2], "is not an ONNX file, or was cut short; get it again"),
         (lambda whole: b"", "carries no contract: it was cut short, or Imagewright did not make it"),
         (lambda whole: with_contract(whole, "{"), "carries a contract that was made by another version, or is damaged"),
         (lambda whole: with_contract(whole, '{"model": "--output=x"}'), "made by another version, or is damaged"),
@@ -180,7 +180,7 @@ def test_a_hostile_path_of_weights_is_not_opened(released: Checkout, got: Path, 
     (tmp_path / "gan.onnx").write_bytes(with_external_weights((got / "gan.onnx").read_bytes()))
     shutil.copy(got / "lineage.json", tmp_path)
     code, checks, output = lineage(released, str(tmp_path / "gan.onnx"))
-    assert code == 1 and "it speaks of other bytes than those of gan.onnx" in checks[0], output
+    assert code == 1 and "it describes other bytes than those of gan.onnx" in checks[0], output
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,8 @@ import argparse
 import os
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 from model_signing.hashing import Config as Hashing
 from model_signing.signing import Config as Signing
 
@@ -34,7 +28,7 @@ def sign(folder: Path, key: Path) -> None:
     """Writes model.sig and SHA256SUMS; raises UserError if the bundle fails its check or the key is unsuitable."""
     _check_key(key)
     if faults := [sentence for good, sentence in check_files(folder) if not good]:
-        raise UserError(f"{folder} is no bundle that can be signed: {faults[0]}")
+        raise UserError(f"{folder} cannot be signed: {faults[0]}")
     hashing = Hashing()  # type: ignore[no-untyped-call]
     hashing.add_ignored_paths(model_path=folder, paths=[SIGNATURE, SUMS])
     signing = Signing().set_hashing_config(hashing)  # type: ignore[no-untyped-call]
@@ -47,34 +41,34 @@ def make_keys(private: Path) -> Path:
     public = private.with_suffix(".pub")
     for path in (private, public):
         if path.exists():
-            raise UserError(f"{path} is there already, and a lost key cannot be brought back; name another file")
-    key = generate_private_key(SECP256R1())
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            raise UserError(f"{path} already exists, and a lost key cannot be restored; name another file")
+    key, pem = generate_private_key(SECP256R1()), serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with open(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secret)
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
     return public
 
 
 def _check_key(path: Path) -> None:
     """Raises UserError unless the file has a private key without a password for P-256, the curve of verify.py."""
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no private key that can be read ({error}); `--new FILE` makes one") from None
+        raise UserError(f"{path} is not a readable private key ({error}); `--new FILE` makes one") from None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise UserError(f"{path} is no P-256 key; `imagewright sign --new FILE` makes one")
+        raise UserError(f"{path} is not a P-256 key; `imagewright sign --new FILE` makes one")
 
 
 def main() -> None:
     """Signs a folder, or makes keys."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="a bundle")
+    parser.add_argument("folder", type=Path, nargs="?", help="the bundle to sign")
     parser.add_argument("--key", type=Path, help="your private key")
-    parser.add_argument("--new", type=Path, metavar="FILE", help="make a private key there, the public one beside it")
+    parser.add_argument("--new", type=Path, metavar="FILE", help="make a private key in FILE, its public key beside it")
     given = parser.parse_args()
     if given.new:
-        print(f"{given.new} is yours alone; give {make_keys(given.new)} to whoever is to check your bundles")
+        print(f"keep {given.new} secret, and give {make_keys(given.new)} to those who check your bundles")
     elif given.folder and given.key:
         sign(given.folder, given.key)
         print(f"{given.folder / SIGNATURE}")

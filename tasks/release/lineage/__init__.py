@@ -1,1 +1,1 @@
-"""Who made a file that ships: what its contract says, and what stands beside it since it was released."""
+"""The origin of a file that ships: what its contract says, and the lineage.json that its release added."""

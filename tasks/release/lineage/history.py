@@ -1,4 +1,4 @@
-"""What git remembers: files of a commit, releases, and the hashes that dvc.lock named then."""
+"""Reads the history in git: the files of a commit, the releases, and the hashes of a stage's inputs."""
 
 import subprocess
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from tasks.common.files import digest, sha256_bytes
 from tasks.common.inputs import value_at
+from tasks.release.lineage.locks import DVC_LOCK, Stages
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,34 @@ class History:
 
     @property
     def exists(self) -> bool:
-        """Whether `root` lies in a git repository at all."""
+        """Returns whether `root` is in a git repository."""
         return self._git("rev-parse", "--git-dir") is not None
 
     def commit(self, revision: str) -> str | None:
-        """The full hash of what a branch, tag or hash names; None where git knows no such commit."""
+        """Returns the full hash of the commit that a branch, tag or hash names; None where there is none."""
         found = self._git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         return found.decode().strip() if found else None
 
     def show(self, revision: str, path: str) -> bytes | None:
-        """A file as it is in a commit, None where it is not there."""
+        """Returns the content of a file in a commit, None where it is not there."""
         return self._git("show", f"{revision}:{path}")
 
     def tags(self, model: str) -> list[str]:
-        """The tags that register versions of a model, in no order that means anything."""
+        """Returns the tags that register versions of a model, unsorted."""
         found = (self._git("tag", "--list", f"{model}@v*") or b"").decode().split()
         return [tag for tag in found if not tag.endswith("!")]
 
     def yaml(self, revision: str, path: str) -> Any:
-        """A YAML file as it is in a commit; empty where it is not there."""
+        """Returns a YAML file of a commit; empty where it is not there."""
         return YAML(typ="safe").load((self.show(revision, path) or b"{}").decode()) or {}
 
+    def stages(self, revision: str) -> Stages:
+        """Returns the stages in the dvc.lock of a commit."""
+        stages: Stages = self.yaml(revision, DVC_LOCK).get("stages", {})
+        return stages
+
     def inputs(self, revision: str, stage: str) -> tuple[str, str]:
-        """The hashes of a stage's declared code and parameters in a commit, taken as tasks.common.inputs takes them."""
+        """Returns the hashes of a stage's declared code and parameters in a commit, as tasks.common.inputs does."""
         declared = self.yaml(revision, "dvc.yaml").get("stages", {}).get(stage, {})
         code = [path for path in declared.get("deps", []) if path.endswith(".py")]
         values = self.yaml(revision, "params.yaml")

@@ -1,4 +1,4 @@
-"""Release notes in Markdown: what a release replaces, what changed in figures, who let it, and pictures."""
+"""Release notes in Markdown: what a release replaces, the gate's decision, the metrics, and pictures."""
 
 import json
 from collections.abc import Mapping
@@ -10,41 +10,36 @@ from tasks.metrics.registry import describe, format_metric, ordered
 from tasks.release.lineage.history import History
 
 NOTES = "RELEASE.md"
-PICTURES = {"candidate.png": "This release", "live.png": "What it replaces, from the same noise"}
+PICTURES = {"candidate.png": "This release", "live.png": "The release that it replaces, from the same noise"}
 
 
 def release_notes(lineage: Mapping[str, Any], gate: GateDecision | None, pictures: list[str]) -> str:
-    """The notes of a release whose figures lie in data/metrics of the current folder; `gate` None: it was not asked."""
+    """Returns the notes of a release with the metrics in data/metrics; `gate` is None where it was not asked."""
     model, parent = lineage["model"], lineage["parent"]
-    parts = [f"# {model}@{lineage['version']}", _word(gate, parent)]
-    now = json.loads(_text(Path("data/metrics") / f"{model}.json"))
-    before = History(Path()).show(parent["commit"], f"data/metrics/{model}.json") if parent else None
-    if now:
+    parts = [f"# {model}@{lineage['version']}", _decision(gate, parent)]
+    file = Path(f"data/metrics/{model}.json")
+    if now := json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}:
+        before = History(Path()).show(parent["commit"], file.as_posix()) if parent else None
         parts.append(_table(now, json.loads(before or b"{}"), parent["version"] if parent else "before"))
-    parts.append(f"Made of commit {lineage['commit']}" + (f" by the run {lineage['run']}." if lineage["run"] else "."))
+    run = f" by the run {lineage['run']}" if lineage["run"] else ""
+    parts.append(f"Made from commit {lineage['commit']}{run}.")
     parts += [f"{PICTURES[name]}:\n\n![{PICTURES[name]}]({name})" for name in pictures]
     return "\n\n".join(parts) + "\n"
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else "{}"
-
-
-def _word(gate: GateDecision | None, parent: Mapping[str, Any] | None) -> str:
-    against = f"in the place of {parent['version']}" if parent else "as the first"
+def _decision(gate: GateDecision | None, parent: Mapping[str, Any] | None) -> str:
+    place = f"Replaces {parent['version']}" if parent else "The first release"
     if gate is None:
-        return f"Comes {against}; the gate was not asked."
+        return f"{place}; the gate was not asked."
     override, reasons = gate.override, "".join(f"\n- {reason}" for reason in gate.reasons)
     if override:
-        return f"Comes {against}: {override.by} let it through, because {override.because}. Against it:{reasons}"
-    return f"Comes {against}; the gate's word: {gate.decision}.{reasons}"
+        return f"{place}; {override.by} overrode the refusal, because {override.because}. The gate's reasons:{reasons}"
+    return f"{place}; the gate's decision: {gate.decision}.{reasons}"
 
 
 def _table(now: Mapping[str, Any], before: Mapping[str, Any], version: str) -> str:
     names = ordered([name for name, value in now.items() if isinstance(value, int | float)])
-    head = f"| figure | {version} | now | better |\n| --- | --- | --- | --- |"
-    rows = (
-        f"| `{name}` | {format_metric(before.get(name))} | {format_metric(now[name])} | {describe(name).better or '-'} |"
-        for name in names
-    )
+    head = f"| metric | {version} | now | better |\n| --- | --- | --- | --- |"
+    values = {name: (format_metric(before.get(name)), format_metric(now[name])) for name in names}
+    rows = (f"| `{name}` | {old} | {new} | {describe(name).better or '-'} |" for name, (old, new) in values.items())
     return "\n".join([head, *rows])

@@ -69,7 +69,7 @@ def test_notes_stand_in_the_tag_in_the_commit_and_beside_the_model(repo: Release
         repo.git("tag", "-l", "--format=%(contents)", "gan@v1.1.0"),
         repo.git("log", "-1", "gan@v1.1.0"),
     ):
-        assert "Comes in the place of v1.0.0; the gate's word: blessed." in message
+        assert "Replaces v1.0.0; the gate's decision: blessed." in message
         assert "| `fd_relative` | 0.00 | 0.0500 | lower |" in message
     got = get(repo, tmp_path / "stranger", "--rev", "v1.1.0")
     lineage = json.loads((got / "lineage.json").read_text())

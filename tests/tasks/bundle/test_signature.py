@@ -75,9 +75,9 @@ def test_model_signing_takes_the_signature(shipped: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "call"),
     [
-        ("is no bundle that can be signed: SHA256SUMS is missing", lambda path: sign(path, path / "mine.pem")),
-        ("is no private key that can be read", lambda path: sign(path / "bundle", path / "bundle/SHA256SUMS")),
-        ("a lost key cannot be brought back", lambda path: make_keys(path / "mine.pem")),
+        ("cannot be signed: SHA256SUMS is missing", lambda path: sign(path, path / "mine.pem")),
+        ("is not a readable private key", lambda path: sign(path / "bundle", path / "bundle/SHA256SUMS")),
+        ("a lost key cannot be restored", lambda path: make_keys(path / "mine.pem")),
     ],
 )
 def test_what_cannot_be_signed_is_one_sentence(tmp_path: Path, words: str, call: Callable[[Path], object]) -> None:

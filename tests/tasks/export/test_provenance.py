@@ -14,7 +14,7 @@ from tasks.common.errors import UserError
 from tasks.common.files import sha256_file, write_json
 from tasks.export.checks import CONTRACT
 from tasks.export.provenance import provenance, trained_with_text
-from tasks.release.lineage.tell import contract_of, told_by_file
+from tasks.release.lineage.reading import contract_lines, contract_of
 from tests.conftest import Checkout
 
 MANIFEST = {"splits": {"train": {"count": 80}, "test": {"count": 9}}, "rejected": {"truncated": 2}}
@@ -85,12 +85,12 @@ def write_onnx(path: Path, about: dict[str, Any]) -> Path:
 
 def test_lineage_tells_what_trained_and_what_exported(tmp_path: Path) -> None:
     now = contract_of(write_onnx(tmp_path / "now.onnx", contract(trained_with=TRAINED_WITH)))
-    assert dict(told_by_file(now))["trained with"] == (
+    assert dict(contract_lines(now))["trained with"] == (
         "numpy 2.4.6, torch 2.11.0 on cpu AVX512 (cpu/bfloat16/channels_last, 2 threads)"
     )
-    assert dict(told_by_file(now))["exported with"] == "torch 2.14.1"
+    assert dict(contract_lines(now))["exported with"] == "torch 2.14.1"
     earlier = contract_of(write_onnx(tmp_path / "earlier.onnx", contract()))
-    assert dict(told_by_file(earlier))["trained with"].startswith("not recorded")
+    assert dict(contract_lines(earlier))["trained with"].startswith("not recorded")
 
 
 @pytest.mark.parametrize("damaged", ["torch", {"libraries": {}}, {**TRAINED_WITH, "threads": "two"}])

@@ -10,7 +10,7 @@ from tasks.common.errors import UserError
 from tasks.common.files import write_json
 from tasks.gate.record import EvaluatedBundle, GateDecision, NamedBundle, read_record
 from tasks.release.lineage.notes import release_notes
-from tasks.release.lineage.tell import parse, told_by_lineage
+from tasks.release.lineage.reading import lineage_lines, parse
 from tests.tasks.report import standing
 
 FILES = {"sha256": "a" * 64, "md5": "b" * 32}
@@ -68,24 +68,24 @@ def test_a_damaged_record_is_one_sentence(tmp_path: Path, content: bytes) -> Non
 def test_a_lineage_quotes_the_decision_and_names_no_paths(tmp_path: Path) -> None:
     quoted = read_record(written(tmp_path / "gan.json")).quoted().model_dump(mode="json")
     assert quoted.keys() == {"decision", "reasons", "comparisons", "override", "settings", "skipped"}
-    lines = dict(told_by_lineage(lineage(quoted)))
+    lines = dict(lineage_lines(lineage(quoted)))
     assert lines["gate"].startswith("refused; regression: fd_relative")
     by_ada = quoted | {"decision": "overridden", "override": {"by": "Ada", "because": "it is fine"}}
-    assert dict(told_by_lineage(lineage(by_ada)))["gate"].startswith("refused; Ada let it through: it is fine; regres")
-    assert dict(told_by_lineage(lineage(None)))["gate"] == "not asked"
+    assert dict(lineage_lines(lineage(by_ada)))["gate"].startswith("refused; Ada overrode it: it is fine; regression")
+    assert dict(lineage_lines(lineage(None)))["gate"] == "not asked"
 
 
 def test_a_lineage_whose_decision_is_damaged_is_one_sentence() -> None:
     good = json.dumps(lineage(None)).encode()
     assert parse(good, "here")["model"] == "gan"
-    with pytest.raises(UserError, match="the lineage of here is damaged; get the bundle again"):
+    with pytest.raises(UserError, match="the lineage in here is damaged; get the bundle again"):
         parse(json.dumps(lineage({"decision": "blessed"})).encode(), "here")
 
 
 def test_release_notes_tell_the_gates_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     decision: GateDecision = read_record(written(tmp_path / "gan.json"))
-    assert "Comes as the first; the gate's word: refused.\n- regression: fd_relative" in release_notes(
+    assert "The first release; the gate's decision: refused.\n- regression: fd_relative" in release_notes(
         lineage(None), decision, []
     )
-    assert "Comes as the first; the gate was not asked." in release_notes(lineage(None), None, [])
+    assert "The first release; the gate was not asked." in release_notes(lineage(None), None, [])
