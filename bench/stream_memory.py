@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tasks.preprocess.dataset import Split, SplitRecord  # noqa: E402 - the project is no installed package
-from tasks.preprocess.shards import SplitWriter  # noqa: E402
+from tasks.preprocess.prepare import SplitWriter  # noqa: E402
 
 SHAPE = (3, 64, 64)
 IMAGE_BYTES = 3 * 64 * 64

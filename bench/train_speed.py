@@ -41,7 +41,7 @@ from models.training.random import Sampler  # noqa: E402
 from models.training.steps import make_step, run_step  # noqa: E402
 from tasks.ingest.idx import read_idx  # noqa: E402
 from tasks.preprocess.dataset import Split  # noqa: E402
-from tasks.preprocess.shards import SplitWriter  # noqa: E402
+from tasks.preprocess.prepare import SplitWriter  # noqa: E402
 
 RAW = ROOT / "data/raw/train-images-idx3-ubyte"
 WARM_UP = 5  # steps

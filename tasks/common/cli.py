@@ -61,10 +61,7 @@ def run_stage(stage: str, main: Callable[[Params], Mapping[str, object]]) -> Non
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command; a UserError or a full disk ends it with one sentence and exit code 2.
-
-    The sentence also goes into the file that a supervising process asked for (tasks/common/mistakes.py).
-    """
+    """Runs a command; a UserError or a full disk ends it with one sentence, also in the requested file, and code 2."""
     file = requested_file()
     try:
         main()
@@ -97,10 +94,7 @@ def progress(items: Iterable[T], total: int, what: str, unit: str = "images") ->
 
 
 class Progress:
-    """The progress of long work: a bar on a terminal, elsewhere a line every ten seconds.
-
-    The same goes into the file progress.json where a process that watches the stage asked for it.
-    """
+    """Progress of long work: a bar on a terminal, elsewhere a line every ten seconds, and the file progress.json."""
 
     def __init__(self, total: int, what: str, unit: str = "images", done: int = 0) -> None:
         self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
@@ -144,8 +138,6 @@ class Progress:
         )
 
     def _write(self, ended: bool = False) -> None:
-        if not progress_folder().enabled:
-            return
         rate, left = self._pace()
         state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
         state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
@@ -170,11 +162,10 @@ def machine() -> dict[str, object]:
 def _nvidia() -> str:
     """Returns name and driver of the first NVIDIA GPU as nvidia-smi prints them; empty where there is none."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return output.partition("\n")[0].strip()
+        return output.partition("\n")[0].strip()
+    return ""
 
 
 def _processor() -> str:

@@ -26,9 +26,8 @@ def sha256_file(path: Path) -> str:
 
 def sha256_tree(folder: Path, *, without: frozenset[str] = frozenset()) -> dict[str, str]:
     """Returns the hex SHA-256 of every file below `folder`, sorted by relative POSIX path, except `without`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: sha256_file(path) for name, path in names.items() if name not in without}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: sha256_file(path) for name, path in files.items() if name not in without}
 
 
 def md5_file(path: Path) -> str:

@@ -34,8 +34,7 @@ def stage_inputs(stage: str) -> Inputs:
         raise UserError(f"{PIPELINE_FILE} has no stage `{stage}`; its stages are {', '.join(stages)}")
     values = yaml.load(Path("params.yaml").read_text(encoding="utf-8"))
     params = {key: value_at(values, key) for key in stages[stage].get("params", [])}
-    if None in params.values():
-        missing = ", ".join(key for key, value in params.items() if value is None)
+    if missing := ", ".join(key for key, value in params.items() if value is None):
         raise UserError(f"params.yaml lacks {missing}, which stage `{stage}` of {PIPELINE_FILE} reads; add it")
     hashes = {path: _hash(Path(path)) for path in stages[stage]["deps"]}
     code = {path: hash_ for path, hash_ in hashes.items() if path.endswith(".py")}

@@ -1,7 +1,6 @@
-"""A file by which a command reports a user's mistake to the process that supervises it.
+"""A file, named in the environment, by which a command reports a user's mistake to the process that supervises it.
 
-The supervisor names the file in the environment. From it, and not from the command's output, it knows that the user
-made a mistake, also where DVC runs the command and replaces its exit code.
+The supervisor learns of the mistake also where DVC runs the command and replaces its exit code.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""The names of the models, and where the code of each stands.
+"""The names of the models: the section train_NAME in models/settings.py registers a model NAME.
 
-A model NAME is registered by its section train_NAME in models/settings.py. What a stage does for this model alone
-stands in the module of its name in the stage's package: tasks/train/NAME.py and tasks/export/NAME.py, and
-tasks/evaluate/NAME.py where the model has metrics of its own.
+What a stage does for this model alone stands in the module of its name in the stage's package: tasks/train/NAME.py and
+tasks/export/NAME.py, and tasks/evaluate/NAME.py where the model has metrics of its own.
 """
 
 from importlib import import_module

@@ -66,10 +66,9 @@ def apply_preset(name: str, force: bool) -> list[str]:
     Raises UserError if there is no such preset, if the result is not valid, and, without `force`, if it would overwrite
     a value that no preset has, because a person must have set it.
     """
-    names = preset_names()
-    if name not in names:
-        raise UserError(f"there is no preset `{name}`; choose one of {', '.join(names)}")
-    presets = {preset: preset_values(HERE, preset) for preset in names}
+    presets = {preset: preset_values(HERE, preset) for preset in preset_names()}
+    if name not in presets:
+        raise UserError(f"there is no preset `{name}`; choose one of {', '.join(presets)}")
     params = _read(PARAMS_FILE)
     current = {key: value_at(params, key) for key in presets[name]}
     by_hand = [key for key, value in current.items() if all(value != preset.get(key) for preset in presets.values())]

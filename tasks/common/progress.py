@@ -4,6 +4,7 @@ No result depends on them, and a stage that cannot write them continues without.
 """
 
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,26 +15,20 @@ PROGRESS, PICTURE = "progress.json", "picture.png"
 CAPTION = "Description"  # the PNG text chunk with the picture's caption
 
 
+@dataclass
 class ProgressFolder:
     """A folder of files that are replaced while a stage runs; without a path nothing is written."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    @property
-    def enabled(self) -> bool:
-        """Whether files are written."""
-        return self._path is not None
+    path: Path | None
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces one file by `content`; after the first failure it prints a line and writes no more."""
-        if self._path is None:
-            return
         try:
-            write_bytes(self._path / name, content)
+            if self.path:
+                write_bytes(self.path / name, content)
         except OSError as error:
-            print(f"progress is not shown, since {self._path} cannot be written ({error.strerror})", flush=True)
-            self._path = None
+            print(f"progress is not shown, since {self.path} cannot be written ({error.strerror})", flush=True)
+            self.path = None
 
 
 @cache

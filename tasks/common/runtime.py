@@ -76,12 +76,11 @@ def trained_with(mode: Mode, threads: int) -> dict[str, object]:
     The device is a GPU's name, or `cpu` with the largest instruction set that PyTorch uses on it.
     """
     libraries: dict[str, str] = {name: distribution(name).version for name in ("numpy", "torch")}
+    device = f"cpu {torch.backends.cpu.get_cpu_capability()}"
     if mode.device.type == "cuda":
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         libraries |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
         device = torch.cuda.get_device_name(mode.device)
-    else:
-        device = f"cpu {torch.backends.cpu.get_cpu_capability()}"
     return {"libraries": libraries, "mode": mode.name, "device": device, "threads": threads}
 
 

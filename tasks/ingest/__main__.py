@@ -9,9 +9,8 @@ from tasks.ingest.fill import DATA_SETS, accept, ingest
 
 def main() -> None:
     """Reads the command line and fills data/raw."""
-    parser = argparse.ArgumentParser(
-        description="Fills data/raw with images and pins it with DVC. Without SOURCE: restores what data/raw.dvc pins.",
-    )
+    purpose = "Fills data/raw with images and pins it with DVC. Without SOURCE: restores what data/raw.dvc pins."
+    parser = argparse.ArgumentParser(description=purpose)
     names = ", ".join(DATA_SETS)
     parser.add_argument("source", nargs="?", metavar="SOURCE", help=f"{names}, or a folder, zip or tar of images")
     parser.add_argument("--from", dest="local", type=Path, metavar="FOLDER", help="a folder with Fashion-MNIST's files")

@@ -120,8 +120,7 @@ class Unpacking:
 def _unpack_zip(archive: Path, unpacking: Unpacking) -> None:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise unpacking.error(info.filename, "is a link or a device")
             if info.flag_bits & 1:
                 raise unpacking.error(info.filename, "is encrypted; unpack it yourself and give the folder")
@@ -136,8 +135,7 @@ def _unpack_tar(archive: Path, unpacking: Unpacking) -> None:
         for member in opened:
             if not (member.isfile() or member.isdir()):
                 raise unpacking.error(member.name, "is a link or a device")
-            stream = opened.extractfile(member)
-            if stream is not None:
+            if (stream := opened.extractfile(member)) is not None:
                 unpacking.check_size(member.name, member.size)
                 unpacking.write(member.name, stream)
         # tarfile takes a broken header for the end; a whole archive ends in a block of zeros and a correct checksum.

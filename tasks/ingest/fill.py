@@ -78,10 +78,8 @@ def _restore(local: Path | None) -> None:
         _fill_by_name(DEFAULT, local)
     elif not restore_pinned(pin):
         if pin.source not in DATA_SETS:
-            raise UserError(
-                f"{PIN} pins a folder of images that neither DVC's cache nor a remote has; "
-                "give it again: `imagewright data PATH`"
-            )
+            problem = f"{PIN} pins a folder of images that neither DVC's cache nor a remote has"
+            raise UserError(f"{problem}; give it again: `imagewright data PATH`")
         _fill_by_name(pin.source, local, pin)
 
 

@@ -65,10 +65,9 @@ def _pin_raw(source: str) -> None:
     content["meta"] = {"source": source}
     with replacing(PIN) as beside:
         yaml.dump(content, beside)
-    found, recorded = len(file_names(RAW)) + 1, int(content["outs"][0]["nfiles"])
-    if recorded != found:
-        counts = f"{recorded:,} of {found:,} files"
-        raise UserError(f"DVC recorded {counts} in {RAW}; .dvcignore must leave none of them out")
+    found, added = len(file_names(RAW)) + 1, int(content["outs"][0]["nfiles"])
+    if added != found:
+        raise UserError(f"DVC recorded {added:,} of {found:,} files in {RAW}; .dvcignore must leave none of them out")
 
 
 def pin_in_place(manifest: RawManifest) -> None:

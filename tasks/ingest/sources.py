@@ -120,10 +120,9 @@ def _from_debian(target: Path) -> None:
         try:
             _run(folder, *APT, "download", PACKAGE)
         except UserError:
-            lists, cache = folder / "lists", folder / "cache"
-            for part in (lists / "partial", cache / "archives" / "partial"):
-                part.mkdir(parents=True)
-            separate = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
+            for part in ("lists/partial", "cache/archives/partial"):
+                (folder / part).mkdir(parents=True)
+            separate = ["-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
             _run(folder, *APT, *separate, "update")
             _run(folder, *APT, *separate, "download", PACKAGE)
         package = next(folder.glob("*.deb"), None)

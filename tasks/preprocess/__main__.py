@@ -7,7 +7,7 @@ from tasks.preprocess.dataset import PREPARED
 from tasks.preprocess.prepare import preprocess
 
 
-def main(params: Params) -> dict[str, object]:
+def main(params: Params) -> dict[str, int]:
     """Runs the stage on the project's folders."""
     return preprocess(RAW, PREPARED, params.preprocess)
 

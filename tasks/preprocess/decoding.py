@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -55,13 +55,12 @@ class IdxFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """All files in the order in which their images are packed."""
+    """All files in the order in which their images are packed; `len` counts the images, readable or not."""
 
     idx: list[IdxFile]
     images: list[ImageFile]
 
     def __len__(self) -> int:
-        """Returns the number of images, readable or not."""
         return sum(file.shape[0] for file in self.idx) + len(self.images)
 
 
@@ -70,38 +69,29 @@ def list_raw(folder: Path, manifest: RawManifest, settings: PreprocessSettings) 
     names = sorted(name for name in manifest.files if not is_junk(name))
     found = {name for name in names if IDX.search(name)}
     idx = {name for name in found if not name.endswith(".gz") or name.removesuffix(".gz") not in found}
-    return Listing(
-        [_idx_file(folder, name, idx, settings) for name in sorted(idx) if "-idx3-" in name],
-        [_image_file(name) for name in names if name not in found],
-    )
+    images = [_image_file(name) for name in names if name not in found]
+    return Listing([_idx_file(folder, name, idx, settings) for name in sorted(idx) if "-idx3-" in name], images)
 
 
 def _idx_file(folder: Path, name: str, names: set[str], settings: PreprocessSettings) -> IdxFile:
     count, height, width = idx_shape(folder / name, axes=3)
     if min(height, width) < settings.min_side or height * width > settings.max_pixels:
-        raise UserError(
-            f"the images of {folder / name} have {width} x {height} pixels, which preprocess.min_side or "
-            "preprocess.max_pixels in params.yaml rejects"
-        )
+        limits = "preprocess.min_side or preprocess.max_pixels in params.yaml"
+        raise UserError(f"the images of {folder / name} have {width} x {height} pixels, which {limits} rejects")
     plain = name.removesuffix(".gz").replace("images", "labels").replace("-idx3-", "-idx1-")
     labels = next((other for other in (plain, f"{plain}.gz") if other in names), None)
     if labels is not None and idx_shape(folder / labels, axes=1) != (count,):
         raise UserError(f"{folder / labels} does not have a label for each of the {count:,} images in {name}")
-    return IdxFile(name, labels, _idx_split(name), (count, height, width))
+    *folders, file = name.lower().split("/")
+    official = OFFICIAL.get(folders[0]) if folders else None
+    return IdxFile(name, labels, official or OFFICIAL.get(file.split("-")[0]), (count, height, width))
 
 
 def _image_file(name: str) -> ImageFile:
-    *folders, _ = PurePosixPath(name).parts
+    *folders, _ = name.split("/")
     official = OFFICIAL.get(folders[0].lower()) if folders else None
     classes = folders if official is None else folders[1:]
     return ImageFile(name, official, classes[0] if classes else None)
-
-
-def _idx_split(name: str) -> SplitName | None:
-    """Returns the split that the top folder or else the start of the file's name declares."""
-    *folders, file = PurePosixPath(name).parts
-    named = OFFICIAL.get(folders[0].lower()) if folders else None
-    return named or OFFICIAL.get(file.split("-")[0].lower())
 
 
 @dataclass(frozen=True)
@@ -161,17 +151,20 @@ def _fit(settings: PreprocessSettings, images: UInt8Array) -> UInt8Array:
 
 def _decode_files(folder: Path, settings: PreprocessSettings, files: list[ImageFile]) -> Block:
     images: list[UInt8Array] = []
-    kept: list[ImageFile] = []
     rejected: dict[str, str] = {}
     for file in files:
         try:
             images.append(decode_image(folder / file.name, settings))
-            kept.append(file)
         except ImageError as reason:
             rejected[file.name] = str(reason)
+    kept = [file for file in files if file.name not in rejected]
     shape = (len(images), CHANNELS[settings.color], settings.size, settings.size)
-    packed = np.stack(images) if images else np.empty(shape, np.uint8)
-    return Block(packed, [file.official for file in kept], [file.label for file in kept], rejected)
+    return Block(
+        np.array(images, np.uint8).reshape(shape),
+        [file.official for file in kept],
+        [file.label for file in kept],
+        rejected,
+    )
 
 
 def parallel_map(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:

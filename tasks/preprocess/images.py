@@ -39,11 +39,9 @@ def decode_image(path: Path, settings: PreprocessSettings) -> UInt8Array:
 def flatten(image: Image.Image, color: Color) -> Image.Image:
     """Converts an image to mode L or RGB as the module describes."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert(PILLOW_MODES[color])
 
 

@@ -1,11 +1,13 @@
 """Decodes, checks, splits and packs every image of data/raw, or records why it was rejected."""
 
 import hashlib
+import math
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.common.cli import Progress
 from tasks.common.errors import UserError
@@ -13,21 +15,19 @@ from tasks.common.files import replacing, sha256_file, write_json
 from tasks.common.params import PreprocessSettings
 from tasks.ingest.idx import UInt8Array
 from tasks.ingest.raw import RawManifest, check_raw
-from tasks.preprocess.dataset import MANIFEST, Manifest, SplitName
+from tasks.preprocess.dataset import MANIFEST, LabelsRecord, Manifest, ShardRecord, SplitName, SplitRecord
 from tasks.preprocess.decoding import Block, decode_all, list_raw
 from tasks.preprocess.images import CHANNELS
-from tasks.preprocess.shards import SplitWriter
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.json"
 HELD_OUT: tuple[SplitName, ...] = ("test", "validation")
 MIN_HELD_OUT = 4  # images; the kernel distance compares two halves of the test images
+HEADER_BYTES = 256  # upper limit; numpy's header of a shard has 128
 Bounds = list[tuple[SplitName, float]]
 
 
-def preprocess(
-    raw: Path, prepared: Path, settings: PreprocessSettings, workers: int | None = None
-) -> dict[str, object]:
+def preprocess(raw: Path, prepared: Path, settings: PreprocessSettings, workers: int | None = None) -> dict[str, int]:
     """Packs the images of `raw` into `prepared`, uint8 NCHW by split, and returns counts for the receipt.
 
     Raises UserError when `raw` was changed since ingest, when too many images are rejected, and when too few are left;
@@ -46,7 +46,7 @@ def preprocess(
         manifest = packing.finish(source, official="test" in declared)
         write_json(folder / MANIFEST, manifest.model_dump())
     _print_summary(manifest, prepared)
-    counts: dict[str, object] = {name: split.count for name, split in manifest.splits.items()}
+    counts = {str(name): split.count for name, split in manifest.splits.items()}
     return {"images": len(listing), "rejected": sum(manifest.rejected.values()), **counts}
 
 
@@ -82,6 +82,70 @@ def _split_of(image: UInt8Array, declared: SplitName | None, bounds: Bounds) -> 
     return next((name for name, bound in bounds if fraction < bound), "train")
 
 
+class SplitWriter:
+    """Writes one split to `folder`/`name`, in the order of appending, with at most one shard in memory."""
+
+    def __init__(self, folder: Path, name: SplitName, shape: tuple[int, int, int], shard_bytes: int) -> None:
+        self._folder = folder / name
+        self._folder.mkdir()
+        capacity = max(1, (shard_bytes - HEADER_BYTES) // int(np.prod(shape)))
+        self._shard, self._filled = np.empty((capacity, *shape), np.uint8), 0
+        self._records: list[ShardRecord] = []
+        self._histograms = np.zeros((shape[0], 256), np.int64)
+        self.labels: list[str | None] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def append(self, images: UInt8Array, labels: list[str | None]) -> None:
+        """Appends images, uint8 [n, C, H, W], and their labels."""
+        self.labels += labels
+        for channel, histogram in enumerate(self._histograms):
+            histogram += np.bincount(images[:, channel].ravel(), minlength=256)
+        while len(images):
+            count = min(len(images), len(self._shard) - self._filled)
+            self._shard[self._filled : self._filled + count] = images[:count]
+            self._filled += count
+            if self._filled == len(self._shard):
+                self._write_shard()
+            images = images[count:]
+
+    def finish(self, names: list[str]) -> SplitRecord:
+        """Writes the last shard and, if there are `names`, the labels as their indices; returns the split's record."""
+        if self._filled:
+            self._write_shard()
+        if not names:
+            return SplitRecord(count=len(self), per_label=[], shards=self._records, labels=None)
+        id_of = {name: id_ for id_, name in enumerate(names)}
+        ids = np.array([id_of[label] for label in self.labels if label is not None], np.int64)
+        labels = LabelsRecord(**self._save("labels.npy", ids))
+        counts = np.bincount(ids, minlength=len(names)).tolist()
+        return SplitRecord(count=len(self), per_label=counts, shards=self._records, labels=labels)
+
+    def moments(self) -> dict[str, list[float]]:
+        """Returns `mean` and `std`, per channel, of values in [0, 1]; integer sums make them exact."""
+        means, deviations = [], []
+        for histogram in self._histograms.tolist():
+            powers = (sum(value**power * times for value, times in enumerate(histogram)) for power in range(3))
+            count, first, second = powers
+            means.append(first / (255 * count))
+            deviations.append(math.sqrt(count * second - first**2) / (255 * count))
+        return {"mean": means, "std": deviations}
+
+    def _write_shard(self) -> None:
+        saved = self._save(f"images-{len(self._records):05d}.npy", self._shard[: self._filled])
+        self._records.append(ShardRecord(count=self._filled, **saved))
+        self._filled = 0
+
+    def _save(self, name: str, values: npt.NDArray[np.generic]) -> dict[str, str]:
+        """Writes an array as .npy; unlike `np.save`, it keeps the error number of a full disk."""
+        path = self._folder / name
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+            file.write(values.tobytes())
+        return {"file": f"{self._folder.name}/{name}", "sha256": sha256_file(path)}
+
+
 class Packing:
     """Packs decoded images, block by block, into one writer per split."""
 
@@ -107,7 +171,6 @@ class Packing:
         names = self._label_names(source)
         files = [{"file": file, "reason": reason} for file, reason in sorted(self._rejected.items())]
         write_json(self._folder / QUARANTINE, files)
-        mean, std = self._writers["train"].moments()
         return Manifest(
             source=source.source,
             size=self._settings.size,
@@ -116,10 +179,9 @@ class Packing:
             labels=names,
             official_splits=official,
             splits={name: writer.finish(names) for name, writer in self._writers.items()},
-            mean=mean,
-            std=std,
             rejected=dict(Counter(self._rejected.values())),
             quarantine=sha256_file(self._folder / QUARANTINE),
+            **self._writers["train"].moments(),
         )
 
     def _label_names(self, source: RawManifest) -> list[str]:
@@ -135,10 +197,9 @@ class Packing:
     def _check_counts(self) -> None:
         total = len(self._rejected) + sum(len(writer) for writer in self._writers.values())
         if len(self._rejected) > self._settings.max_rejected * total:
-            first = ", ".join(sorted(self._rejected)[:3])
             raise UserError(
                 f"{len(self._rejected):,} of {total:,} images in data/raw cannot be used "
-                f"({_listed(Counter(self._rejected.values()))}; such as {first}); "
+                f"({_listed(Counter(self._rejected.values()))}; such as {', '.join(sorted(self._rejected)[:3])}); "
                 "repair or remove them, or raise preprocess.max_rejected in params.yaml"
             )
         for name, writer in self._writers.items():

@@ -37,7 +37,7 @@ class Previews:
 
     def refresh(self, *, last: bool = False) -> None:
         """Writes a picture if one is due or `last` is set."""
-        if self._make is None or not progress_folder().enabled or not (last or time.perf_counter() >= self._due):
+        if self._make is None or not progress_folder().path or not (last or time.perf_counter() >= self._due):
             return
         start = time.perf_counter()
         try:
