@@ -1,10 +1,11 @@
 """The stages evaluate_gan and evaluate_vae: `python -m tasks.evaluate gan|vae` evaluates the file that ships.
 
 ONNX Runtime generates images with the file in data/onnx. They are converted to bytes, as a user of the file would do,
-and compared with real images by the features of two evaluators. The same metrics of real training images are the
-floor, and the file's variants must generate the same images. data/metrics has the metrics, for `dvc metrics`;
-data/evaluation adds intervals, floors, protocols, labels and variants. The receipt names the kind of device, which is
-not an input of the stage: it changes metrics by rounding only.
+and compared with real images by the features of two evaluators. The same metrics of real training images, called the
+floor, show what a perfect generator would reach. The file's variants must generate the same images as the file.
+data/metrics has the metrics, for `dvc metrics`; data/evaluation adds intervals, floors, protocols, labels and variants.
+The receipt names the kind of device. The device is not an input of the stage, because it changes metrics by rounding
+only.
 """
 
 import argparse
@@ -29,7 +30,7 @@ ONNX, METRICS, EVALUATION, SAMPLES = (Path("data") / name for name in ("onnx", "
 
 
 def evaluate(model: str, params: Params) -> dict[str, object]:
-    """Writes data/metrics/MODEL.json, data/evaluation/MODEL.json and data/samples/MODEL; returns facts."""
+    """Writes data/metrics/MODEL.json, data/evaluation/MODEL.json and data/samples/MODEL; returns receipt facts."""
     prepared, device, settings = open_prepared(), prepare_evaluation(params), params.evaluate
     first, second = load_statistics_of_both(settings, prepared.hash, device)
     model_session = session(ONNX / model / f"{model}.onnx", params.threads, device)

@@ -3,9 +3,9 @@
 First, this project's own verify.py checks both bundles; nothing that a bundle contains is executed. Then ONNX Runtime
 generates images with both files from the same noise, and the two evaluators of data/reference and
 data/reference_second measure them. The gate refuses a candidate that fails the check, breaks a limit of params.yaml, or
-is not shown to be within the margin of the live model. It writes the decision to one JSON file. Exit codes: 0 blessed,
-1 refused, 2 no decision possible, for example because the live bundle is damaged. A person can override a refusal; the
-decision then names the person and the reason.
+may be worse than the live model by more than the margin. It writes the decision to one JSON file. Exit codes: 0 blessed
+(accepted), 1 refused, 2 no decision possible, for example because the live bundle is damaged. A person can override a
+refusal; the decision then names the person and the reason.
 """
 
 import argparse
@@ -107,8 +107,8 @@ def main() -> int:
     """Parses the arguments, decides, writes the record and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("candidate", type=Path, help="a bundle, such as data/bundle/gan")
-    parser.add_argument("--live", type=Path, metavar="BUNDLE", help="the bundle to replace; without it, only limits")
-    parser.add_argument("--override", metavar="WHO", help="the person who accepts a refused candidate all the same")
+    parser.add_argument("--live", type=Path, metavar="BUNDLE", help="the live bundle; default: check limits only")
+    parser.add_argument("--override", metavar="WHO", help="the person who accepts a refused candidate anyway")
     parser.add_argument("--because", metavar="WHY", help="the reason that this person gives")
     parser.add_argument(
         "--json", type=Path, help="the file for the decision, pictures beside it; default: .work/gate/MODEL.json"

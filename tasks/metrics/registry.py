@@ -19,13 +19,13 @@ class Metric:
 METRICS = (
     Metric("fd_relative", "Relative Fréchet distance", "lower",
            "Fréchet distance between the evaluator's features of generated and of held-out test images, divided by the "
-           "variance of the latter: 0 for equal distributions, 1 for a generator that always makes the mean image."),
+           "variance of the latter: 0 for equal distributions, 1 if every image has the mean of the real features."),
     Metric("fd_relative_second", "Relative Fréchet distance (second evaluator)", "lower",
-           "The same on the features of the second evaluator, a different network."),
+           "The same distance on the features of the second evaluator, a different network."),
     Metric("fd_relative_standard_prior", "Relative Fréchet distance, codes from N(0, I)", "lower",
            "The VAE's relative Fréchet distance with codes from N(0, I) instead of the prior fitted to its codes."),
     Metric("fd_relative_reconstructions", "Relative Fréchet distance, reconstructions", "lower",
-           "The same of the VAE's reconstructions of test images, which its samples are not expected to beat."),
+           "The same distance for the VAE's reconstructions of test images; samples are not expected to be better."),
     Metric("fd_infinite_test", "Fréchet distance, extrapolated", "lower",
            "Fréchet distance to the test images, extrapolated to infinitely many generated images (FID-infinity); "
            "a finite number of images makes the distance too large."),
@@ -33,7 +33,7 @@ METRICS = (
            "Squared Fréchet distance between the Gaussians that fit the features of generated and of held-out test "
            "images; with Inception features this is the FID."),
     Metric("fd_*_train", "Fréchet distance, train", "lower",
-           "The same to the training images. A value far below that of the test images is a sign of memorisation."),
+           "The same distance to the training images; if far below that to the test images, a sign of memorisation."),
     Metric("kd_*_test", "Kernel distance, test", "lower",
            "Squared maximum mean discrepancy to the test images with a cubic kernel (KID with Inception features). It "
            "assumes no Gaussian and is unbiased: about 0, at times below, for equal distributions."),
@@ -45,8 +45,8 @@ METRICS = (
            "Share of test images within the k-nearest-neighbour ball of a generated image: how much of the variety of "
            "real images the model generates."),
     Metric("density", "Density", "higher",
-           "Mean number of test images' balls that a generated image is in, divided by k: precision that is robust to "
-           "outliers. About 1 for real images, more if the model generates only typical ones."),
+           "Mean number of test images whose k-nearest-neighbour ball holds a generated image, divided by k: like "
+           "precision, but robust to outliers. About 1 for real images, more if all generated images are typical."),
     Metric("coverage", "Coverage", "higher",
            "Share of test images whose k-nearest-neighbour ball holds a generated image; low after mode collapse."),
     Metric("vendi", "Vendi score", "higher",
@@ -69,7 +69,7 @@ METRICS = (
     Metric("reconstruction_nats", "Reconstruction (nats)", "higher",
            "Log-density of a test image given its code, with normal pixels around the decoded image."),
     Metric("kl_nats", "KL divergence (nats)", "",
-           "Divergence of the code's distribution given an image from N(0, I): information in the code."),
+           "KL divergence from N(0, I) of the code's distribution given an image: how much information the code has."),
     Metric("bound_nats", "ELBO (nats)", "higher",
            "Evidence lower bound on the log-density of a test image: reconstruction minus KL divergence."),
     Metric("iw_1_nats", "ELBO on fewer images (nats)", "higher",

@@ -20,7 +20,7 @@ CORRUPTED_IMAGES = 2_500  # test images that every corruption is applied to
 BLOCK = 5_000
 MIN_ACCURACY, MAX_HELD_OUT, MIN_RATIO = 0.92, 0.002, 10.0
 CHANCE_SAMPLES = 10
-OBVIOUS_BLUR = 1 / 14  # deviation over side: an obvious blur, however smooth the images are
+OBVIOUS_BLUR = 1 / 14  # standard deviation over image side: a blur that is obvious even in smooth images
 Advance = Callable[[int], None]
 Corruption = Callable[[np.ndarray, float], np.ndarray]  # (uint8 [N, C, H, W], amount) -> uint8 [N, C, H, W]
 
@@ -91,12 +91,13 @@ def validate_evaluator(
 
 
 def passes_checks(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> bool:
-    """Whether an evaluator can be trusted; `checks` are relative Fréchet distances to all training images.
+    """Returns whether an evaluator can be trusted; `checks` are relative Fréchet distances to all training images.
 
-    The accuracy, if any, must be MIN_ACCURACY. Small sets have large distances by chance: `chance`, the mean distance
-    of as many training images, is subtracted first. Then held-out images may be MAX_HELD_OUT plus twice the chance
-    away, and blurred images must be MIN_RATIO times as far as held-out ones and as the deviation of the chance. The
-    same is asked of a missing class if the evaluator is a classifier; others, trained without labels, only report it.
+    The accuracy, if there is one, must be at least MIN_ACCURACY. Small sets have large distances by chance, so
+    `chance`, the mean distance of equally many training images, is subtracted from every distance first. Then the
+    distance of held-out images must be at most MAX_HELD_OUT plus twice `chance`. The distance of blurred images must be
+    at least MIN_RATIO times that of held-out images and MIN_RATIO times `chance_deviation`. If the evaluator is a
+    classifier, the same holds for the images without one class; other evaluators only report that distance.
     """
     distances = [checks["blurred"]]
     if kind == "classifier" and "missing_class" in checks:
@@ -120,7 +121,7 @@ def _save(folder: Path, train: np.ndarray, test: np.ndarray, moments: Moments, p
 
 
 def _features(evaluator: Evaluator, split: Split, advance: Advance, blurred: float = 0.0) -> np.ndarray:
-    """Features float32 [N, F] of a split, whose images are blurred by this share of their side."""
+    """Returns features float32 [N, F] of a split; `blurred` blurs its images by that share of their side."""
     parts = []
     for images in split.blocks(BLOCK):
         parts.append(evaluator.features(blur(images, blurred * images.shape[-1]) if blurred else images))
@@ -129,7 +130,7 @@ def _features(evaluator: Evaluator, split: Split, advance: Advance, blurred: flo
 
 
 def chance_distance(train: np.ndarray, count: int, moments: Moments) -> dict[str, float]:
-    """Mean and deviation of the distance of `count` random training images to all of them, over CHANCE_SAMPLES."""
+    """Returns mean and standard deviation, over CHANCE_SAMPLES, of the distance of `count` training images to all."""
     random = np.random.default_rng(0)
     size = min(count, len(train))
     distances = [_distance(train[random.permutation(len(train))[:size]], moments) for _ in range(CHANCE_SAMPLES)]
@@ -137,7 +138,7 @@ def chance_distance(train: np.ndarray, count: int, moments: Moments) -> dict[str
 
 
 def _distances_without_a_class(features: np.ndarray, prepared: Prepared, moments: Moments) -> dict[str, float]:
-    """Distances of the test images of all other labels, by label, where two or more images are left."""
+    """Returns, by label, the distance of the test images without that label, where two or more images are left."""
     labels, names = prepared.split("test").labels, prepared.manifest.labels
     if labels is None or len(names) < 2:
         return {}
