@@ -5,7 +5,7 @@ This module does not import torch, because the orchestrator builds its form from
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -21,10 +21,8 @@ Prior = Literal["standard", "flow"]
 Method = Literal["adam", "adamw", "rmsprop", "sgd"]
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, extra="forbid", frozen=True, strict=True):
     """Base of every section of params.yaml: immutable, without type coercion, and without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class OptimiserSettings(Settings):

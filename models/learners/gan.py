@@ -1,11 +1,10 @@
 """The adversarial training of generator and discriminator (Goodfellow 2014)."""
 
 from collections.abc import Sequence
-from typing import assert_never
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.parametrize import cached
 
 from models.augment import NUMBERS, diff_augment, flip
@@ -31,14 +30,7 @@ PROBE_IMAGES, PROBE_BATCH = 2048, 256
 
 def uses_augmentation(setting: Choice, n_training: int) -> bool:
     """Tells whether to use DiffAugment; `auto` uses it for small data sets, which a discriminator would memorise."""
-    match setting:
-        case "on":
-            return True
-        case "auto":
-            return n_training < AUGMENT_BELOW
-        case "off":
-            return False
-    assert_never(setting)
+    return setting == "on" or (setting == "auto" and n_training < AUGMENT_BELOW)
 
 
 def _augment(images: Tensor, random: Tensor | None) -> Tensor:
@@ -76,11 +68,7 @@ class GanLearner:
             initialise_dcgan(discriminator)
         self.generator, self.discriminator = mode.place_network(generator), mode.place_network(discriminator)
         self.ema = ExponentialMovingAverage(self.generator, settings.ema_half_life)
-        self.networks: dict[str, nn.Module] = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "ema": self.ema.network,
-        }
+        self.networks = {"generator": self.generator, "discriminator": self.discriminator, "ema": self.ema.network}
         self.optimisers = {
             "generator_optimiser": make_optimiser(self.generator.parameters(), settings.generator, mode),
             "discriminator_optimiser": make_optimiser(self.discriminator.parameters(), settings.discriminator, mode),
@@ -92,14 +80,12 @@ class GanLearner:
         """Returns both learning rates and the EMA's decay; the variant says whether the step has a gradient penalty."""
         s, done = self.settings, progress(self.settings, n_images)
         penalised = bool(s.r1 or s.r2) and n_images // s.batch % s.penalty_every == 0
-        return Schedule(
-            {
-                "generator_rate": lr_scale * learning_rate(s.generator, done),
-                "discriminator_rate": lr_scale * learning_rate(s.discriminator, done),
-                "decay": self.ema.decay(n_images, s.batch),
-            },
-            "penalised" if penalised else "plain",
-        )
+        rates = {
+            "generator_rate": lr_scale * learning_rate(s.generator, done),
+            "discriminator_rate": lr_scale * learning_rate(s.discriminator, done),
+            "decay": self.ema.decay(n_images, s.batch),
+        }
+        return Schedule(rates, "penalised" if penalised else "plain")
 
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """Returns standard normal `noise` [N, L], uniform `flip` [N], and uniform `augment` [3, N, 7].
@@ -107,8 +93,7 @@ class GanLearner:
         The three rows of `augment` are for real images, for generated images in the discriminator's update, and for the
         same images in the generator's update.
         """
-        device = self.mode.device
-        random = stream(self.settings.seed, "gan", n_images, device)
+        device, random = self.mode.device, stream(self.settings.seed, "gan", n_images, self.mode.device)
         numbers = {"noise": torch.randn(count, self.settings.noise, generator=random, device=device)}
         if self.settings.flip == "on":
             numbers["flip"] = torch.rand(count, generator=random, device=device)
@@ -125,24 +110,22 @@ class GanLearner:
         with self.mode.cast():
             fake = self._run(self.generator, batch.random["noise"], label).float()
         augment = list(batch.random["augment"]) if "augment" in batch.random else [None] * 3
-        penalised = schedule.variant == "penalised"
-        losses = self._update_discriminator(real, fake.detach(), label, augment, penalised=penalised)
+        losses = self._update_discriminator(real, fake.detach(), label, augment, schedule.variant == "penalised")
         losses |= self._update_generator(_augment(real, augment[0]), _augment(fake, augment[2]), label)
         self.ema.update(self.generator, schedule.rates["decay"])
         return losses
 
     def _update_discriminator(
-        self, real: Tensor, fake: Tensor, label: Tensor | None, augment: Sequence[Tensor | None], *, penalised: bool
+        self, real: Tensor, fake: Tensor, label: Tensor | None, augment: Sequence[Tensor | None], penalised: bool
     ) -> Losses:
         real_logits, fake_logits = self._logits(label, _augment(real, augment[0]), _augment(fake, augment[1]))
         loss = discriminator_loss(self.settings.loss, real_logits, fake_logits)
-        optimiser = self.optimisers["discriminator_optimiser"]
-        optimiser.zero_grad()
+        self.optimisers["discriminator_optimiser"].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if penalised:
             self._penalise(real, label, augment[0], self.settings.r1)
             self._penalise(fake, label, augment[1], self.settings.r2)
-        optimiser.step()
+        self.optimisers["discriminator_optimiser"].step()
         losses = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
         return {name: value.detach() for name, value in losses.items()}
 
@@ -168,7 +151,6 @@ class GanLearner:
         `penalty_every` steps and multiplied by that number (lazy regularisation: Karras 2020, StyleGAN2, section 4.1).
         """
         for part, part_label, part_random in self._run.split(images, label, random) if gamma else ():
-            assert part is not None
             part, share = part.detach().requires_grad_(True), len(part) / len(images)
             with frozen_spectral_norms(self.discriminator):
                 logits = self.discriminator(_augment(part, part_random), part_label)

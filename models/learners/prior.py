@@ -45,11 +45,14 @@ def fit_prior(
     """
     prior.mean.copy_(codes.mean.mean(0))
     prior.spread.copy_((codes.mean.var(0) + codes.log_variance.exp().mean(0)).sqrt().clamp_min(1e-6))
-    fit = _Fit(prior, codes, mode, recorder or CudaGraphs(), fall_back)
+    fit = _Fit(prior, codes, mode)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(fit.optimiser, steps)
-    reported, every = 0, REPORT_EVERY if mode.captured else 1
+    update, reported, every = fit.update, 0, REPORT_EVERY if mode.captured else 1
     for step in range(steps):
-        nll = fit.step(generator(seed, "prior", step, mode.device))
+        fit.sample(generator(seed, "prior", step, mode.device))
+        if mode.captured and step == 0:
+            update = capture(fit.update, fit.state, recorder or CudaGraphs(), fall_back)
+        nll = update()
         schedule.step()
         if (step + 1) % every == 0 or step + 1 == steps:
             on_progress((step + 1 - reported) * FIT_BATCH, float(nll))
@@ -57,32 +60,24 @@ def fit_prior(
 
 
 class _Fit:
-    """One step of the fit, as a CUDA graph where the mode captures steps."""
+    """The operations of a step, on buffers that stay the same, as a CUDA graph requires."""
 
-    def __init__(
-        self, prior: FlowPrior, codes: Codes, mode: Mode, recorder: Recorder, fall_back: FallBack | None
-    ) -> None:
-        self._prior, self._codes, self._recorder, self._fall_back = prior, codes, recorder, fall_back
+    def __init__(self, prior: FlowPrior, codes: Codes, mode: Mode) -> None:
+        self._prior, self._codes = prior, codes
         rate = torch.tensor(LEARNING_RATE, device=mode.device) if mode.captured else LEARNING_RATE
         self.optimiser = torch.optim.Adam(
             prior.parameters(), lr=rate, fused=mode.captured or None, capturable=mode.captured
         )
         self._rows = torch.zeros(FIT_BATCH, dtype=torch.int64, device=mode.device)
         self._noise = torch.zeros(FIT_BATCH, codes.mean.shape[1], device=mode.device)
-        self._graph: Callable[[], Tensor] | None = None if mode.captured else self._update
 
-    def step(self, random: torch.Generator) -> Tensor:
-        """Samples codes, updates the flow once, and returns the negative log-likelihood.
-
-        `random` is a generator on the device, so that nothing is copied there.
-        """
+    def sample(self, random: torch.Generator) -> None:
+        """Samples rows and noise with a generator on the device, so that nothing is copied there."""
         torch.randint(len(self._codes.mean), (FIT_BATCH,), generator=random, out=self._rows)
         torch.randn(*self._noise.shape, generator=random, out=self._noise)
-        if self._graph is None:
-            self._graph = capture(self._update, self._state, self._recorder, self._fall_back)
-        return self._graph()
 
-    def _update(self) -> Tensor:
+    def update(self) -> Tensor:
+        """Updates the flow once and returns the negative log-likelihood."""
         rows, label = self._rows, self._codes.label
         codes = reparametrise(self._codes.mean[rows], self._codes.log_variance[rows], self._noise)
         loss = self._prior.nll(codes, None if label is None else label[rows])
@@ -92,5 +87,6 @@ class _Fit:
         self.optimiser.step()
         return loss.detach()
 
-    def _state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
+        """Returns the tensors that `update` changes."""
         return network_tensors({"prior": self._prior}) | optimiser_tensors({"optimiser": self.optimiser})

@@ -12,7 +12,7 @@ from models.losses.elbo import bernoulli, kl_to_standard_normal, optimal_sigma, 
 from models.networks.prior import FlowPrior
 from models.networks.vae import Decoder, Encoder, VaeConfig, reparametrise
 from models.pixels import to_unit
-from models.settings import Prior, VaeSettings
+from models.settings import VaeSettings
 from models.training.device import Mode
 from models.training.ema import ExponentialMovingAverage
 from models.training.health import active_units, posterior_collapsed, posterior_diverged
@@ -25,16 +25,6 @@ from models.training.random import seeded
 from models.training.steps import FallBack
 
 
-def has_flow(prior: Prior) -> bool:
-    """Tells whether the prior is a flow that is fitted to the codes."""
-    match prior:
-        case "standard":
-            return False
-        case "flow":
-            return True
-    assert_never(prior)
-
-
 class VaeLearner:
     """Encoder and decoder with one optimiser, and their EMAs."""
 
@@ -43,16 +33,16 @@ class VaeLearner:
 
     def __init__(self, settings: VaeSettings, size: int, image_channels: int, mode: Mode, classes: int = 0) -> None:
         """`classes` is the number of labels that condition the prior, 0 for an unconditional one."""
-        self.settings, self.mode = settings, mode
+        self.settings, self.mode, flow = settings, mode, settings.prior == "flow"
         self.config = VaeConfig(
             size=size,
             image_channels=image_channels,
             latent=settings.latent,
-            classes=classes if has_flow(settings.prior) else 0,
+            classes=classes if flow else 0,
             channels=settings.channels,
             network=settings.network,
             output="linear" if settings.reconstruction == "optimal_sigma" else "sigmoid",
-            prior_layers=settings.prior_layers if has_flow(settings.prior) else 0,
+            prior_layers=settings.prior_layers if flow else 0,
             prior_width=settings.prior_width,
         )
         with seeded(settings.seed, "vae weights"):
@@ -73,18 +63,12 @@ class VaeLearner:
     def schedule(self, n_images: int, lr_scale: float) -> Schedule:
         """Returns the learning rate, the weight of the KL divergence, and the EMA's decay."""
         s, done = self.settings, progress(self.settings, n_images)
-        return Schedule(
-            {
-                "rate": lr_scale * learning_rate(s.optimiser, done),
-                "beta": s.beta * linear_warmup(done, s.kl_warmup),
-                "decay": self.ema_encoder.decay(n_images, s.batch),
-            }
-        )
+        rate, beta = lr_scale * learning_rate(s.optimiser, done), s.beta * linear_warmup(done, s.kl_warmup)
+        return Schedule({"rate": rate, "beta": beta, "decay": self.ema_encoder.decay(n_images, s.batch)})
 
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """Returns standard normal `noise` [N, L] for the codes, and uniform `flip` [N]."""
-        device = self.mode.device
-        random = stream(self.settings.seed, "vae", n_images, device)
+        device, random = self.mode.device, stream(self.settings.seed, "vae", n_images, self.mode.device)
         numbers = {"noise": torch.randn(count, self.settings.latent, generator=random, device=device)}
         if self.settings.flip == "on":
             numbers["flip"] = torch.rand(count, generator=random, device=device)
@@ -154,11 +138,10 @@ class VaeLearner:
         `on_progress` and `fall_back` are those of `models.learners.prior.fit_prior`.
         """
         s = self.settings
-        if not has_flow(s.prior):
+        if s.prior == "standard":
             return None
         with seeded(s.seed, "prior weights"):
-            prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.config.classes)
-        prior = prior.to(self.mode.device)
+            prior = FlowPrior(s.latent, s.prior_layers, s.prior_width, self.config.classes).to(self.mode.device)
         fit_prior(prior, self._codes(train), s.prior_steps, s.seed, self.mode, on_progress, fall_back=fall_back)
         return prior.eval()
 

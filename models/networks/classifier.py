@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from models.networks.norms import BatchNorm1d, BatchNorm2d
@@ -12,13 +12,11 @@ from models.shapes import check_shape
 Kind = Literal["classifier", "selfsupervised", "random"]
 
 
-class ClassifierConfig(BaseModel):
+class ClassifierConfig(BaseModel, extra="forbid", frozen=True):
     """The architecture of a classifier, and its training task.
 
     `classifier` predicts labels, `selfsupervised` predicts rotations, and `random` keeps its initial weights.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_channels: int
     channels: int
@@ -66,5 +64,4 @@ class Classifier(nn.Module):
 
 
 def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    return [convolution, BatchNorm2d(outputs), nn.ReLU()]
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), BatchNorm2d(outputs), nn.ReLU()]

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from models.networks.layers import BASE, LABEL_LENGTH, ChannelsLastFlatten, down, normalised, sides, stem, up, widths
@@ -12,10 +12,8 @@ from models.settings import Norm, Upsampling
 from models.shapes import check_shape
 
 
-class GanConfig(BaseModel):
+class GanConfig(BaseModel, extra="forbid", frozen=True):
     """The architecture of a GAN's networks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int
     image_channels: int

@@ -1,7 +1,5 @@
 """Layers and initialisation that the GAN and the VAE share."""
 
-from typing import assert_never
-
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +22,7 @@ def sides(size: int) -> list[int]:
 
 def widths(size: int, channels: int) -> list[int]:
     """Returns the channels at each side of `sides(size)` except the last: `channels` at half the image size."""
-    halvings = len(sides(size)) - 1
-    return [channels * min(2**step, MAX_CHANNELS) for step in reversed(range(halvings))]
+    return [channels * min(2**step, MAX_CHANNELS) for step in reversed(range(len(sides(size)) - 1))]
 
 
 class ChannelsLastUnflatten(nn.Module):
@@ -56,12 +53,8 @@ def stem(code: int, channels: int) -> list[nn.Module]:
 
     The linear layer equals the 1x1 -> 4x4 transposed convolution of Radford 2016, and is faster.
     """
-    return [
-        nn.Linear(code, channels * BASE * BASE, bias=False),
-        ChannelsLastUnflatten(channels),
-        BatchNorm2d(channels),
-        nn.ReLU(),
-    ]
+    linear = nn.Linear(code, channels * BASE * BASE, bias=False)
+    return [linear, ChannelsLastUnflatten(channels), BatchNorm2d(channels), nn.ReLU()]
 
 
 def down(inputs: int, outputs: int, side: int, *, bias: bool) -> nn.Conv2d:
@@ -71,26 +64,17 @@ def down(inputs: int, outputs: int, side: int, *, bias: bool) -> nn.Conv2d:
 
 def up(inputs: int, outputs: int, side: int, upsampling: Upsampling, *, bias: bool) -> nn.Module:
     """Returns a layer that doubles a map to this side; for a side of 7 the map has 4."""
-    match upsampling:
-        case "transposed":
-            return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
-        case "nearest":
-            crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
-            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
-            return nn.Sequential(nn.Upsample(scale_factor=2), *crop, convolution)
-    assert_never(upsampling)
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
+    crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
+    return nn.Sequential(nn.Upsample(scale_factor=2), *crop, nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int) -> list[nn.Module]:
     """Returns the layer with batch normalisation behind it, with spectral normalisation, or alone."""
-    match norm:
-        case "batch":
-            return [layer, BatchNorm2d(channels)]
-        case "spectral":
-            return [spectral_norm_float32(layer)]
-        case "none":
-            return [layer]
-    assert_never(norm)
+    if norm == "spectral":
+        return [spectral_norm_float32(layer)]
+    return [layer, BatchNorm2d(channels)] if norm == "batch" else [layer]
 
 
 @torch.no_grad()

@@ -48,11 +48,8 @@ class Float32Parametrization(nn.Module):
 def spectral_norm_float32(layer: nn.Module) -> nn.Module:
     """Divides the layer's weight by its largest singular value (Miyato 2018, eq. 8), always in float32."""
     spectral_norm(layer)
-    parametrizations = layer.parametrizations
-    assert isinstance(parametrizations, nn.ModuleDict)
-    of_weight = parametrizations["weight"]
-    assert isinstance(of_weight, nn.ModuleList)
-    of_weight[0] = Float32Parametrization(of_weight[0])
+    name = "parametrizations.weight.0"
+    layer.set_submodule(name, Float32Parametrization(layer.get_submodule(name)))
     return layer
 
 

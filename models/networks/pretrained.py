@@ -37,9 +37,7 @@ class Inception(nn.Module):
         torch.save(dict(weights), file)
         file.seek(0)
         try:
-            self.network = FeatureExtractorInceptionV3(  # type: ignore[no-untyped-call]
-                "inception", ["2048"], feature_extractor_weights_path=file
-            )
+            self.network = FeatureExtractorInceptionV3("inception", ["2048"], file)  # type: ignore[no-untyped-call]
         except RuntimeError:
             raise ValueError("these are not the weights of torch-fidelity's Inception v3 of 2015-12-05") from None
 

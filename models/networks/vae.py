@@ -1,10 +1,10 @@
 """Encoder and decoder of a variational auto-encoder (Kingma & Welling 2014)."""
 
 from itertools import pairwise
-from typing import Literal, assert_never
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from models.networks.layers import BASE, ChannelsLastFlatten, down, sides, stem, up, widths
@@ -15,10 +15,8 @@ from models.shapes import check_shape
 LOG_VARIANCE_RANGE = (-12.0, 8.0)  # outside it, nothing improves and sums overflow in bfloat16
 
 
-class VaeConfig(BaseModel):
+class VaeConfig(BaseModel, extra="forbid", frozen=True):
     """The architecture of a VAE and its prior."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int
     image_channels: int
@@ -55,12 +53,7 @@ class Residual(nn.Module):
 
 def _blocks(network: Blocks, channels: int) -> list[nn.Module]:
     """Returns the layers between two changes of resolution."""
-    match network:
-        case "plain":
-            return []
-        case "residual":
-            return [Residual(channels)]
-    assert_never(network)
+    return [Residual(channels)] if network == "residual" else []
 
 
 class Encoder(nn.Module):
@@ -108,12 +101,7 @@ class Decoder(nn.Module):
 
     def to_image(self, raw: Tensor) -> Tensor:
         """Converts raw outputs to images in [-1, 1]; a linear output may exceed that range."""
-        match self.output:
-            case "sigmoid":
-                return raw.sigmoid() * 2 - 1
-            case "linear":
-                return raw
-        assert_never(self.output)
+        return raw.sigmoid() * 2 - 1 if self.output == "sigmoid" else raw
 
 
 def reparametrise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

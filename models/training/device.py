@@ -88,18 +88,14 @@ def choose_mode(device: DeviceName = "auto", deterministic: bool = False) -> Mod
     for bit, and slower; a CPU always repeats for a given number of threads.
     """
     chosen = choose_device(device)
-    if chosen.type == "cuda":
-        return _cuda_mode(chosen, deterministic)
-    if torch.cpu._is_avx512_bf16_supported():
-        return Mode(chosen, torch.bfloat16, torch.channels_last, "this CPU has AVX512-bf16")
-    return Mode(chosen, None, torch.channels_last, "this CPU has no AVX512-bf16")
-
-
-def _cuda_mode(device: torch.device, deterministic: bool) -> Mode:
-    name = torch.cuda.get_device_name(device)
+    if chosen.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported()
+        reason = f"this CPU has {'' if fast else 'no '}AVX512-bf16"
+        return Mode(chosen, torch.bfloat16 if fast else None, torch.channels_last, reason)
     if deterministic:
         repeat_exactly()
     torch.backends.cudnn.benchmark = not deterministic  # tries kernels; the choice varies between runs
+    name = torch.cuda.get_device_name(chosen)
     if torch.cuda.is_bf16_supported(including_emulation=False):
-        return Mode(device, torch.bfloat16, torch.channels_last, f"{name} has bfloat16", True, deterministic)
-    return Mode(device, None, torch.contiguous_format, f"{name} has no bfloat16", True, deterministic)
+        return Mode(chosen, torch.bfloat16, torch.channels_last, f"{name} has bfloat16", True, deterministic)
+    return Mode(chosen, None, torch.contiguous_format, f"{name} has no bfloat16", True, deterministic)

@@ -1,12 +1,13 @@
 """Exponential moving average (EMA) of a network's weights and buffers (Karras 2018; Yazici 2019)."""
 
 from copy import deepcopy
-from typing import Generic, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-Network = TypeVar("Network", bound=nn.Module)
+from models.training.device import Network
+
 RAMP = 0.05  # the half-life is at most this share of the images so far
 
 

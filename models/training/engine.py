@@ -64,11 +64,8 @@ class TrainState:
         losses = torch.stack(self.window).double().cpu()
         self._check_finite(learner, losses)
         means = dict(zip(learner.losses, losses.mean(0).tolist(), strict=True))
-        row: dict[str, float | None] = {
-            "n_images": self.n_images,
-            **means,
-            **(diagnostics or dict.fromkeys(learner.diagnostics)),
-        }
+        row: dict[str, float | None] = {"n_images": self.n_images, **means, **dict.fromkeys(learner.diagnostics)}
+        row |= diagnostics or {}
         bad = [name for name, value in (diagnostics or {}).items() if not math.isfinite(value)]
         problem = _not_finite(bad) if bad else learner.diagnose(row, min(self.probes, default=None))
         if problem:
@@ -78,11 +75,11 @@ class TrainState:
 
     def _check_finite(self, learner: Learner, losses: Tensor) -> None:
         finite = losses.isfinite()
-        if finite.all():
-            return
-        first = int((~finite.all(1)).nonzero()[0])
-        image = self.n_images - (len(losses) - 1 - first) * learner.settings.batch
-        raise DivergedError(f"{_not_finite(compress(learner.losses, (~finite[first]).tolist()))} by image {image:,}")
+        if not finite.all():
+            first = int((~finite.all(1)).nonzero()[0])
+            image = self.n_images - (len(losses) - 1 - first) * learner.settings.batch
+            names = compress(learner.losses, (~finite[first]).tolist())
+            raise DivergedError(f"{_not_finite(names)} by image {image:,}")
 
 
 def _not_finite(names: Iterable[str]) -> str:

@@ -32,9 +32,8 @@ def discriminator_dominates(
     """
     if real is None or fake is None:
         return None
-    bad = probe is not None and (
-        probe > CONSTANT_GENERATOR_PROBE or (best is not None and probe > MAX_PROBE_RATIO * best)
-    )
+    limit = CONSTANT_GENERATOR_PROBE if best is None else min(CONSTANT_GENERATOR_PROBE, MAX_PROBE_RATIO * best)
+    bad = probe is not None and probe > limit
     if real - fake <= (MAX_LOGIT_GAP_BAD_PROBE if bad else MAX_LOGIT_GAP):
         return None
     return f"the discriminator dominates (the logits of real and generated images are {real - fake:.3g} apart)"
@@ -42,7 +41,7 @@ def discriminator_dominates(
 
 def generator_diverged(probe: float | None, best: float | None) -> str | None:
     """Detects a generator that was good and became no better than the mean of the real images."""
-    if probe is None or best is None or probe <= CONSTANT_GENERATOR_PROBE or probe <= MAX_PROBE_RATIO * best:
+    if probe is None or best is None or probe <= max(CONSTANT_GENERATOR_PROBE, MAX_PROBE_RATIO * best):
         return None
     return f"the generator diverged (the probe is {probe / best:.2g} times its best value)"
 

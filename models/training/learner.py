@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,18 +22,15 @@ class Images(Protocol):
     @property
     def shape(self) -> tuple[int, int, int]:
         """C, H, W."""
-        ...
 
     @property
     def labels(self) -> np.ndarray | None:
         """Labels int64 [N], or None."""
-        ...
 
     def __len__(self) -> int: ...
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
         """Returns images uint8 [n, C, H, W] for indices int64 [n]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,38 +64,31 @@ class Learner(Protocol):
     @property
     def losses(self) -> tuple[str, ...]:
         """Names of the losses that `step` returns."""
-        ...
 
     @property
     def diagnostics(self) -> tuple[str, ...]:
         """Names of the values that `probe` returns."""
-        ...
 
     @property
     def settings(self) -> LearnerSettings: ...
 
     def schedule(self, n_images: int, lr_scale: float) -> Schedule:
         """Returns the schedule of the step that starts at `n_images`, with learning rates times `lr_scale`."""
-        ...
 
     def sample_noise(self, n_images: int, count: int) -> dict[str, Tensor]:
         """Returns the random numbers of that step for `count` images, on the device, from the seed and `n_images`."""
-        ...
 
     def step(self, batch: Batch, schedule: Schedule) -> Losses:
         """Updates the networks once; depends only on the arguments and on the state of networks and optimisers."""
-        ...
 
     def probe(self, validation: Images) -> dict[str, float]:
         """Returns diagnostics on held-out images; `probe` is the one that falls while the learner improves."""
-        ...
 
     def diagnose(self, row: Row, best: float | None) -> str | None:
         """Returns a clause that says how the training went wrong, or None.
 
         `row` is the latest row of the curves and `best` the lowest probe so far.
         """
-        ...
 
 
 def num_conditional_labels(setting: Choice, counts: Sequence[int]) -> int:
@@ -107,18 +97,11 @@ def num_conditional_labels(setting: Choice, counts: Sequence[int]) -> int:
     Raises ValueError for `on` where there are no labels, or where a label has no training image.
     """
     empty = [label for label, count in enumerate(counts) if not count]
-    match setting:
-        case "off":
-            return 0
-        case "auto":
-            return 0 if empty else len(counts)
-        case "on":
-            if not counts:
-                raise ValueError("the data has no labels; set conditional to auto or off")
-            if empty:
-                raise ValueError(f"label {empty[0]} has no training image; add some, or set conditional to auto or off")
-            return len(counts)
-    assert_never(setting)
+    if setting == "on" and not counts:
+        raise ValueError("the data has no labels; set conditional to auto or off")
+    if setting == "on" and empty:
+        raise ValueError(f"label {empty[0]} has no training image; add some, or set conditional to auto or off")
+    return 0 if setting == "off" or empty else len(counts)
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:

@@ -31,7 +31,6 @@ class Loader(Protocol):
 
     def fetch(self, n_images: int, count: int) -> RawBatch:
         """Returns the `count` images from `n_images` on, and their labels, on the device; valid until the next call."""
-        ...
 
 
 def make_loader(images: Images, sampler: Sampler, device: torch.device, share: float) -> Loader:

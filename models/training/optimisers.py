@@ -20,9 +20,7 @@ def make_optimiser(
     In a captured mode the learning rate and the step counts are tensors on the device, so that a CUDA graph can use
     them.
     """
-    rate: float | Tensor = settings.learning_rate
-    if mode.captured:
-        rate = torch.tensor(settings.learning_rate, device=mode.device)
+    rate = torch.tensor(settings.learning_rate, device=mode.device) if mode.captured else settings.learning_rate
     decay, momentum = settings.weight_decay, settings.beta1
     match settings.name:
         case "sgd":
@@ -31,17 +29,12 @@ def make_optimiser(
             return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=mode.captured)
         case "rmsprop":
             return torch.optim.RMSprop(
-                parameters,
-                lr=rate,
-                momentum=momentum,
-                alpha=settings.beta2,
-                weight_decay=decay,
-                capturable=mode.captured,
+                parameters, rate, alpha=settings.beta2, momentum=momentum, weight_decay=decay, capturable=mode.captured
             )
         case "adam" | "adamw":
             adam = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-            betas = (settings.beta1, settings.beta2)
-            return adam(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=mode.captured)
+            betas = settings.beta1, settings.beta2
+            return adam(parameters, rate, betas, weight_decay=decay, fused=True, capturable=mode.captured)
     assert_never(settings.name)
 
 

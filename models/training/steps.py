@@ -1,8 +1,7 @@
 """Execution of a learner's step: eagerly, or captured once as a CUDA graph and replayed."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from models.training.state import network_tensors, optimiser_tensors
 WARM_UP = 3  # steps before a capture, in which libraries choose their algorithms
 
 Graph = Callable[[], Tensor]  # runs one step and returns its losses
-Recorder = Callable[[Callable[[], Tensor]], Graph]
+Recorder = Callable[[Graph], Graph]
 FallBack = Callable[[str], None]  # receives the reason why steps are not captured
 
 
@@ -32,7 +31,6 @@ class Step(Protocol):
         `raw` are images uint8 [N, C, H, W] and `labels` int64 [N], both on the device. The step starts at `n_images`,
         and learning rates are multiplied by `lr_scale`. The result is valid until the next call.
         """
-        ...
 
 
 def make_step(learner: Learner, fall_back: FallBack | None = None) -> Step:
@@ -104,10 +102,7 @@ class Captured:
 
 
 def capture(
-    body: Callable[[], Tensor],
-    state: Callable[[], dict[str, Tensor]],
-    recorder: Recorder,
-    fall_back: FallBack | None = None,
+    body: Graph, state: Callable[[], dict[str, Tensor]], recorder: Recorder, fall_back: FallBack | None = None
 ) -> Graph:
     """Captures `body` and restores the tensors of `state`, which `body` changes.
 
@@ -140,8 +135,7 @@ def run_step(
     learner: Learner, raw: Tensor, labels: Tensor | None, random: Mapping[str, Tensor], schedule: Schedule
 ) -> Tensor:
     """Converts the images, runs the learner's step, and returns the losses float32 [L]."""
-    batch = Batch(learner.mode.place(to_model(raw)), labels, random)
-    losses = learner.step(batch, schedule)
+    losses = learner.step(Batch(learner.mode.place(to_model(raw)), labels, random), schedule)
     return torch.stack([losses[name] for name in learner.losses])
 
 
@@ -152,13 +146,15 @@ class CudaGraphs:
         self._pool: Any = None  # for `torch.cuda.graph`
         self._stream: torch.cuda.Stream | None = None
 
-    def __call__(self, body: Callable[[], Tensor]) -> Graph:
+    def __call__(self, body: Graph) -> Graph:
         """Runs `body` WARM_UP times, which changes its tensors, then captures it without running it."""
         # All captures use one stream, so that cuBLAS reuses the workspace of the first.
         self._stream = stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         current = torch.cuda.current_stream()
         stream.wait_stream(current)
-        with torch.cuda.stream(stream), _without_capturable_warning():
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # A capturable optimiser warns that it runs outside of a graph.
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
             for _ in range(WARM_UP):
                 body()
         current.wait_stream(stream)
@@ -177,11 +173,3 @@ class CudaGraphs:
             return losses
 
         return replay
-
-
-@contextmanager
-def _without_capturable_warning() -> Iterator[None]:
-    """Suppresses the warning that a capturable optimiser runs outside of a graph, as it does in the warm-up."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-        yield
