@@ -37,10 +37,9 @@ class Checkpoints:
     def held(self) -> Iterator[None]:
         """Holds the lock of the key: a second training of the same key waits, and then finds the finished result."""
         with _lock(self.folder):
-            if (self.folder / INPUTS).exists():
-                os.utime(self.folder / INPUTS)
-            else:
+            if not (self.folder / INPUTS).exists():
                 self._begin()
+            os.utime(self.folder / INPUTS)
             yield
             os.utime(self.folder / INPUTS)
 
@@ -130,9 +129,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         if isinstance(before, dict) and isinstance(after, dict):
             yield from (f"{name}.{change}" for change in _differences(before, after))
         elif before != after:
-            yield f"{name}: {_short(before)} -> {_short(after)}"
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"{text[:8]}…" if len(text) == 64 else text
+            old_text, new_text = (f"{text[:8]}…" if len(text) == 64 else text for text in (str(before), str(after)))
+            yield f"{name}: {old_text} -> {new_text}"

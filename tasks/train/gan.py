@@ -1,5 +1,6 @@
 """The stage train_gan: `python -m tasks.train.gan` makes data/weights/gan and data/curves/gan.csv."""
 
+from functools import partial
 from pathlib import Path
 
 from models.learners.gan import GanLearner, uses_augmentation
@@ -20,9 +21,8 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     augmented = uses_augmentation(params.train_gan.augment, manifest.splits["train"].count)
     print(f"augmentation: {'DiffAugment' if augmented else 'none'}, flip {params.train_gan.flip}", flush=True)
     learner = GanLearner(params.train_gan, manifest.size, manifest.channels, mode, classes, augmented)
-    with trained(
-        "train_gan", learner, prepared, inputs, params, resume, preview=lambda: preview_gan(learner)
-    ) as training:
+    preview = partial(preview_gan, learner)
+    with trained("train_gan", learner, prepared, inputs, params, resume, preview) as training:
         tensors = network_tensors({"generator": learner.ema.network})
         write_result("gan", tensors, learner.config, inputs, prepared, training)
     return training.facts()

@@ -18,7 +18,7 @@ from models.settings import Choice, LearnerSettings
 from models.training.device import Mode
 from models.training.engine import DivergedError, TrainState, crossed, fit, stop_reason
 from models.training.learner import Learner, Row, num_conditional_labels
-from models.training.loaders import make_loader
+from models.training.loaders import Loader, make_loader
 from models.training.random import Sampler
 from models.training.steps import make_step
 from tasks.common.cli import Progress, run_stage
@@ -29,7 +29,7 @@ from tasks.common.params import Params
 from tasks.common.paths import work_folder
 from tasks.common.runtime import StopSignals, lock_device, trained_with
 from tasks.common.tensors import save_tensors
-from tasks.preprocess.dataset import Prepared
+from tasks.preprocess.dataset import Prepared, Split
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.previews import MakePreview, Previews
 
@@ -39,7 +39,7 @@ WEIGHTS, CURVES = Path("data/weights"), Path("data/curves")
 
 @dataclass
 class Steps:
-    """How a stage's training steps run: as the mode asks, or not captured as CUDA graphs, and why."""
+    """How a stage's training steps run: as the mode asks, or, for the listed causes, not captured as CUDA graphs."""
 
     stage: str
     mode: Mode
@@ -65,7 +65,7 @@ class Steps:
 
 @dataclass
 class Training:
-    """The end of a training: its state, why it stopped, its speed."""
+    """A finished training: its state, why it stopped, and its speed."""
 
     train_state: TrainState
     reason: str
@@ -98,9 +98,8 @@ def label_count(setting: Choice, prepared: Prepared) -> int:
 def run_training(stage: str, main: Callable[[Params, Path | None], Mapping[str, object]]) -> None:
     """Runs a training stage as a command; `main` gets the checkpoint that `--resume PATH` names."""
     parser = argparse.ArgumentParser(description="Trains, from the checkpoint of the same inputs if there is one.")
-    parser.add_argument(
-        "--resume", type=Path, metavar="PATH", help="continue from this checkpoint; an error if its inputs differ"
-    )
+    help_text = "continue from this checkpoint; an error if its inputs differ"
+    parser.add_argument("--resume", type=Path, metavar="PATH", help=help_text)
     resume: Path | None = parser.parse_args().resume
     run_stage(stage, lambda params: main(params, resume))
 
@@ -119,54 +118,46 @@ def trained(
 
     Training continues from `resume`, or from the checkpoint of these inputs if there is one. `preview` makes the
     picture that the UI shows meanwhile. SIGINT and SIGTERM save a checkpoint and end the process. Raises UserError when
-    the training diverges more often than `rollbacks` allows, when the device runs out of memory, and when `resume` is
-    of other inputs.
+    the training diverges more often than `rollbacks` allows, when the device runs out of memory, and when the
+    checkpoint `resume` was made with other inputs.
     """
     steps = Steps(stage, learner.mode, params.threads)
     checkpoints = Checkpoints(stage, inputs, steps.trained_with())
-    with (
-        checkpoints.held(),
-        lock_device(learner.mode.device),
-        StopSignals() as stop,
-        memory_errors(stage, learner.settings),
-    ):
-        yield _Run(steps, learner, prepared, params.device_share, checkpoints, stop, preview).train(resume)
+    device, settings = learner.mode.device, learner.settings
+    with checkpoints.held(), lock_device(device), StopSignals() as stop, memory_errors(stage, settings):
+        train, validation = prepared.split("train"), prepared.split("validation")
+        loader = make_loader(train, Sampler(len(train), settings.seed), device, params.device_share)
+        print(f"{stage}: {loader.description}", flush=True)
+        yield _Run(steps, learner, loader, validation, checkpoints, stop, Previews(preview)).train(resume)
 
 
+@dataclass
 class _Run:
     """One training in segments: where one diverges, the next starts from the best state at lower learning rates."""
 
-    def __init__(
-        self,
-        steps: Steps,
-        learner: Learner,
-        prepared: Prepared,
-        device_share: float,
-        checkpoints: Checkpoints,
-        stop: StopSignals,
-        preview: MakePreview | None,
-    ) -> None:
-        self._stage, self._learner, self._checkpoints, self._stop = steps.stage, learner, checkpoints, stop
-        self._steps, self._previews = steps, Previews(preview)
-        train, self._validation = prepared.split("train"), prepared.split("validation")
-        self._loader = make_loader(train, Sampler(len(train), learner.settings.seed), learner.mode.device, device_share)
-        print(f"{self._stage}: {self._loader.description}", flush=True)
+    steps: Steps
+    learner: Learner
+    loader: Loader
+    validation: Split
+    checkpoints: Checkpoints
+    stop: StopSignals
+    previews: Previews
 
     def train(self, resume: Path | None) -> Training:
-        """Trains to the end."""
-        train_state, seconds = self._checkpoints.load(self._learner, resume)
+        """Trains until a stop condition holds, with a rollback after each divergence."""
+        train_state, seconds = self.checkpoints.load(self.learner, resume)
         self._start = time.perf_counter() - seconds
-        if not (train_state.n_images and self._checkpoints.best.exists()):
-            self._checkpoints.save_best(self._learner, train_state, seconds)
+        if not (train_state.n_images and self.checkpoints.best.exists()):
+            self.checkpoints.save_best(self.learner, train_state, seconds)
         while True:
             try:
                 reason = self._segment(train_state)
                 break
             except DivergedError as error:
                 train_state = self._roll_back(train_state, str(error))
-        self._previews.refresh(last=True)
-        print(f"{self._stage}: stopped by {reason} after {train_state.n_images:,} images", flush=True)
-        return Training(train_state, reason, train_state.n_images / max(self._seconds, 1e-9), self._stop, self._steps)
+        self.previews.refresh(last=True)
+        print(f"{self.steps.stage}: stopped by {reason} after {train_state.n_images:,} images", flush=True)
+        return Training(train_state, reason, train_state.n_images / max(self._seconds, 1e-9), self.stop, self.steps)
 
     @property
     def _seconds(self) -> float:
@@ -174,21 +165,22 @@ class _Run:
 
     def _segment(self, train_state: TrainState) -> str:
         """Trains until a stop condition holds and returns its name; raises DivergedError."""
-        learner, settings, first = self._learner, self._learner.settings, train_state.n_images
-        board = SummaryWriter(work_folder() / "tensorboard" / self._stage / self._checkpoints.key[:8], purge_step=first)
+        learner, settings, first = self.learner, self.learner.settings, train_state.n_images
+        folder = work_folder() / "tensorboard" / self.steps.stage / self.checkpoints.key[:8]
         written, saved = len(train_state.rows), first
-        with board, Progress(settings.stop.n_images, self._stage, done=first) as shown:
-            step = make_step(learner, self._steps.fall_back)
-            for _ in fit(learner, step, self._loader, self._validation, train_state):
-                shown.advance(settings.batch, **_latest(train_state))
-                self._previews.refresh()
+        progress = Progress(settings.stop.n_images, self.steps.stage, done=first)
+        with SummaryWriter(folder, purge_step=first) as board, progress as shown:
+            step = make_step(learner, self.steps.fall_back)
+            for _ in fit(learner, step, self.loader, self.validation, train_state):
+                shown.advance(settings.batch, **(_values(train_state.rows[-1]) if train_state.rows else {}))
+                self.previews.refresh()
                 if len(train_state.rows) > written:
                     written = len(train_state.rows)
                     self._row_closed(train_state, board)
-                if self._stop.received or crossed(saved, train_state.n_images, settings.checkpoint_every):
+                if self.stop.received or crossed(saved, train_state.n_images, settings.checkpoint_every):
                     self._save(train_state)
                     saved = train_state.n_images
-                self._stop.check()
+                self.stop.check()
                 if settings.stop.max_seconds and self._seconds >= settings.stop.max_seconds:
                     break
         reason = stop_reason(settings.stop, train_state) or WALL_CLOCK
@@ -200,28 +192,26 @@ class _Run:
 
     def _row_closed(self, train_state: TrainState, board: SummaryWriter) -> None:
         row = train_state.rows[-1]
-        _to_board(board, row)
+        for name, value in _values(row).items():
+            board.add_scalar(name, value, int(row["n_images"] or 0))
         if row["probe"] is not None and row["probe"] <= min(train_state.probes):
-            self._checkpoints.save_best(self._learner, train_state, self._seconds)
+            self.checkpoints.save_best(self.learner, train_state, self._seconds)
 
     def _save(self, train_state: TrainState) -> None:
-        self._checkpoints.save(self._learner, train_state, self._seconds)
+        self.checkpoints.save(self.learner, train_state, self._seconds)
 
     def _roll_back(self, diverged: TrainState, reason: str) -> TrainState:
         """Restores the best state at lower learning rates; raises UserError when no rollback is left."""
-        train_state, earlier = self._checkpoints.load_best(self._learner), diverged.rollback_reasons
+        train_state, earlier = self.checkpoints.load_best(self.learner), diverged.rollback_reasons
         train_state.rollback_reasons = [*earlier, reason]
-        if len(train_state.rollback_reasons) > self._learner.settings.rollbacks:
+        if len(train_state.rollback_reasons) > self.learner.settings.rollbacks:
             after = f", after {len(earlier)} rollback{'s' if len(earlier) > 1 else ''}" if earlier else ""
             raise UserError(
-                f"{self._stage} failed: {reason}{after}; lower its learning rate in params.yaml (the "
-                f"best weights, after {train_state.n_images:,} images, are kept in {self._checkpoints.best})"
+                f"{self.steps.stage} failed: {reason}{after}; lower its learning rate in params.yaml (the "
+                f"best weights, after {train_state.n_images:,} images, are kept in {self.checkpoints.best})"
             )
-        print(
-            f"{self._stage}: {reason}; rolled back to image {train_state.n_images:,}, with {train_state.lr_scale:g} x "
-            "the learning rates",
-            flush=True,
-        )
+        restored = f"image {train_state.n_images:,}, with {train_state.lr_scale:g} x the learning rates"
+        print(f"{self.steps.stage}: {reason}; rolled back to {restored}", flush=True)
         self._save(train_state)
         return train_state
 
@@ -257,20 +247,12 @@ def _write_curves(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
+    )
     write_bytes(path, text.getvalue().encode())
 
 
-def _cell(value: float | None) -> object:
-    return "" if value is None else value if isinstance(value, int) else f"{value:.6g}"
-
-
-def _latest(train_state: TrainState) -> dict[str, float]:
-    row = train_state.rows[-1] if train_state.rows else {}
+def _values(row: Row) -> dict[str, float]:
+    """Returns the values of a row by name, without the number of images and those that were not measured."""
     return {name: value for name, value in row.items() if value is not None and name != "n_images"}
-
-
-def _to_board(board: SummaryWriter, row: Row) -> None:
-    for name, value in row.items():
-        if value is not None and name != "n_images":
-            board.add_scalar(name, value, int(row["n_images"] or 0))

@@ -1,8 +1,7 @@
 """The stage train_vae: `python -m tasks.train.vae` makes data/weights/vae and data/curves/vae.csv."""
 
+from functools import partial
 from pathlib import Path
-
-from torch import nn
 
 from models.learners.prior import FIT_BATCH
 from models.learners.vae import VaeLearner
@@ -23,12 +22,9 @@ def main(params: Params, resume: Path | None = None) -> dict[str, object]:
     mode, manifest = prepare(params), prepared.manifest
     classes = label_count(params.train_vae.conditional, prepared)
     learner = VaeLearner(params.train_vae, manifest.size, manifest.channels, mode, classes)
-    validation = prepared.split("validation")
-    with trained(
-        "train_vae", learner, prepared, inputs, params, resume, preview=lambda: preview_vae(learner, validation)
-    ) as training:
-        networks: dict[str, nn.Module] = {"encoder": learner.ema_encoder.network}
-        networks["decoder"] = learner.ema_decoder.network
+    preview = partial(preview_vae, learner, prepared.split("validation"))
+    with trained("train_vae", learner, prepared, inputs, params, resume, preview) as training:
+        networks = {"encoder": learner.ema_encoder.network, "decoder": learner.ema_decoder.network}
         if prior := _fit_prior(learner, prepared, training):
             networks["prior"] = prior
         write_result("vae", network_tensors(networks), learner.config, inputs, prepared, training)
