@@ -3,6 +3,7 @@
 Exit code 1 when a check fails.
 """
 
+import argparse
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,4 +38,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     run(main)

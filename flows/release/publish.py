@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import assert_never
 
 from flows.core.git import commit_of
 from flows.core.orchestration import collect, submit
@@ -16,7 +17,12 @@ PUSH_RETRIES, PUSH_DELAY_SECONDS = 3, 20.0
 
 def qualifies(verdict: Verdict, stage: Stage) -> bool:
     """Returns whether a model may be assigned a stage: `live` if it passed, `candidate` if the gate evaluated it."""
-    return verdict.passed if stage == "live" else verdict.record is not None
+    match stage:
+        case "live":
+            return verdict.passed
+        case "candidate":
+            return verdict.record is not None
+    assert_never(stage)
 
 
 def publish(

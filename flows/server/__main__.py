@@ -18,6 +18,13 @@ from tasks.common.paths import work_folder
 
 DOWN = 3
 
+ABOUT = {
+    "up": "Starts Prefect's server, its UI and a worker in the background; docs/server.md has its settings",
+    "down": "Stops the server",
+    "status": "Prints the state of the server, its worker, deployments and runs; exit code 3 when it is down",
+    "serve": "Runs the server in the foreground until SIGTERM or SIGINT, for a service manager",
+    "remote": "Sets the DVC remote in .dvc/config: s3://..., ssh://... or a folder",
+}
 Command = Literal["up", "down", "status", "serve", "remote", "keep"]
 
 
@@ -25,11 +32,9 @@ def main() -> None:
     """Parses the command line and runs the command."""
     parser = argparse.ArgumentParser(prog="imagewright", description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="start the server in the background")
-    commands.add_parser("down", help="stop the server")
-    commands.add_parser("status", help="print the state of the server, its worker, deployments and runs")
-    commands.add_parser("serve", help="run the server in the foreground until SIGTERM or SIGINT")
-    commands.add_parser("remote", help="set DVC's remote in .dvc/config").add_argument("url", metavar="URL")
+    for name, about in ABOUT.items():
+        commands.add_parser(name, help=about, description=f"{about}.")
+    commands.choices["remote"].add_argument("url", metavar="URL")
     commands.add_parser("keep")  # the name of `serve` in earlier versions
     arguments = parser.parse_args()
     run(lambda: _run(arguments.command, arguments))

@@ -1,6 +1,6 @@
 """The training of feature networks: by labels, or by rotations, which need no labels (Gidaris 2018)."""
 
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -82,10 +82,13 @@ class ClassifierLearner:
         return images + amount * (1 - images)
 
     def _task(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._kind == "selfsupervised":
-            return _rotated(images)
-        assert labels is not None
-        return images, labels
+        match self._kind:
+            case "classifier":
+                assert labels is not None
+                return images, labels
+            case "selfsupervised":
+                return _rotated(images)
+        assert_never(self._kind)
 
     def probe(self, validation: Images) -> dict[str, float]:
         """Returns `probe`, the error rate on held-out images."""

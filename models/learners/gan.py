@@ -1,6 +1,7 @@
 """The adversarial training of generator and discriminator (Goodfellow 2014)."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -30,7 +31,12 @@ PROBE_IMAGES, PROBE_BATCH = 2048, 256
 
 def uses_augmentation(setting: Choice, n_training: int) -> bool:
     """Tells whether to use DiffAugment; `auto` uses it for small data sets, which a discriminator would memorise."""
-    return setting == "on" or (setting == "auto" and n_training < AUGMENT_BELOW)
+    match setting:
+        case "on" | "off":
+            return setting == "on"
+        case "auto":
+            return n_training < AUGMENT_BELOW
+    assert_never(setting)
 
 
 def _augment(images: Tensor, random: Tensor | None) -> Tensor:
@@ -151,6 +157,7 @@ class GanLearner:
         `penalty_every` steps and multiplied by that number (lazy regularisation: Karras 2020, StyleGAN2, section 4.1).
         """
         for part, part_label, part_random in self._run.split(images, label, random) if gamma else ():
+            assert part is not None
             part, share = part.detach().requires_grad_(True), len(part) / len(images)
             with frozen_spectral_norms(self.discriminator):
                 logits = self.discriminator(_augment(part, part_random), part_label)

@@ -1,5 +1,7 @@
 """Layers and initialisation that the GAN and the VAE share."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor, nn
 
@@ -64,17 +66,26 @@ def down(inputs: int, outputs: int, side: int, *, bias: bool) -> nn.Conv2d:
 
 def up(inputs: int, outputs: int, side: int, upsampling: Upsampling, *, bias: bool) -> nn.Module:
     """Returns a layer that doubles a map to this side; for a side of 7 the map has 4."""
-    if upsampling == "transposed":
-        return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
-    crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
-    return nn.Sequential(nn.Upsample(scale_factor=2), *crop, nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
+    match upsampling:
+        case "transposed":
+            return nn.ConvTranspose2d(inputs, outputs, 3 if side % 2 else 4, stride=2, padding=1, bias=bias)
+        case "nearest":
+            crop = [nn.ZeroPad2d((0, -1, 0, -1))] if side % 2 else []
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+            return nn.Sequential(nn.Upsample(scale_factor=2), *crop, convolution)
+    assert_never(upsampling)
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int) -> list[nn.Module]:
     """Returns the layer with batch normalisation behind it, with spectral normalisation, or alone."""
-    if norm == "spectral":
-        return [spectral_norm_float32(layer)]
-    return [layer, BatchNorm2d(channels)] if norm == "batch" else [layer]
+    match norm:
+        case "batch":
+            return [layer, BatchNorm2d(channels)]
+        case "spectral":
+            return [spectral_norm_float32(layer)]
+        case "none":
+            return [layer]
+    assert_never(norm)
 
 
 @torch.no_grad()

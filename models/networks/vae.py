@@ -1,7 +1,7 @@
 """Encoder and decoder of a variational auto-encoder (Kingma & Welling 2014)."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from pydantic import BaseModel
@@ -53,7 +53,12 @@ class Residual(nn.Module):
 
 def _blocks(network: Blocks, channels: int) -> list[nn.Module]:
     """Returns the layers between two changes of resolution."""
-    return [Residual(channels)] if network == "residual" else []
+    match network:
+        case "plain":
+            return []
+        case "residual":
+            return [Residual(channels)]
+    assert_never(network)
 
 
 class Encoder(nn.Module):
@@ -101,7 +106,12 @@ class Decoder(nn.Module):
 
     def to_image(self, raw: Tensor) -> Tensor:
         """Converts raw outputs to images in [-1, 1]; a linear output may exceed that range."""
-        return raw.sigmoid() * 2 - 1 if self.output == "sigmoid" else raw
+        match self.output:
+            case "sigmoid":
+                return raw.sigmoid() * 2 - 1
+            case "linear":
+                return raw
+        assert_never(self.output)
 
 
 def reparametrise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

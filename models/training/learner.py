@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -97,11 +97,18 @@ def num_conditional_labels(setting: Choice, counts: Sequence[int]) -> int:
     Raises ValueError for `on` where there are no labels, or where a label has no training image.
     """
     empty = [label for label, count in enumerate(counts) if not count]
-    if setting == "on" and not counts:
-        raise ValueError("the data has no labels; set conditional to auto or off")
-    if setting == "on" and empty:
-        raise ValueError(f"label {empty[0]} has no training image; add some, or set conditional to auto or off")
-    return 0 if setting == "off" or empty else len(counts)
+    match setting:
+        case "off":
+            return 0
+        case "auto":
+            return 0 if empty else len(counts)
+        case "on":
+            if not counts:
+                raise ValueError("the data has no labels; set conditional to auto or off")
+            if empty:
+                raise ValueError(f"label {empty[0]} has no training image; add some, or set conditional to auto or off")
+            return len(counts)
+    assert_never(setting)
 
 
 def progress(settings: LearnerSettings, n_images: int) -> float:

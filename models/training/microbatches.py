@@ -21,31 +21,31 @@ from torch.overrides import TorchFunctionMode
 
 from models.training.device import Mode
 
-Tensors = tuple[Any, ...]  # each a tensor or None
+Tensors = tuple[Tensor | None, ...]
 
 
 class MicroBatches:
     """Runs networks on at most `size` images at a time, or on the whole batch where `size` is 0."""
 
     def __init__(self, size: int, mode: Mode) -> None:
-        self._size, self.mode = size, mode
+        self._size, self._mode = size, mode
 
-    def __call__(self, network: nn.Module, first: Tensor, *others: Tensor | None) -> Any:
-        """Returns `network(first, *others)`, up to rounding, with gradients; others share its first axis or are None.
+    def __call__(self, network: nn.Module, *inputs: Tensor | None) -> Any:
+        """Returns `network(*inputs)`, up to rounding, with gradients; inputs share their first axis or are None.
 
         Apart from batch normalisation the network must process images independently and without random numbers.
         """
-        if not self._size or len(first) <= self._size:
-            return network(first, *others)
+        assert inputs[0] is not None
+        if not self._size or len(inputs[0]) <= self._size:
+            return network(*inputs)
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return _CheckpointedFunction.apply(_Checkpointed(network, parameters, self), first, *others, *parameters)
+        checkpointed = _Checkpointed(network, parameters, self._size, self._mode)
+        return _CheckpointedFunction.apply(checkpointed, *inputs, *parameters)
 
     def split(self, *tensors: Tensor | None) -> Iterator[Tensors]:
         """Yields the parts of all tensors along their first axis; None stays None."""
-        batch = next(len(tensor) for tensor in tensors if tensor is not None)
-        size = self._size or batch
-        for start in range(0, batch, size):
-            yield tuple(None if tensor is None else tensor[start : start + size] for tensor in tensors)
+        assert tensors[0] is not None
+        return _split(tensors, self._size or len(tensors[0]))
 
 
 @contextmanager
@@ -59,6 +59,12 @@ def frozen_spectral_norms(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.train()
+
+
+def _split(tensors: Tensors, size: int) -> Iterator[Tensors]:
+    batch = next(len(tensor) for tensor in tensors if tensor is not None)
+    for start in range(0, batch, size):
+        yield tuple(None if tensor is None else tensor[start : start + size] for tensor in tensors)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class _Statistics:
 class _BatchNormReached(Exception):  # noqa: N818 - it ends a forward pass early and is no error
     """A forward pass has reached a batch normalisation whose statistics are not known yet."""
 
-    def __init__(self, maps: Tensor, running: Sequence[Tensor], momentum: float) -> None:
+    def __init__(self, maps: Tensor, running: tuple[Tensor, Tensor], momentum: float) -> None:
         super().__init__()
         self.maps = maps if maps.dtype == torch.float64 else maps.float()
         self.running, self.momentum = running, momentum
@@ -117,34 +123,48 @@ class _FixedBatchNorm(TorchFunctionMode):
         self._statistics = iter(statistics)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = kwargs or {}
-        if function is not F.batch_norm or not named["training"]:
-            return function(*args, **named)
-        maps, *running = args  # torch passes the other arguments of F.batch_norm by name
+        if function is F.batch_norm:
+            return self._batch_norm(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+    def _batch_norm(
+        self,
+        maps: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        training: bool,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        if not training:
+            return F.batch_norm(maps, running_mean, running_var, weight, bias, False, momentum, eps)
         statistics = next(self._statistics, None)
         if statistics is None:
-            raise _BatchNormReached(maps, running, named["momentum"])
-        scale = named["weight"] * (statistics.variance + named["eps"]).rsqrt()
+            raise _BatchNormReached(maps, (running_mean, running_var), momentum)
+        scale = weight * (statistics.variance + eps).rsqrt()
         shape = (1, -1, *[1] * (maps.ndim - 2))
-        return ((maps - statistics.mean.view(shape)) * scale.view(shape) + named["bias"].view(shape)).to(maps.dtype)
+        return ((maps - statistics.mean.view(shape)) * scale.view(shape) + bias.view(shape)).to(maps.dtype)
 
 
 @dataclass(frozen=True)
 class _Checkpointed:
-    """Forward and backward passes of a network over a batch in parts."""
+    """Forward and backward passes of a network over a batch in parts of `size` images."""
 
     network: nn.Module
     parameters: Sequence[nn.Parameter]
-    batches: MicroBatches
+    size: int
+    mode: Mode
 
     def forward(self, inputs: Tensors) -> tuple[Any, list[_Statistics]]:
         """Returns the outputs for the whole batch, and the statistics of its batch normalisations in order."""
         known: list[_Statistics] = []
         while True:
             outputs, of_parts = [], list[_Statistics]()
-            for part in self.batches.split(*inputs):
+            for part in _split(inputs, self.size):
                 try:
-                    with self.batches.mode.cast(), _FixedBatchNorm(known):
+                    with self.mode.cast(), _FixedBatchNorm(known):
                         outputs.append(self.network(*part))
                 except _BatchNormReached as reached:
                     of_parts.append(reached.statistics())
@@ -159,20 +179,26 @@ class _Checkpointed:
         self, inputs: Tensors, needed: Sequence[bool], known: list[_Statistics], gradients: Tensors
     ) -> list[Tensor | None]:
         """Returns the gradients of the inputs (None where not needed) and parameters from those of the outputs."""
-        of_inputs = [torch.zeros_like(value) if need else None for value, need in zip(inputs, needed, strict=True)]
+        of_inputs = [
+            torch.zeros_like(value) if value is not None and need else None
+            for value, need in zip(inputs, needed, strict=True)
+        ]
         of_parameters = [torch.zeros_like(parameter) for parameter in self.parameters]
         of_known = [(torch.zeros_like(layer.mean), torch.zeros_like(layer.variance)) for layer in known]
-        count = len(inputs)
+        ends = len(inputs), 2 * len(inputs)
         for depth in reversed(range(len(known) + 1)):  # from the outputs to the first batch normalisation
-            for part in self.batches.split(*inputs, *of_inputs, *gradients):
-                values = [_leaf(value) if need else value for value, need in zip(part[:count], needed, strict=True)]
+            for part in _split((*inputs, *of_inputs, *gradients), self.size):
+                values = [
+                    _leaf(value) if value is not None and need else value
+                    for value, need in zip(part[: ends[0]], needed, strict=True)
+                ]
                 fixed = [_Statistics(_leaf(layer.mean), _leaf(layer.variance), layer.count) for layer in known[:depth]]
                 targets = self._run_to(depth, values, fixed, known)
-                weights = part[2 * count :] if depth == len(known) else of_known[depth]
-                sources = [value for value, need in zip(values, needed, strict=True) if need]
+                weights = part[ends[1] :] if depth == len(known) else of_known[depth]
+                sources = [value for value in values if value is not None and value.requires_grad]
                 sources += [moment for layer in fixed for moment in (layer.mean, layer.variance)]
                 found = torch.autograd.grad(targets, [*sources, *self.parameters], weights, allow_unused=True)
-                totals = [total for total in part[count : 2 * count] if total is not None]
+                totals = [total for total in part[ends[0] : ends[1]] if total is not None]
                 totals += [total for layer in of_known[:depth] for total in layer]
                 for total, gradient in zip([*totals, *of_parameters], found, strict=True):
                     if gradient is not None:
@@ -185,7 +211,7 @@ class _Checkpointed:
     ) -> tuple[Tensor, ...]:
         """Returns a part's outputs, or its terms of the first statistics that are not fixed."""
         try:
-            with self.batches.mode.cast(), _FixedBatchNorm(fixed):
+            with self.mode.cast(), _FixedBatchNorm(fixed):
                 outputs = self.network(*values)
         except _BatchNormReached as reached:
             return reached.contribution(known[depth])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from models.learners.classifier import ClassifierLearner, TrainedKind, make_classifier
 from tasks.common.errors import UserError
@@ -71,11 +71,14 @@ def _make(stage: _Stage, kind: Kind) -> dict[str, object]:
     if stage.resume:
         raise UserError(f"{stage.name} trains nothing where its network is {kind}; leave --resume out")
     device = prepare(stage.params).device
-    if kind == "random":
-        evaluator = Evaluator(make_classifier(stage.settings, kind, stage.prepared.manifest.channels, 1), device)
-    else:
-        where = f"params.yaml: {stage.name}.weights"
-        evaluator = Evaluator(load_pretrained(kind, stage.settings.weights, where), device)
+    match kind:
+        case "random":
+            evaluator = Evaluator(make_classifier(stage.settings, kind, stage.prepared.manifest.channels, 1), device)
+        case "inception" | "dinov2":
+            where = f"params.yaml: {stage.name}.weights"
+            evaluator = Evaluator(load_pretrained(kind, stage.settings.weights, where), device)
+        case _:
+            assert_never(kind)
     with StopSignals() as stop:
         _write(stage, evaluator, stop, {})
     return {"kind": kind, "threads": stage.params.threads}
