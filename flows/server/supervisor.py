@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from filelock import Timeout
 
-from flows.server import environment
+from flows.server import clients
 from flows.server.child import Child, log
 from flows.server.clients import START_SECONDS, healthy
 from flows.server.settings import Settings, check_port
@@ -48,12 +48,12 @@ class _Supervisor:
         self._settings, self._work, self._root, self._stop = settings, work, root, stop
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._ready = False
-        client = environment.client(settings, work, root)
+        client = clients.client_environment(settings, work, root)
         uvicorn = (*UVICORN, "--host", settings.host, "--port", str(settings.port))
-        self._server = self._child("server", environment.server(settings, work), GRACE, *uvicorn)
+        self._server = self._child("server", clients.server_environment(settings, work), GRACE, *uvicorn)
         self._install = self._child("install", client, GRACE, "flows.server.install")
         self._worker = self._child(
-            "worker", environment.worker(settings, work, root), WORKER_GRACE, "flows.server.worker"
+            "worker", clients.worker_environment(settings, work, root), WORKER_GRACE, "flows.server.worker"
         )
         self._close = self._child("close", client, GRACE, "flows.server.stale")
         self._restarted = [self._server, self._worker, self._child("cancel", client, GRACE, "flows.server.cancel")]

@@ -14,8 +14,15 @@ from tasks.common.errors import UserError
 from tasks.common.files import replacing, write_bytes, write_json
 from tasks.common.model_names import MODELS
 from tasks.gate.record import read_record
-from tasks.release.lineage.collect import LINEAGE, ReleaseRequest, collect, record_path
-from tasks.release.lineage.notes import NOTES, PICTURES, release_notes
+from tasks.release.lineage.collect import (
+    LINEAGE,
+    NOTES,
+    PICTURES,
+    ReleaseRequest,
+    collect,
+    record_path,
+    release_notes,
+)
 from tasks.release.signature import sign
 
 

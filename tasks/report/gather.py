@@ -57,14 +57,12 @@ def _receipt(stage: str) -> dict[str, Any]:
 
 def origins() -> dict[str, dict[str, str]]:
     """Returns, by model, the SHA-256 of the bundled .onnx file and of the inputs that its contract names."""
-    return dict(_origins())
-
-
-def _origins() -> Iterator[tuple[str, dict[str, str]]]:
+    found: dict[str, dict[str, str]] = {}
     for model in MODELS:
         contract, file = optional_json(BUNDLES / model / "contract.json"), BUNDLES / model / f"{model}.onnx"
         if contract and file.is_file():
-            yield model, {file.name: sha256_file(file)} | contract["models"][file.name]["hashes"]
+            found[model] = {file.name: sha256_file(file)} | contract["models"][file.name]["hashes"]
+    return found
 
 
 def embedded(paths: Mapping[str, Path]) -> dict[str, str]:

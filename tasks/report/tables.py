@@ -37,14 +37,10 @@ def _metric_row(name: str, evaluations: dict[str, Any], comparable: bool) -> dic
     return {
         "name": name,
         "metric": metric,
-        "values": {model: _cell(name, evaluations.get(model, {})) for model in MODELS},
+        "values": {m: {"value": values.get(m), "interval": interval(evaluations.get(m, {}), name)} for m in MODELS},
         "floor": floors[0] if floors else None,
         "winner": best(values, key=lambda model: values[model]) if best and len(set(values.values())) > 1 else "",
     }
-
-
-def _cell(name: str, one: dict[str, Any]) -> dict[str, Any]:
-    return {"value": one.get("figures", {}).get(name), "interval": interval(one, name)}
 
 
 def interval(one: dict[str, Any], name: str) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.doctor.environment import disk, dvc_remote, identity, prefect_server
+from flows.doctor.__main__ import disk, dvc_remote, identity, prefect_server
 from flows.doctor.findings import Finding
 from flows.doctor.libraries import graphics, installed, onnx_runtimes, python_version, requirements
 from tests.flows.conftest import ROOT, Toy

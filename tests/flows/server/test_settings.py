@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from flows.server import environment
+from flows.server import clients
 from flows.server.clients import QUERY_SECONDS, RETRIES, TIMEOUT_SECONDS
 from flows.server.settings import Settings, check_port, read_settings
 from tasks.common.errors import UserError
@@ -97,7 +97,10 @@ def test_secrets_and_foreign_settings_reach_no_run(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     settings = Settings(password="pa55", database=database)
     assert "pa55" not in repr(settings) and settings.database_text == "PostgreSQL, prefect at db"
-    run, server = environment.client(settings, tmp_path, tmp_path), environment.server(settings, tmp_path)
+    run, server = (
+        clients.client_environment(settings, tmp_path, tmp_path),
+        clients.server_environment(settings, tmp_path),
+    )
     assert not foreign.keys() & (run.keys() | server.keys())
     assert [name for name, value in run.items() if "pa55" in value] == ["PREFECT_API_AUTH_STRING"]
     assert not [name for name, value in run.items() if "hidden" in value]
@@ -113,5 +116,5 @@ def test_a_server_may_be_away_for_three_minutes() -> None:
 
 
 def test_a_worker_polls_within_a_minute_of_the_servers_return(tmp_path: Path) -> None:
-    retries = int(environment.worker(read(), tmp_path, tmp_path)["PREFECT_CLIENT_MAX_RETRIES"])
+    retries = int(clients.worker_environment(read(), tmp_path, tmp_path)["PREFECT_CLIENT_MAX_RETRIES"])
     assert 1.2 * 2**retries + 1.3 * QUERY_SECONDS + TIMEOUT_SECONDS < 60

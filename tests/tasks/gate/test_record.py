@@ -9,7 +9,7 @@ import pytest
 from tasks.common.errors import UserError
 from tasks.common.files import write_json
 from tasks.gate.record import EvaluatedBundle, GateDecision, NamedBundle, read_record
-from tasks.release.lineage.notes import release_notes
+from tasks.release.lineage.collect import release_notes
 from tasks.release.lineage.reading import lineage_lines, parse
 from tests.tasks.report import standing
 
