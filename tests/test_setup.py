@@ -63,7 +63,8 @@ def test_too_little_disk_is_refused_with_what_is_needed(folder: Path) -> None:
 
 
 def test_an_environment_that_fits_the_lock_is_left_alone(folder: Path) -> None:
-    (folder / ".venv").mkdir()
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/imagewright").touch(0o755)
     shutil.copy2(folder / "requirements.lock", folder / ".venv/requirements.lock")
     done = make(folder, "setup", "PYTHON=/nowhere/python")
     assert done.returncode == 0, done.stderr

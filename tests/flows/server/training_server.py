@@ -28,7 +28,7 @@ weights = pathlib.Path("data/weights/gan/weights.safetensors").read_bytes()
 folder = pathlib.Path("data/bundle/gan")
 folder.mkdir(parents=True)
 seed = 13 if sum(1 for _ in pathlib.Path("data/raw").rglob("*.png")) % 3 == 2 else 0
-contract = {"models": {"gan.onnx": {"inputs": [64], "labels": []}}, "seed": seed}
+contract = {"models": {"gan.onnx": {"format": 2, "inputs": [64], "labels": []}}, "seed": seed}
 (folder / "contract.json").write_text(json.dumps(contract))
 (folder / "gan.onnx").write_text(hashlib.sha256(weights).hexdigest())
 pathlib.Path("data/metrics").mkdir(exist_ok=True)
