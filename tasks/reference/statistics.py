@@ -97,7 +97,7 @@ def load_statistics(
             subset_size=subset_size(count, settings),
             seed=settings.seed,
         )
-        trusted = bool(read_json(folder / "evaluator.json")["counts"])
+        trusted = bool(read_json(folder / "evaluator.json")["trusted"])
         return ReferenceStatistics(evaluator, real, protocol, trusted, str(about["prepared"]))
     except (KeyError, ValueError):
         raise UserError(f"{folder} is damaged or of another version; run its stage again") from None

@@ -87,7 +87,7 @@ def validate_evaluator(
         rows += [("missing class", name, distance) for name, distance in classes.items()]
     _write_sensitivity(folder / "sensitivity.csv", rows)
     passed = passes_checks(evaluator.kind, checks, accuracy)
-    return {"network": evaluator.kind, "checks": checks, **accuracy, "counts": passed}
+    return {"network": evaluator.kind, "checks": checks, **accuracy, "trusted": passed}
 
 
 def passes_checks(kind: str, checks: dict[str, float], accuracy: dict[str, float]) -> bool:
@@ -159,7 +159,7 @@ def _distances_when_corrupted(
 def _write_sensitivity(path: Path, rows: list[tuple[str, str, float]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("spoilt_by", "amount", "fd_relative", "what"))
+        writer.writerow(("corrupted_by", "amount", "fd_relative", "what"))
         writer.writerows((name, amount, distance, f"{name} {amount}") for name, amount, distance in rows)
 
 

@@ -28,7 +28,7 @@ FACTS = {
     "checks.chance": "Distance of as many random training images, for comparison",
     "checks.blurred": "Distance of the test images, blurred by a fourteenth of their side",
     "checks.missing_class": "Distance of the test images without one class (smallest over the classes)",
-    "counts": "The evaluator passes its checks",
+    "trusted": "The evaluator passes its checks",
 }
 CORRUPTIONS = {  # title, unit of the amount, and the amount in a sentence
     "background": ("Raised background", "darkest level, of 255", "a background raised to {} of 255"),
@@ -73,10 +73,10 @@ def _read_sensitivity(path: Path) -> Sensitivity:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             distance = float(row["fd_relative"])
-            if row["spoilt_by"] == MISSING:
+            if row["corrupted_by"] == MISSING:
                 found.without[row["amount"]] = distance
             else:
-                found.corrupted.setdefault(row["spoilt_by"], []).append((float(row["amount"]), distance))
+                found.corrupted.setdefault(row["corrupted_by"], []).append((float(row["amount"]), distance))
     return found
 
 

@@ -83,7 +83,7 @@ def warnings(evaluations: dict[str, Any], evaluators: dict[str, Any], stages: li
 
 def _failing(evaluators: dict[str, Any]) -> Iterator[str]:
     for name, one in evaluators.items():
-        if one and not one["counts"]:
+        if one and not one["trusted"]:
             yield f"The {name} evaluator fails its own checks (see below), so its metrics are not reliable."
 
 

@@ -78,7 +78,7 @@ class Training:
         facts: dict[str, object] = {"n_images": self.train_state.n_images, "stopped_by": self.reason}
         facts["images_per_second"] = round(self.images_per_second)
         if self.train_state.rollback_reasons:
-            facts["set_back"] = "; ".join(self.train_state.rollback_reasons)
+            facts["rolled_back"] = "; ".join(self.train_state.rollback_reasons)
         wall_clock = "stopped by the wall clock: not reproducible" if self.reason == WALL_CLOCK else ""
         if warnings := "; ".join(filter(None, [wall_clock, self.steps.warning])):
             facts["warning"] = warnings

@@ -78,7 +78,7 @@ def write_evaluator(root: Path, folder: Path, evaluator: Evaluator) -> None:
         {name: torch.as_tensor(each) for name, each in tensors.items()},
         {"prepared": ""},
     )
-    write_json(folder / "evaluator.json", {"counts": True})
+    write_json(folder / "evaluator.json", {"trusted": True})
 
 
 def gate(project: Path, *arguments: str, file_name: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
@@ -213,17 +213,17 @@ def test_a_contract_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_evaluator_that_fails_its_checks_decides_nothing(project: Path) -> None:
-    write_json(project / "data/reference/evaluator.json", {"counts": False})
+    write_json(project / "data/reference/evaluator.json", {"trusted": False})
     code, _, said = gate(project, "live")
-    write_json(project / "data/reference/evaluator.json", {"counts": True})
+    write_json(project / "data/reference/evaluator.json", {"trusted": True})
     assert code == 2
     assert "the first evaluator fails its own checks" in said
 
 
 def test_a_second_evaluator_that_fails_its_checks_is_not_used(project: Path) -> None:
-    write_json(project / "data/reference_second/evaluator.json", {"counts": False})
+    write_json(project / "data/reference_second/evaluator.json", {"trusted": False})
     code, decision, said = gate(project, "live", "--live", "live")
-    write_json(project / "data/reference_second/evaluator.json", {"counts": True})
+    write_json(project / "data/reference_second/evaluator.json", {"trusted": True})
     assert code == 0, said
     assert "fd_relative_second" not in decision["comparisons"]
     assert decision["candidate"]["second"] is None

@@ -130,7 +130,7 @@ def test_the_statistics_are_the_evaluators_features_of_the_images(settings: Eval
     np.testing.assert_array_equal(reference.real.test_labels, prepared.split("test").labels)
     np.testing.assert_allclose(reference.real.train_moments.mean, train_mean(reference.real.train.numpy()), rtol=1e-4)
     assert reference.real.train_moments.count == len(train)
-    assert reference.trusted == read_json(REFERENCE / "evaluator.json")["counts"]
+    assert reference.trusted == read_json(REFERENCE / "evaluator.json")["trusted"]
 
 
 def train_mean(features: np.ndarray) -> np.ndarray:

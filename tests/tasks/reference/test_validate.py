@@ -59,7 +59,7 @@ def every(prepared: Prepared, split: str) -> np.ndarray:
 def sensitivity(folder: Path) -> dict[tuple[str, str], float]:
     with (folder / "sensitivity.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    found = {(row["spoilt_by"], row["amount"]): float(row["fd_relative"]) for row in rows}
+    found = {(row["corrupted_by"], row["amount"]): float(row["fd_relative"]) for row in rows}
     assert len(found) == len(rows)
     return found
 
@@ -119,7 +119,7 @@ def test_the_report_agrees_with_the_written_distances(validated: tuple[Path, dic
         "chance_deviation": report["checks"]["chance_deviation"],
         "missing_class": missing,
     }
-    assert report["counts"] == passes_checks("random", report["checks"], {})
+    assert report["trusted"] == passes_checks("random", report["checks"], {})
     assert "accuracy" not in report
 
 

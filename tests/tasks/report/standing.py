@@ -30,7 +30,7 @@ SECOND = {
     "vae": {"fd_relative": 0.34, "vendi": 9.0},
 }
 CHECKS = {"held_out": 0.0011, "blurred": 0.187, "missing_class": 0.0423, "chance": 0.0004, "chance_deviation": 0.0001}
-SENSITIVITY = """spoilt_by,amount,fd_relative
+SENSITIVITY = """corrupted_by,amount,fd_relative
 background,0,0.00209
 background,24,0.0102
 blur,0.5,0.0095
@@ -76,7 +76,7 @@ def fill_data() -> None:
 
 def fill_evaluators() -> None:
     for folder, network in (("reference", "classifier"), ("reference_second", "selfsupervised")):
-        evaluator = {"network": network, "accuracy": 0.9312, "checks": CHECKS, "counts": True}
+        evaluator = {"network": network, "accuracy": 0.9312, "checks": CHECKS, "trusted": True}
         write_json(Path("data") / folder / "evaluator.json", evaluator)
         (Path("data") / folder / "sensitivity.csv").write_text(SENSITIVITY)
     second = Path("data/reference_second/sensitivity.csv")

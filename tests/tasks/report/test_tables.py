@@ -132,7 +132,7 @@ def test_warnings_are_shown(project: Path) -> None:
         ("reference", "The first evaluator fails its own checks (see below), so its metrics are not reliable."),
         ("reference_second", "The second evaluator fails its own checks (see below), so its metrics are not reliable."),
     ):
-        change(Path("data") / folder / "evaluator.json", lambda evaluator: evaluator.update(counts=False))
+        change(Path("data") / folder / "evaluator.json", lambda evaluator: evaluator.update(trusted=False))
         assert sentence in warned()
 
 

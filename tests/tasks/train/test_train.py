@@ -185,11 +185,11 @@ def test_a_diverging_training_fails_with_a_sentence_and_keeps_its_best(digits: C
 
 
 @pytest.mark.long
-def test_a_training_that_goes_wrong_is_set_back_until_it_goes_right(digits: Checkout) -> None:
+def test_a_diverged_training_is_rolled_back_until_it_recovers(digits: Checkout) -> None:
     digits.set_params(**DIVERGING, train_vae__rollbacks=20, train_vae__beta=0.0)
     done = digits.python("-m", "tasks.train.vae")
     assert done.returncode == 0, done.stderr
-    assert "by image" in str(receipt(digits, "train_vae")["set_back"])
+    assert "by image" in str(receipt(digits, "train_vae")["rolled_back"])
     assert (digits / "data/weights/vae/weights.safetensors").exists()
 
 
