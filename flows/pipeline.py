@@ -60,5 +60,5 @@ def _ingest() -> None:
 
 
 if __name__ == "__main__":
-    _ingest()
+    run(_ingest)
     run(main)
