@@ -49,7 +49,7 @@ class State(BaseModel):
     total: int
     per_second: float
     seconds_left: float | None
-    figures: Mapping[str, float | None]
+    metrics: Mapping[str, float | None]
     ended: bool
     at: float
 
@@ -166,9 +166,9 @@ def _preview(path: Path, modified: int) -> str:
 
 def progress_markdown(progress: StageProgress, over: bool = False) -> str:
     """Returns the page of a stage; `over` means that its process has ended, perhaps too early."""
-    figures = progress.state.figures
-    values = ("not finite" if value is None else f"{value:.3g}" for value in figures.values())
-    table = table_markdown(figures, ["---:"] * len(figures), values) if figures else ""
+    metrics = progress.state.metrics
+    values = ("not finite" if value is None else f"{value:.3g}" for value in metrics.values())
+    table = table_markdown(metrics, ["---:"] * len(metrics), values) if metrics else ""
     return "\n\n".join(filter(None, (_headline(progress.state, over), table, progress.preview)))
 
 

@@ -50,14 +50,14 @@ def model_card(
 
 
 def _rows(evaluated: dict[str, Any]) -> list[dict[str, str]]:
-    figures, floor = evaluated["figures"], evaluated["floor"]
+    metrics, floor = evaluated["metrics"], evaluated["floor"]
     return [
         {
             "name": name,
-            "value": format_metric(figures[name]),
+            "value": format_metric(metrics[name]),
             "floor": format_metric(floor.get(name)),
             "better": describe(name).better or "-",
             "meaning": describe(name).meaning,
         }
-        for name in ordered(list(figures))
+        for name in ordered(list(metrics))
     ]

@@ -142,7 +142,7 @@ class Progress:
         state = {"what": self._what, "unit": self._unit, "done": self._done, "total": self._total, "ended": ended}
         state |= {"per_second": rate, "seconds_left": left if rate else None, "at": time.time()}
         metrics = {name: value if math.isfinite(value) else None for name, value in self._metrics.items()}
-        progress_folder().write(PROGRESS, json.dumps(state | {"figures": metrics}).encode())
+        progress_folder().write(PROGRESS, json.dumps(state | {"metrics": metrics}).encode())
 
 
 def machine() -> dict[str, object]:

@@ -57,7 +57,7 @@ def evaluate(model: str, params: Params) -> dict[str, object]:
     write_json(EVALUATION / f"{model}.json", found.record() | about)
     write_json(METRICS / f"{model}.json", found.metrics | {"second": beside.metrics})
     _print(found)
-    return {"figures": found.metrics, "device": device.type}
+    return {"metrics": found.metrics, "device": device.type}
 
 
 def _print(found: EvaluationResults) -> None:

@@ -36,7 +36,7 @@ class EvaluationResults:
     def record(self) -> dict[str, object]:
         """The content of data/evaluation."""
         protocol = self.protocol.model_dump()
-        return {"figures": self.metrics, "intervals": self.intervals, "floor": self.floor, "protocol": protocol}
+        return {"metrics": self.metrics, "intervals": self.intervals, "floor": self.floor, "protocol": protocol}
 
 
 def compute_results(

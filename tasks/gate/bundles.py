@@ -34,7 +34,7 @@ class EvaluatedFeatures:
     def record(self) -> EvaluatorMetrics:
         """Returns the part of the gate's record."""
         device = self.reference.evaluator.device.type
-        return EvaluatorMetrics(figures=self.metrics, protocol=self.reference.protocol, device=device)
+        return EvaluatorMetrics(metrics=self.metrics, protocol=self.reference.protocol, device=device)
 
 
 @dataclass(frozen=True)

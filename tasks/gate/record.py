@@ -68,7 +68,7 @@ class ComparedMetric(Part):
 class EvaluatorMetrics(Part):
     """Metrics of a bundle's images by one evaluator, the protocol, and the kind of device that computed them."""
 
-    figures: dict[str, float]
+    metrics: dict[str, float] = Field(validation_alias=AliasChoices("metrics", "figures"))
     protocol: Protocol
     device: str
 

@@ -25,7 +25,7 @@ def optional_json(path: Path) -> Any:
 def read_evaluations() -> dict[str, Any]:
     """Returns, by model, what evaluate wrote: metrics, intervals, floors, protocols and labels."""
     files = {model: optional_json(EVALUATION / f"{model}.json") for model in MODELS}
-    return {model: evaluation for model, evaluation in files.items() if evaluation}
+    return {model: one for model, one in files.items() if one and "metrics" in one}  # earlier code wrote `figures`
 
 
 def read_data() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _receipt(stage: str) -> dict[str, Any]:
     receipt = optional_json(work_folder() / "receipts" / stage / f"{key}.json")
     if not receipt:
         return {"receipt": None, "why": "no receipt: it has not run with the present inputs in this repository"}
-    facts = {name: value for name, value in receipt["facts"].items() if name != "figures"}  # they have their own table
+    facts = {name: value for name, value in receipt["facts"].items() if name != "metrics"}  # they have their own table
     return {"receipt": receipt | {"facts": facts}, "why": ""}
 
 

@@ -15,7 +15,7 @@ def metric_rows(evaluations: dict[str, Any], comparable: bool = True) -> list[di
 
     No model is better where they are not `comparable`.
     """
-    names = ordered(list({name for one in evaluations.values() for name in one["figures"]}))
+    names = ordered(list({name for one in evaluations.values() for name in one["metrics"]}))
     return [_metric_row(name, evaluations, comparable) for name in names]
 
 
@@ -31,7 +31,7 @@ def second_of(evaluations: dict[str, Any]) -> dict[str, Any]:
 
 def _metric_row(name: str, evaluations: dict[str, Any], comparable: bool) -> dict[str, Any]:
     metric = describe(name)
-    values = {model: one["figures"][name] for model, one in evaluations.items() if name in one["figures"]}
+    values = {model: one["metrics"][name] for model, one in evaluations.items() if name in one["metrics"]}
     floors = [one["floor"][name] for one in evaluations.values() if name in one["floor"]]
     best = BEST[metric.better] if comparable else None
     return {

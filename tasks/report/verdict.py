@@ -34,7 +34,7 @@ def verdict(evaluations: dict[str, Any], comparable: bool = True) -> str:
 
 def leads(evaluations: dict[str, Any]) -> dict[str, float]:
     """Returns the metric that ranks the models, by model."""
-    return {model: one["figures"][LEAD] for model, one in evaluations.items() if LEAD in one["figures"]}
+    return {model: one["metrics"][LEAD] for model, one in evaluations.items() if LEAD in one["metrics"]}
 
 
 def protocol_faults(evaluations: dict[str, Any]) -> list[str]:
@@ -97,7 +97,7 @@ def _memorising(evaluations: dict[str, Any]) -> Iterator[str]:
     for model, one in evaluations.items():
         if one.get("memorises"):
             yield (
-                f"The {model.upper()} repeats training images: {one['figures']['memorised']:.0%} of its images are "
+                f"The {model.upper()} repeats training images: {one['metrics']['memorised']:.0%} of its images are "
                 "nearer to a training image than 99 % of unseen images are."
             )
 

@@ -42,7 +42,7 @@ def make_bundle(root: Path, name: str) -> Path:
     with contextlib.chdir(root):
         export(model, load_params(ROOT / "params.yaml"))
         alike = {path.name: {"within_one": 1.0} for path in Path("data/onnx", model).iterdir()}
-        evaluated = {"figures": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
+        evaluated = {"metrics": {"coverage": 0.8}, "floor": {}, "protocol": {"seed": 0}, "variants": alike}
         write_json(Path(f"data/evaluation/{model}.json"), evaluated)
         write_bundle(model, BundleSettings(golden=5, seed=1), 1)
     return root / "data/bundle" / model

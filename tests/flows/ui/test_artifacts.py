@@ -19,7 +19,7 @@ from tasks.reference.protocol import Protocol
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PROTOCOL = {name: "a" * 64 if field.annotation is str else 5 for name, field in Protocol.model_fields.items()}
-EVALUATION = {"model": "gan", "figures": {}, "protocol": PROTOCOL, "device": "cpu", "second": None, "memorises": False}
+EVALUATION = {"model": "gan", "metrics": {}, "protocol": PROTOCOL, "device": "cpu", "second": None, "memorises": False}
 COMPARISON = {"kind": "ratio", "estimate": 1.6, "low": 1.42, "high": 1.81, "margin": 1.35, "verdict": "worse"}
 REFUSED = GateRecord.model_validate(
     {

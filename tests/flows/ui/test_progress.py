@@ -36,7 +36,7 @@ STATE: dict[str, Any] = {
     "per_second": 125.0,
     "seconds_left": 200.0,
     "at": 0.0,
-    "figures": {"loss_d": 0.5, "loss_g": None},
+    "metrics": {"loss_d": 0.5, "loss_g": None},
 }
 
 

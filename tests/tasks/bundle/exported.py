@@ -93,9 +93,9 @@ def fill(root: Path) -> None:
     (root / "data/prepared").mkdir()
     write_json(root / "data/prepared/manifest.json", manifest)
     for model in ("gan", "vae"):
-        figures = {"coverage": 0.8, "fd_relative": 0.0213, "precision": 0.7}
+        values = {"coverage": 0.8, "fd_relative": 0.0213, "precision": 0.7}
         floor = {"coverage": 0.97, "fd_relative": 0.001}
-        metrics = {"model": model, "figures": figures, "floor": floor, "protocol": {"n_images": 10000, "seed": 0}}
+        metrics = {"model": model, "metrics": values, "floor": floor, "protocol": {"n_images": 10000, "seed": 0}}
         metrics["variants"] = {}
         write_json(root / "data/evaluation" / f"{model}.json", metrics)
         for name in ("grid.png", "real.png") + (("reconstructions.png",) if model == "vae" else ()):

@@ -74,7 +74,7 @@ def test_progress_files_do_not_change_a_trainings_bits(
     state = json.loads((tmp_path / "progress/progress.json").read_text())
     assert state["ended"] is True
     assert state["done"] == state["total"] > 0
-    assert set(METRICS[model]) <= state["figures"].keys()
+    assert set(METRICS[model]) <= state["metrics"].keys()
     assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == ["picture.png", "progress.json"]
 
 

@@ -45,6 +45,14 @@ def test_a_record_of_earlier_code_without_settings_is_read(tmp_path: Path) -> No
     assert (found.settings, found.confidence, found.skipped) == (None, None, None)
 
 
+def test_metrics_under_their_earlier_name_are_read(tmp_path: Path) -> None:
+    found = read_record(written(tmp_path / "gan.json"))
+    as_before = (tmp_path / "gan.json").read_text().replace('"metrics":', '"figures":')
+    (tmp_path / "before.json").write_text(as_before)
+    assert '"figures":' in as_before
+    assert read_record(tmp_path / "before.json") == found
+
+
 def test_a_missing_record_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gan\.json is missing: .*run `imagewright gate BUNDLE`"):
         read_record(tmp_path / "gan.json")

@@ -89,12 +89,12 @@ def protocol() -> dict[str, object]:
 
 
 def fill_metrics() -> None:
-    for model, figures in (("gan", GAN), ("vae", VAE | {"psnr_reconstructions": 21.4})):
-        second = {"figures": SECOND[model], "floor": {"fd_relative": 0.002}, "protocol": protocol()}
+    for model, metrics in (("gan", GAN), ("vae", VAE | {"psnr_reconstructions": 21.4})):
+        second = {"metrics": SECOND[model], "floor": {"fd_relative": 0.002}, "protocol": protocol()}
         second["intervals"] = {
             "fd_relative": [SECOND[model]["fd_relative"] - 0.01, SECOND[model]["fd_relative"] + 0.01]
         }
-        record = {"model": model, "figures": figures, "floor": FLOOR, "classes": CLASSES, "memorises": False}
+        record = {"model": model, "metrics": metrics, "floor": FLOOR, "classes": CLASSES, "memorises": False}
         record |= {"protocol": protocol(), "intervals": INTERVALS[model], "second": second}
         write_json(Path("data/evaluation") / f"{model}.json", record)
 
@@ -161,7 +161,7 @@ def decision(sha256: str) -> dict[str, object]:
 
 
 def evaluated(bundle: str, sha256: str) -> dict[str, object]:
-    view = {"figures": GAN, "protocol": protocol(), "device": "cpu"}
+    view = {"metrics": GAN, "protocol": protocol(), "device": "cpu"}
     return view | {"bundle": bundle, "model": "gan", "sha256": sha256, "second": None, "memorises": False}
 
 

@@ -63,7 +63,7 @@ def test_a_metric_may_have_no_interval(project: Path) -> None:
 
 def test_of_equal_metrics_none_is_better(project: Path) -> None:
     standing.fill_everything()
-    change(VAE, lambda record: record["figures"].update(precision=0.71))
+    change(VAE, lambda record: record["metrics"].update(precision=0.71))
     assert [kind for kind, *_ in cells(rows(render(), "precision")[1])] == ["", "", ""]
 
 
@@ -83,11 +83,18 @@ def test_the_second_evaluator_has_a_compact_table_of_its_own(project: Path) -> N
 
 def test_evaluators_that_disagree_are_a_warning(read: Read) -> None:
     standing.fill_everything()
-    change(VAE, lambda record: record["second"]["figures"].update(fd_relative=0.1))
+    change(VAE, lambda record: record["second"]["metrics"].update(fd_relative=0.1))
     sentence = "The evaluators disagree: the GAN is closer to the test images by the first, the VAE by the second."
     assert read().count(sentence) == 2  # at the top, and at the table
     change(VAE, lambda record: record.pop("second"))
     assert "evaluators disagree" not in warned()
+
+
+def test_an_evaluation_by_earlier_code_is_left_out(read: Read) -> None:
+    standing.fill_everything()
+    for path in (GAN, VAE):
+        change(path, lambda record: record.update(figures=record.pop("metrics")))
+    assert "No model has been evaluated yet" in read()
 
 
 def test_overlapping_intervals_are_a_warning(project: Path) -> None:
@@ -110,7 +117,7 @@ def test_a_model_that_repeats_training_images_is_named(project: Path) -> None:
     standing.fill_everything()
     path = Path("data/evaluation/gan.json")
     record = read_json(path) | {"memorises": True}
-    record["figures"]["memorised"] = 0.42
+    record["metrics"]["memorised"] = 0.42
     write_json(path, record)
     warned = re.findall(r'<p class="warning">([^<]*)', render())
     assert any("The GAN repeats training images: 42% of its images are nearer" in warning for warning in warned)
