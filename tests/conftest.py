@@ -126,7 +126,7 @@ def make_checkout(path: Path) -> Checkout:
         source, target = ROOT / name, path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))  # files that are being written
         else:
             shutil.copy2(source, target)
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]

@@ -78,6 +78,7 @@ def test_an_interrupt_that_is_ignored_ends_the_process_by_force(signum: signal.S
         assert process.wait(timeout=60) == code
 
 
+@pytest.mark.long
 def test_when_a_run_is_killed_its_trainers_and_its_server_stop(training: Toy) -> None:
     process = training.start(PREFECT_API_URL="")
     assert process.stdout

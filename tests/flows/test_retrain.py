@@ -77,6 +77,7 @@ def test_one_model_and_overrides(repo: ReleaseRepository) -> None:
     assert "seed: 7" not in (repo / "params.yaml").read_text()
 
 
+@pytest.mark.long
 def test_a_refused_model_is_kept_but_not_published_until_a_person_overrides_that(repo: ReleaseRepository) -> None:
     retrain()
     before = repo.branches()

@@ -18,6 +18,7 @@ def test_with_nothing_new_nothing_is_done(repo: ReleaseRepository) -> None:
     assert (repo.ran(), repo.tags(), repo.branches()) == (ran, tags, branches)
 
 
+@pytest.mark.long
 def test_after_a_rollback_the_same_inputs_are_gated_again(repo: ReleaseRepository) -> None:
     retrain(models="gan")
     repo.set_params(gan=5)

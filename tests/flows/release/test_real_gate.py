@@ -72,6 +72,7 @@ def damage(repo: ReleaseRepository, md5: str) -> None:
     file.chmod(0o444)  # DVC trusts read-only files in its cache
 
 
+@pytest.mark.long
 def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live_bundle(
     repo: ReleaseRepository,
 ) -> None:
@@ -86,7 +87,7 @@ def test_the_real_gate_releases_refuses_and_will_not_compare_with_a_damaged_live
     assert str(state.message).startswith("gan refused against gan@v1.0.0; ")
     assert "; regression: fd_relative is " in str(state.message)
     record = json.loads((repo / ".work/gate/gan.json").read_text())
-    assert record["live"]["bundle"].endswith(".work/live/gan@v1.0.0") and record["live"]["figures"]
+    assert record["live"]["bundle"].endswith(".work/live/gan@v1.0.0") and record["live"]["metrics"]
     assert record["comparisons"]["fd_relative"]["verdict"] == "worse"
     assert [path.name for path in sorted((repo / ".work/gate/gan").iterdir())] == [
         "candidate.png",

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from ruamel.yaml import YAML
 
 from models.networks.classifier import Classifier, ClassifierConfig
 from tasks.bundle.folder import write_bundle
+from tasks.common.cli import run
 from tasks.common.errors import UserError
 from tasks.common.files import read_json, write_json
+from tasks.common.paths import work_folder
 from tasks.common.tensors import save_tensors
 from tasks.evaluate.sampling import as_bytes
 from tasks.export.session import run_onnx, session
 from tasks.gate.__main__ import gate as decide_now
+from tasks.gate.__main__ import main
 from tasks.gate.bundles import GeneratorContract, generator_contract
 from tasks.gate.record import NamedBundle
 from tasks.metrics.frechet import Moments
@@ -82,14 +87,18 @@ def write_evaluator(root: Path, folder: Path, evaluator: Evaluator) -> None:
 
 
 def gate(project: Path, *arguments: str, file_name: str | None = "decision.json") -> tuple[int, dict[str, Any], str]:
-    """Runs the command; returns the exit code, the decision and the output."""
+    """Runs the command in this process; returns the exit code, the decision and the output."""
     file = project / (file_name or ".work/gate/gan.json")
     file.unlink(missing_ok=True)
     shutil.rmtree(file.with_suffix(""), ignore_errors=True)
-    command = [sys.executable, "-m", "tasks.gate", *arguments, *(["--json", file_name] if file_name else [])]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, read_json(file) if file.is_file() else {}, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said, redirect_stderr(said):
+        patch.chdir(project)
+        patch.setattr(sys, "argv", ["gate", *arguments, *(["--json", file_name] if file_name else [])])
+        work_folder.cache_clear()
+        with pytest.raises(SystemExit) as ended:
+            run(lambda: sys.exit(main()))
+    work_folder.cache_clear()
+    return int(str(ended.value)), read_json(file) if file.is_file() else {}, said.getvalue()
 
 
 def altered(project: Path, factor: float, name: str) -> str:
@@ -190,9 +199,12 @@ def test_pictures_of_an_earlier_decision_do_not_stay(project: Path) -> None:
 
 
 def test_bad_input_is_one_sentence(project: Path) -> None:
-    code, decision, said = gate(project, "nowhere")
-    assert (code, decision) == (2, {})
-    assert said == "error: nowhere is not a bundle: it has no contract.json; name a folder like data/bundle/gan\n"
+    command, environment = [sys.executable, "-m", "tasks.gate", "nowhere"], {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr == "error: nowhere is not a bundle: it has no contract.json; name a folder like data/bundle/gan\n"
+    )
     code, _, said = gate(project, "live", "--override", "Ada")
     assert code == 2
     assert "--override WHO and --because WHY must be given together" in said

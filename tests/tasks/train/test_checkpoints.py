@@ -1,11 +1,11 @@
 """Checkpoints of several trainings at once: whose folder may go, and whose may not."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,17 @@ from tasks.common.files import remove
 from tasks.common.inputs import Inputs
 from tasks.common.paths import work_folder
 from tasks.train.checkpoints import KEPT, Checkpoints, _lock
-from tests.conftest import ROOT
 
-TRAINER = """
-import sys
-from tasks.train.checkpoints import Checkpoints
-from tasks.common.inputs import Inputs
-with Checkpoints("train_gan", Inputs({"seed": int(sys.argv[1])}, {}, {}), {}).held():
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
+PROCESSES = multiprocessing.get_context("forkserver")  # one process imports what all of them need
+PROCESSES.set_forkserver_preload([Checkpoints.__module__])
+
+
+def hold(place: Path, seed: int, connection: Connection) -> None:
+    """Holds the key of a seed from the line "held" until a line comes."""
+    os.chdir(place)
+    with Checkpoints("train_gan", Inputs({"seed": seed}, {}, {}), {}).held():
+        connection.send("held")
+        connection.recv()
 
 
 @pytest.fixture
@@ -39,15 +40,16 @@ class Trainer:
     """A process that holds the key of a seed until it is let go."""
 
     def __init__(self, place: Path, seed: int) -> None:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        pipe, command = subprocess.PIPE, [sys.executable, "-c", TRAINER, str(seed)]
-        self.process = subprocess.Popen(command, cwd=place, env=environment, stdin=pipe, stdout=pipe, text=True)
-        assert self.process.stdout is not None
-        self.said = next(line for line in self.process.stdout if line == "held\n")
+        self.connection, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=hold, args=(place, seed, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that a process that dies is an EOFError here
+        assert self.connection.recv() == "held"
 
     def end(self) -> None:
-        self.process.communicate("\n", timeout=60)
-        assert self.process.returncode == 0
+        self.connection.send("end")
+        self.process.join(60)
+        assert self.process.exitcode == 0
 
 
 def folder(seed: int) -> Path:
