@@ -35,7 +35,7 @@ def test_runs_each_stage_once_in_order_and_in_parallel_where_possible(
     toy: Toy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model in ("gan", "vae"):
-        toy.stage(f"train_{model}", seconds=1, resource="device")
+        toy.stage(f"train_{model}", seconds=2, resource="device")
         toy.stage(f"export_{model}", reads=f"data/train_{model}", seconds=3)
     names = [*toy.stages]
 
