@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tasks.common.runtime import limit_threads
@@ -133,6 +134,17 @@ def make_checkout(path: Path) -> Checkout:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Start"]):
         subprocess.run([*git, *command], cwd=path, check=True)
     return Checkout(path)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """Returns what `make` made in an empty folder; of all test processes, the first that needs it calls `make`."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (note := folder.with_suffix(".made")).is_file():
+            folder.mkdir()
+            note.write_text(str(make(folder)))
+    return Path(note.read_text())
 
 
 def pytest_configure() -> None:

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from tests.conftest import Checkout, make_checkout
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     "threads": 1,
     "reference__channels": 4,
@@ -112,7 +114,6 @@ def test_dvc_shows_metrics_and_plots(restored: Checkout) -> None:
     shutil.rmtree(restored / "plots")
 
 
-@pytest.mark.long
 def test_dvc_compares_the_metrics_and_plots_of_two_runs(restored: Checkout) -> None:
     for command in (["add", "-A"], ["commit", "-qm", "Run"]):
         assert restored.run("git", "-c", "user.name=T", "-c", "user.email=t@example.com", *command).returncode == 0
@@ -126,7 +127,6 @@ def test_dvc_compares_the_metrics_and_plots_of_two_runs(restored: Checkout) -> N
     shutil.rmtree(restored / "plots")
 
 
-@pytest.mark.long
 def test_one_branch_runs_for_its_parameter_and_comes_back_without_training(restored: Checkout) -> None:
     before = hashes(restored)
     restored.set_params(train_vae__beta=2.0)
@@ -155,7 +155,6 @@ def test_weights_cut_short_are_refused(restored: Checkout) -> None:
     shutil.rmtree(path.parent)
 
 
-@pytest.mark.long
 def test_killed_in_another_folder_and_resumed_it_ends_with_the_same_bytes(finished: Checkout, tmp_path: Path) -> None:
     """After kill -9 in training, a truncated checkpoint and a resume, every hash equals the uninterrupted run's."""
     other = prepare(tmp_path / "elsewhere")

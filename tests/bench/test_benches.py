@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-QUICK = {"figures", "int8", "stream_memory"}  # seconds; the others train, or start many processes
+QUICK = {"figures", "stream_memory"}  # seconds; the others train, or start many processes
 SCRIPTS = sorted(file for file in (ROOT / "bench").glob("*.py") if '__name__ == "__main__"' in file.read_text())
 FORM = {"figure", "value", "unit", "required", "reached"}
 

@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.common.paths import work_folder
+from tests.conftest import made_once
 
 if TYPE_CHECKING:
     from tests.flows.released import ReleaseRepository
@@ -113,7 +114,11 @@ class Toy:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy without stages; copying it is much faster than making it."""
-    toy = Toy(tmp_path_factory.mktemp("template"))
+    return made_once(tmp_path_factory, "template", make_template)
+
+
+def make_template(folder: Path) -> Path:
+    toy = Toy(folder)
     (toy / "data/raw").mkdir(parents=True)
     (toy / "data/raw/image").write_text("pixels")
     (toy / "work.py").write_text(WORK)

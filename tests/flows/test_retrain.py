@@ -99,6 +99,7 @@ def test_a_refused_model_is_kept_but_not_published_until_a_person_overrides_that
     assert repo.clean()
 
 
+@pytest.mark.long
 def test_a_gate_that_dies_gives_no_verdict_in_spite_of_an_earlier_record(repo: ReleaseRepository) -> None:
     retrain(models="gan")
     assert json.loads((repo / ".work/gate/gan.json").read_text())["decision"] == "blessed"

@@ -9,6 +9,7 @@ from tests.flows.released import ReleaseRepository, retrain, rollback
 pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
+@pytest.mark.long
 def test_with_nothing_new_nothing_is_done(repo: ReleaseRepository) -> None:
     retrain()
     ran, tags, branches = repo.ran(), repo.tags(), repo.branches()
