@@ -19,7 +19,7 @@ from tasks.common.runtime import limit_threads
 
 ROOT = Path(__file__).parents[1]
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-STARTERS = {"checkout", "training_server", "server"}  # fixtures that start programs
+STARTERS = {"checkout", "digits", "training_server", "server"}  # fixtures that start programs
 SHIPPED = [
     ".dvc/.gitignore",
     ".dvc/config",

@@ -46,8 +46,9 @@ def server_lock(work: Path) -> FileLock:
     earlier = work / "box.lock"
     if earlier.exists() and _is_held(FileLock(earlier)):
         state = work / "box" / "state.json"  # is missing for a moment while that server starts or stops
-        pid = json.loads(state.read_text(encoding="utf-8"))["pids"]["keeper"] if state.exists() else "its process id"
-        raise UserError(f"an earlier version's server still runs; stop it with `kill {pid}`, then run this again")
+        pids = json.loads(state.read_text(encoding="utf-8"))["pids"].values() if state.exists() else ["its process id"]
+        *_, own = pids  # the supervisor's own comes last
+        raise UserError(f"an earlier version's server still runs; stop it with `kill {own}`, then run this again")
     return FileLock(work / "server.lock")
 
 

@@ -81,7 +81,7 @@ def test_up_with_a_wrong_setting_prints_one_line_and_starts_nothing(checkout: Ch
 
 def test_the_server_of_an_earlier_version_must_be_stopped_first(checkout: Checkout) -> None:
     (checkout / ".work/box").mkdir(parents=True)
-    (checkout / ".work/box/state.json").write_text('{"pids": {"keeper": 12345}}')
+    (checkout / ".work/box/state.json").write_text('{"pids": {"server": 1, "worker": 2, "keeper": 12345}}')
     with FileLock(checkout / ".work/box.lock"):
         for command in ("up", "down", "serve"):
             done = checkout.python("-m", "flows.server", command)

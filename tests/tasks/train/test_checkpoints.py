@@ -20,7 +20,7 @@ PROCESSES.set_forkserver_preload([Checkpoints.__module__])
 
 
 def hold(place: Path, seed: int, connection: Connection) -> None:
-    """Holds the key of a seed from the line "held" until a line comes."""
+    """Sends "held" when it holds the key of a seed, and holds it until an answer comes."""
     os.chdir(place)
     with Checkpoints("train_gan", Inputs({"seed": seed}, {}, {}), {}).held():
         connection.send("held")
