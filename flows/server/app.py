@@ -1,24 +1,30 @@
 """The ASGI application for `uvicorn --factory`: Prefect's API and UI, and the runs' reports under /reports."""
 
+import asyncio
 import base64
 import hmac
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from httpx import ASGITransport, AsyncClient
 from prefect.server.api import server
-from starlette.datastructures import MutableHeaders
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from flows.server.settings import REPORTS_FOLDER
 
 NICENESS = 10
+RETRY_SECONDS = (0.0, 0.1, 0.3, 1.0)  # before each repetition of a request
+REPEATED = "x-imagewright-repeated"  # its header
+REPEATING = asyncio.Lock()  # one at a time, since they would refuse each other
 # Browsers load nothing from other hosts, not even the logos in Prefect's catalogue of blocks.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
@@ -33,7 +39,9 @@ def create_app() -> FastAPI:
         reports = _BasicAuth(reports, auth)
     app.router.lifespan_context = _nice_after_start(app.router.lifespan_context)
     app.router.routes.insert(0, Mount("/reports", reports))  # before the UI, which answers every other path
-    app.add_middleware(_ContentSecurityPolicy)
+    app.middleware("http")(_add_policy)
+    if "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:  # SQLite
+        app.middleware("http")(_retry_when_locked)
     return app
 
 
@@ -49,19 +57,29 @@ def _nice_after_start(start: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
     return lifespan
 
 
-class _ContentSecurityPolicy:
-    """Middleware that adds the Content-Security-Policy header to every HTTP response."""
+async def _add_policy(request: Request, respond: RequestResponseEndpoint) -> Response:
+    response = await respond(request)
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._inner = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
-            await send(message)
+async def _retry_when_locked(request: Request, respond: RequestResponseEndpoint) -> Response:
+    """Repeats a request whose response is 503, as Prefect's clients do and its UI does not.
 
-        await self._inner(scope, receive, send_with_policy if scope["type"] == "http" else send)
+    SQLite refuses at once a transaction that writes after it has read, where another one has written meanwhile.
+    """
+    app, url, body = request.app, str(request.url), await request.body()  # a mounted application changes the scope
+    response = await respond(request)
+    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or REPEATED in request.headers:
+        return response
+    headers = {**request.headers, REPEATED: "yes", "accept-encoding": "identity"}
+    async with REPEATING, AsyncClient(transport=ASGITransport(app, raise_app_exceptions=False), timeout=None) as client:
+        for seconds in RETRY_SECONDS:
+            await asyncio.sleep(seconds)
+            again = await client.request(request.method, url, headers=headers, content=body)
+            if again.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+    return Response(again.content, again.status_code, again.headers)
 
 
 class _BasicAuth:

@@ -85,9 +85,9 @@ def error_free(browser: Browser) -> Iterator[Window]:
     one = Window(browser, SIZE)
     yield one
     one.page.close()
-    assert [line for line in one.errors if BLOCKED not in line] == []
-    assert [answer for answer in one.refused if not MISSING.fullmatch(answer)] == []
-    assert one.strangers == []
+    errors = [line for line in one.errors if BLOCKED not in line]
+    refused = [answer for answer in one.refused if not MISSING.fullmatch(answer)]
+    assert (errors, refused, one.strangers) == ([], [], [])
 
 
 @pytest.fixture
