@@ -36,7 +36,7 @@ from tasks.common.params import load_params
 from tasks.common.runtime import limit_threads
 from tasks.metrics.frechet import Moments, frechet_distance
 from tasks.metrics.kernel import kernel_distance
-from tasks.metrics.neighbours import neighbour_scores
+from tasks.metrics.neighbours import membership
 from tasks.reference.protocol import REFERENCE
 from tasks.reference.statistics import load_statistics
 
@@ -181,7 +181,7 @@ def their_kernel(generated: np.ndarray, real: np.ndarray, subset: int) -> list[f
 
 def shares(generated: np.ndarray, real: np.ndarray) -> list[float]:
     """Returns our precision and recall."""
-    found = neighbour_scores(generated, real, NEIGHBOURS)
+    found = membership(generated, real, NEIGHBOURS).scores()
     return [found.precision, found.recall]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import gto.api
+from packaging.version import Version
 
 from flows.core.git import git
 from tasks.common.errors import UserError
@@ -121,7 +122,7 @@ def next_version(root: Path, model: str, change: Change) -> str:
     known = _registered(root, model)
     if not known:
         return "v1.0.0"
-    major, minor, patch = _numbers(known[-1].version)
+    major, minor, patch = Version(known[-1].version).release
     numbers = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0), "patch": (major, minor, patch + 1)}
     return "v" + ".".join(map(str, numbers[change]))
 
@@ -134,9 +135,4 @@ def tags(root: Path, pattern: str, field: str = COMMIT) -> list[tuple[str, str]]
 
 def _registered(root: Path, model: str) -> list[Release]:
     found = [(tag.partition("@")[2], commit) for tag, commit in tags(root, f"{model}@v*") if not tag.endswith("!")]
-    return [Release(model, *version) for version in sorted(found, key=lambda version: _numbers(version[0]))]
-
-
-def _numbers(version: str) -> tuple[int, int, int]:
-    major, minor, patch = map(int, version.removeprefix("v").split("."))
-    return major, minor, patch
+    return [Release(model, *version) for version in sorted(found, key=lambda version: Version(version[0]))]

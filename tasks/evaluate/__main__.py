@@ -17,7 +17,7 @@ from tasks.common.model_names import MODELS, own_module
 from tasks.common.params import Params
 from tasks.common.runtime import prepare_evaluation
 from tasks.evaluate.accuracy import accuracy_scores
-from tasks.evaluate.results import EvaluationResults, compute_results
+from tasks.evaluate.results import compute_results
 from tasks.evaluate.sampling import ExportedGenerator, extract_features, write_image_grids
 from tasks.evaluate.scores import farthest_first, metrics_by_class
 from tasks.evaluate.variants import variant_metrics
@@ -56,14 +56,10 @@ def evaluate(model: str, params: Params) -> dict[str, object]:
     about["variants"] = variant_metrics(ONNX / model, generator, first, prepared, params)
     write_json(EVALUATION / f"{model}.json", found.record() | about)
     write_json(METRICS / f"{model}.json", found.metrics | {"second": beside.metrics})
-    _print(found)
-    return {"metrics": found.metrics, "device": device.type}
-
-
-def _print(found: EvaluationResults) -> None:
     for name, value in found.metrics.items():
         real = f"(real images {found.floor[name]:g})" if name in found.floor else ""
         print(f"{name:32s} {value:<10g} {real}", flush=True)
+    return {"metrics": found.metrics, "device": device.type}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ OUTCOMES: dict[GateOutcome, str] = {
     "refused": "refused the candidate: it may not go live",
     "overridden": "refused the candidate, but {by} overrode that: it may go live",
 }
-MAY_GO_LIVE: dict[GateOutcome, bool] = {"blessed": True, "refused": False, "overridden": True}
 BEYOND: dict[Verdict, str] = {  # how much of the interval lies beyond the margin
     "better": "",
     "no worse": "",
@@ -120,7 +119,7 @@ class GateDecision(Part):
     @property
     def passed(self) -> bool:
         """Whether the candidate may go live."""
-        return MAY_GO_LIVE[self.decision]
+        return self.decision != "refused"
 
     @property
     def confidence(self) -> float | None:

@@ -46,11 +46,6 @@ class Membership:
         return NeighbourScores(precision, recall, float(self.balls.sum()) / (self.k * len(self.balls)), coverage)
 
 
-def neighbour_scores(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> NeighbourScores:
-    """Scores of generated [N, D] against real [M, D]; see `membership`."""
-    return membership(generated, real, k, block=block).scores()
-
-
 def membership(generated: ArrayLike, real: ArrayLike, k: int, *, block: int = BLOCK) -> Membership:
     """Finds which generated images [N, D] and real images [M, D] are in whose balls.
 

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from tasks.metrics.registry import format_metric
 
@@ -108,7 +108,7 @@ def _draw(axes: Axes, plot: Plot, lines: list[Line]) -> None:
         axes.text(x, height, name, color=INK, fontsize=8, ha=side, va="bottom", transform=axes.get_yaxis_transform())
     if plot.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     if plot.span:
         axes.set_ylim(*plot.span)
@@ -118,7 +118,7 @@ def _draw(axes: Axes, plot: Plot, lines: list[Line]) -> None:
 
 
 def _style(axes: Axes) -> None:
-    axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes.get_xlim()[1] > 1000 else FuncFormatter(_plain))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if axes.get_xlim()[1] > 1000 else "{x:g}")
     axes.tick_params(colors=INK, labelsize=9, length=3)
     axes.tick_params(which="minor", colors=INK, length=1.5)
     axes.grid(color=INK, alpha=0.15, linewidth=0.6)
@@ -127,16 +127,12 @@ def _style(axes: Axes) -> None:
         spine.set_color(INK)
 
 
-def _plain(value: float, _: int | None = None) -> str:
-    return f"{value:g}"
-
-
 def _positions(axes: Axes, points: Points) -> list[tuple[float, float, str, str]]:
     """Returns each finite point from the left and the top, as fractions of the plot, and its x and y as text."""
     figure = axes.figure
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     places = figure.transFigure.inverted().transform(axes.transData.transform(np.reshape(finite, (-1, 2))))
-    texts = [(EngFormatter(sep="")(x) if x > 1000 else _plain(x), format_metric(y)) for x, y in finite]
+    texts = [(EngFormatter(sep="")(x) if x > 1000 else f"{x:g}", format_metric(y)) for x, y in finite]
     return [(round(float(x), 4), round(1 - float(y), 4), *text) for (x, y), text in zip(places, texts, strict=True)]
 
 

@@ -7,7 +7,7 @@ import torch
 from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, frechet_distance, relative_frechet_distance
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.memorisation import MemorisationTest
-from tasks.metrics.neighbours import membership, neighbour_scores
+from tasks.metrics.neighbours import membership
 
 
 def normal(seed: int, count: int, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_a_narrow_distribution_has_precision_and_a_wide_one_recall(
     narrow_in_wide: tuple[np.ndarray, np.ndarray],
 ) -> None:
     narrow, wide = narrow_in_wide
-    inside, outside = neighbour_scores(narrow, wide, 5), neighbour_scores(wide, narrow, 5)
+    inside, outside = membership(narrow, wide, 5).scores(), membership(wide, narrow, 5).scores()
     assert inside.precision > 0.95 > 0.5 > inside.recall
     assert outside.recall > 0.95 > 0.5 > outside.precision
     assert inside.density > 1 > outside.density

@@ -16,7 +16,7 @@ from tasks.metrics.frechet import (
 )
 from tasks.metrics.kernel import kernel_distance, squared_mmd
 from tasks.metrics.memorisation import MemorisationTest
-from tasks.metrics.neighbours import neighbour_scores
+from tasks.metrics.neighbours import membership
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 RESAMPLING = Resampling(20, 0.9, 0)
@@ -41,7 +41,7 @@ METRICS: dict[str, Metric] = {
     "ratio": lambda a, b: frechet_ratio(a, normal(8, len(a)) + 1, b, RESAMPLING).estimate,
     "mmd": squared_mmd,
     "kernel": lambda a, b: kernel_distance(a, b, subsets=5, subset_size=20, seed=0).mean,
-    "neighbours": lambda a, b: neighbour_scores(a, b, 5).density,
+    "neighbours": lambda a, b: membership(a, b, 5).scores().density,
     "memorisation": memorised,
     "vendi": lambda a, b: vendi_score(a) + vendi_score(b),
 }
@@ -138,7 +138,7 @@ def test_equal_images_on_both_sides_differ_by_their_mean_alone() -> None:
     assert frechet_distance(Moments.of(same), Moments.of(other)) == pytest.approx(6 * 0.2**2)
     assert squared_mmd(same, same) == pytest.approx(0, abs=1e-12)
     assert squared_mmd(same, other) > 1e-3
-    near, far = neighbour_scores(same, same, 5), neighbour_scores(same, other, 5)
+    near, far = membership(same, same, 5).scores(), membership(same, other, 5).scores()
     assert (near.precision, near.recall, near.coverage) == (1, 1, 1)
     assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
     assert vendi_score(same) == pytest.approx(1)

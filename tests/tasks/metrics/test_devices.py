@@ -14,7 +14,7 @@ from tasks.metrics.frechet import Moments, extrapolated_frechet_distance, freche
 from tasks.metrics.intervals import extrapolated_interval, frechet_intervals, vendi_interval
 from tasks.metrics.kernel import kernel_distance
 from tasks.metrics.memorisation import MemorisationTest
-from tasks.metrics.neighbours import neighbour_scores
+from tasks.metrics.neighbours import membership
 from tests.pretended import There, pretended_gpu
 
 RESAMPLING = Resampling(samples=20, confidence=0.9, seed=3)
@@ -60,7 +60,7 @@ def metrics(place: Callable[[np.ndarray], Tensor]) -> dict[str, float]:
         place, (features(0, 300, 0.3, 0.9), features(1, 300, 0.2), features(2, 250), features(3, 400))
     )
     first, second, third = Moments.of(given), Moments.of(real), Moments.of(train)
-    near, kernel = neighbour_scores(given, real, 5), kernel_distance(given, real, subsets=8, subset_size=50, seed=1)
+    near, kernel = membership(given, real, 5).scores(), kernel_distance(given, real, subsets=8, subset_size=50, seed=1)
     copies = MemorisationTest(real, train, neighbours=5)(given)
     test, relative, against_train = frechet_intervals(given, real, third, RESAMPLING)
     found: dict[str, float | Interval] = {
@@ -104,8 +104,8 @@ def test_metrics_are_computed_on_the_device_of_the_features() -> None:
 def test_generated_features_move_to_the_device_of_the_real_ones() -> None:
     given, real = features(0, 60), features(1, 60)
     with pretended_gpu() as device:
-        found = neighbour_scores(given, torch.from_numpy(real).to(device), 5)
-    assert found == neighbour_scores(given, real, 5)
+        found = membership(given, torch.from_numpy(real).to(device), 5).scores()
+    assert found == membership(given, real, 5).scores()
 
 
 def test_the_pretended_gpu_refuses_tensors_on_the_cpu() -> None:

@@ -14,7 +14,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from tasks.metrics.frechet import Moments, frechet_distance
 from tasks.metrics.kernel import kernel_distance, squared_mmd
-from tasks.metrics.neighbours import neighbour_scores
+from tasks.metrics.neighbours import membership
 
 KERNEL = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
 SHAPE, LENGTH = (3, 2, 4), 24
@@ -97,7 +97,7 @@ def test_kernel_distance_over_random_subsets_agrees_within_its_error() -> None:
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_precision_and_recall_are_torch_fidelitys(peer, k: int) -> None:  # type: ignore[no-untyped-def]
     """Its arguments have the same order as ours, and an image is not its own neighbour."""
-    ours = neighbour_scores(GENERATED, REAL, k)
+    ours = membership(GENERATED, REAL, k).scores()
     precision, recall = peer(torch.from_numpy(GENERATED), torch.from_numpy(REAL), k)
     assert [ours.precision, ours.recall] == pytest.approx([precision, recall], rel=1e-6)
     assert 0.05 < ours.recall < ours.precision - 0.05 < 1
@@ -107,11 +107,11 @@ def test_precision_and_recall_are_torch_fidelitys(peer, k: int) -> None:  # type
 def test_the_four_scores_are_prdcs(k: int) -> None:
     """Its balls are open and ours are closed, which differs in ties alone."""
     peer = compute_prdc(real_features=REAL, fake_features=GENERATED, nearest_k=k)
-    assert asdict(neighbour_scores(GENERATED, REAL, k)) == pytest.approx(peer, rel=1e-10)
+    assert asdict(membership(GENERATED, REAL, k).scores()) == pytest.approx(peer, rel=1e-10)
 
 
 def test_exchanged_sides_exchange_the_scores_in_every_library() -> None:
-    ours, exchanged = neighbour_scores(GENERATED, REAL, 5), neighbour_scores(REAL, GENERATED, 5)
+    ours, exchanged = membership(GENERATED, REAL, 5).scores(), membership(REAL, GENERATED, 5).scores()
     assert [ours.precision, ours.recall] == pytest.approx([exchanged.recall, exchanged.precision])
     assert abs(ours.density - exchanged.density) > 0.1
     assert abs(ours.coverage - exchanged.coverage) > 0.05
