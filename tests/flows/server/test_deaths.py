@@ -156,3 +156,4 @@ def test_down_ends_every_process_and_closes_the_runs(server: RunningServer) -> N
     with sqlite3.connect(server / ".work/prefect/prefect.db") as database:
         (state,) = database.execute("SELECT state_type FROM flow_run WHERE name = ?", [name]).fetchone()
     assert state == "CRASHED"
+    server.up()  # for the tests of other files, which share it
