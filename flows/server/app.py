@@ -64,7 +64,7 @@ async def _add_policy(request: Request, respond: RequestResponseEndpoint) -> Res
 
 
 async def _retry_when_locked(request: Request, respond: RequestResponseEndpoint) -> Response:
-    """Repeats a request whose response is 503, as Prefect's clients do and its UI does not.
+    """Repeats a request whose response is 503 while its client waits, as Prefect's clients do and its UI does not.
 
     SQLite refuses at once a transaction that writes after it has read, where another one has written meanwhile.
     """
@@ -75,11 +75,12 @@ async def _retry_when_locked(request: Request, respond: RequestResponseEndpoint)
     headers = {**request.headers, REPEATED: "yes", "accept-encoding": "identity"}
     async with REPEATING, AsyncClient(transport=ASGITransport(app, raise_app_exceptions=False), timeout=None) as client:
         for seconds in RETRY_SECONDS:
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or await request.is_disconnected():
+                break
             await asyncio.sleep(seconds)
             again = await client.request(request.method, url, headers=headers, content=body)
-            if again.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                break
-    return Response(again.content, again.status_code, again.headers)
+            response = Response(again.content, again.status_code, again.headers)
+    return response
 
 
 class _BasicAuth:

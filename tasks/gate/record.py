@@ -119,7 +119,7 @@ class GateDecision(Part):
     @property
     def passed(self) -> bool:
         """Whether the candidate may go live."""
-        return self.decision != "refused"
+        return self.decision in ("blessed", "overridden")
 
     @property
     def confidence(self) -> float | None:

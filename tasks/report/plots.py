@@ -83,9 +83,8 @@ def read_curves(path: Path) -> dict[str, Points]:
 
 def draw_curves(curves: dict[str, Points], salt: str) -> list[Panel]:
     """Renders a panel for each curve; `salt` makes the ids of two trainings different."""
-    titles = {name: name.replace("_", " ") for name in curves}
-    plots = {name: Plot(titles[name], "images seen", [Line(titles[name], curves[name])]) for name in curves}
-    return [draw(plot, f"{salt} {name}") for name, plot in plots.items()]
+    lines = {name: Line(name.replace("_", " "), points) for name, points in curves.items()}
+    return [draw(Plot(line.name, "images seen", [line]), f"{salt} {name}") for name, line in lines.items()]
 
 
 def thinned(points: Points) -> Points:

@@ -1,9 +1,12 @@
 """The server's middleware: a request that SQLite refused is repeated before anybody sees an error."""
 
+import asyncio
+
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from flows.server import app
 
@@ -40,6 +43,23 @@ def test_a_server_that_stays_locked_says_so() -> None:
     client, bodies = server(*[LOCKED] * 10)
     assert client.post("/api/runs").status_code == LOCKED
     assert len(bodies) == 5
+
+
+def test_a_request_whose_client_has_gone_is_not_repeated() -> None:
+    client, bodies = server(LOCKED, CREATED)
+    messages: list[Message] = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/runs", "query_string": b"", "headers": []}
+    asyncio.run(client.app(scope, receive, send))
+    assert sent[0]["status"] == LOCKED
+    assert len(bodies) == 1
 
 
 @pytest.mark.parametrize("status", [CREATED, CONFLICT])
